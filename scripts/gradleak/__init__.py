@@ -1,0 +1,1 @@
+"""gradleak: what an aggregated model update gives away, measured."""

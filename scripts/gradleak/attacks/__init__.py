@@ -1,0 +1,1 @@
+"""The attacks on images: what the adversary optimises, over one engine and one loop."""

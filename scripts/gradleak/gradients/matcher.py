@@ -1,0 +1,112 @@
+"""From a classifier to the inner products between its dummy and its leaked gradients."""
+
+import logging
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from gradleak.gradients.layers import GENERAL, Gradient, as_tensor, inner_and_norm2
+from gradleak.gradients.objectives import Products
+from gradleak.gradients.trace import Step, Untraceable, forward, trace
+
+log = logging.getLogger("gradleak")
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """Gradients of one classifier's parameters, for many trials at once.
+
+    Everywhere: images x [T, N, H, W, C]; labels [T, N, K], each row a probability vector; the loss of
+    a trial is the mean over its N images of the cross-entropy from logits. T and N are static.
+    No trial's result depends on another's images. Twice differentiable in x and labels.
+    """
+
+    model: keras.Model
+    steps: tuple[Step, ...] | None  # None: the model could not be traced
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The L trainable variables, in the order of every list and every L axis here."""
+        return self.model.trainable_variables
+
+    def products(self, x, labels, targets) -> Products:
+        """Inner products of each trial's gradient with its target, [T, L].
+
+        ``targets``: L tensors [T, *shape], or [1, *shape] where all trials share one. A target in
+        float64 is used as it is; any other is cast at every call.
+        """
+        pairs = [inner_and_norm2(g, target) for g, target in zip(self._gradients(x, labels), targets)]
+        inner, norm2 = (tf.stack(column, axis=1) for column in zip(*pairs))
+        target_norm2 = tf.stack([_norm2(target) for target in targets], axis=1)
+        return Products(inner, norm2, tf.broadcast_to(target_norm2, inner.shape))
+
+    def gradients(self, x, labels) -> list[tf.Tensor]:
+        """Each trial's gradient in full, L tensors [T, *shape]. Memory grows with T times parameters."""
+        return [as_tensor(g, v.shape) for g, v in zip(self._gradients(x, labels), self.variables)]
+
+    def _gradients(self, x, labels) -> list[Gradient]:
+        if self.steps is None:
+            return _map_trials(self.model, x, labels)
+        trials, images = x.shape[:2]
+        folded = tf.reshape(x, [trials * images, *x.shape[2:]])
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(folded)  # so that what follows is recorded; its own gradient is not asked for
+            logits, captured = forward(self.steps, folded)
+        signal = _logit_signal(logits, tf.reshape(labels, logits.shape), images)
+        deltas = tape.gradient(logits, [c.preactivation for c in captured], signal)
+        found = {}
+        for part, delta in zip(captured, deltas):
+            layer = part.step.layer
+            gradients = part.step.rule.gradients(layer, part.entered, delta, trials)
+            found |= {id(v): g for v, g in zip(layer.trainable_variables, gradients)}
+        return [found[id(variable)] for variable in self.variables]
+
+
+def build_matcher(model: keras.Model) -> Matcher:
+    """The engine for a classifier (B, H, W, C) -> (B, K) logits; its last activation must be linear.
+
+    A layer without algebra of its own falls back to a gradient that is materialised per trial, and a
+    model that cannot be traced does so as a whole. Both are said once in the log.
+    """
+    try:
+        steps = trace(model)
+    except Untraceable as reason:
+        log.warning("%s: per-trial gradients of the whole model are materialised: %s", model.name, reason)
+        return Matcher(model, None)
+    for step in steps:
+        if step.rule is GENERAL:
+            log.warning("%s: per-trial gradients of layer %s are materialised", model.name, step.layer.name)
+    return Matcher(model, steps)
+
+
+def _logit_signal(logits, labels, images: int):
+    """Gradient of each trial's mean cross-entropy at the logits, ``(softmax(z) - y) / N``.
+
+    Written out because TensorFlow's own cross-entropy loses the derivative of this very quantity in
+    the labels when it is differentiated a second time (it returns zero), and joint label recovery
+    lives on that derivative.
+    """
+    return (tf.nn.softmax(logits) - labels) / images
+
+
+def _map_trials(model: keras.Model, x, labels) -> list[tf.Tensor]:
+    """Gradients [T, *shape] of a model that is a black box: one trial after the other, by plain autodiff."""
+    variables = [variable.value for variable in model.trainable_variables]
+
+    def one_trial(inputs):
+        images, rows = inputs
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            logits = model(images, training=False)
+        signal = _logit_signal(logits, rows, images.shape[0])
+        return tape.gradient(logits, variables, signal, unconnected_gradients="zero")
+
+    signature = [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
+    return tf.map_fn(one_trial, [x, labels], fn_output_signature=signature)
+
+
+def _norm2(target) -> tf.Tensor:
+    """Squared norms [T] or [1] of a target [T, *shape] or [1, *shape], float64."""
+    rows = tf.reshape(tf.cast(target, tf.float64), [target.shape[0], -1])
+    return tf.reduce_sum(tf.square(rows), axis=1)
