@@ -194,8 +194,13 @@ def _patches(layer, entered) -> tf.Tensor:
     """What the kernel of a Conv2D or DepthwiseConv2D sees at every position, [B, H', W', kh kw C]."""
     extents = [(k - 1) * d + 1 for k, d in zip(layer.kernel_size, layer.dilation_rate)]
     if layer.padding == "same":
-        entered = tf.pad(entered, [(0, 0), *map(_same_padding, entered.shape[1:3], extents, layer.strides), (0, 0)])
-    spans = [(size - extent) // stride * stride + 1 for size, extent, stride in zip(entered.shape[1:3], extents, layer.strides)]
+        entered = tf.pad(
+            entered, [(0, 0), *map(_same_padding, entered.shape[1:3], extents, layer.strides), (0, 0)]
+        )
+    spans = [
+        (size - extent) // stride * stride + 1
+        for size, extent, stride in zip(entered.shape[1:3], extents, layer.strides)
+    ]
     (dy, dx), (sy, sx) = layer.dilation_rate, layer.strides
     return tf.concat(
         [
@@ -251,7 +256,9 @@ _SPECIAL = {
     ),
     keras.layers.BatchNormalization: _Special(
         Rule(_batchnorm, _batchnorm_gradients, _no_activation),
-        lambda layer: _trains_all_of(layer, "gamma", "beta") and layer.axis in (-1, layer.input_spec.ndim - 1),
+        lambda layer: (
+            _trains_all_of(layer, "gamma", "beta") and layer.axis in (-1, layer.input_spec.ndim - 1)
+        ),
     ),
 }
 GENERAL = Rule(_general_call, _general_gradients, _no_activation)

@@ -1,0 +1,71 @@
+"""A run's state on disk: one file, replaced whole, that only the run it belongs to picks up again."""
+
+import hashlib
+import json
+import logging
+import os
+import uuid
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+log = logging.getLogger("gradleak")
+
+_FILE, _DIGEST = "state.npz", "digest"
+
+
+def digest(facts: dict, arrays: dict) -> str:
+    """Fingerprint of what a run depends on: plain ``facts`` and the bytes of ``arrays``."""
+    fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        fingerprint.update(f"{name} {array.dtype} {array.shape}".encode())
+        fingerprint.update(np.ascontiguousarray(array))
+    return fingerprint.hexdigest()
+
+
+def save(folder: Path, fingerprint: str, state: dict) -> None:
+    """Write ``state``, a dict of arrays, numbers or dicts of them, under a name of its own, then rename it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{uuid.uuid4().hex}.tmp"
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, **{_DIGEST: fingerprint}, **_flattened(state))
+        os.replace(temporary, folder / _FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(folder: Path, fingerprint: str) -> dict | None:
+    """The state that ``save`` was last given, or None if there is none whole and of this fingerprint."""
+    try:
+        with np.load(folder / _FILE, allow_pickle=False) as file:
+            arrays = dict(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as damage:
+        log.warning("checkpoint in %s is not readable and is ignored: %s", folder, damage)
+        return None
+    if str(arrays.pop(_DIGEST, "")) != fingerprint:
+        log.warning("checkpoint in %s belongs to another run and is ignored", folder)
+        return None
+    return _nested(arrays)
+
+
+def _flattened(state: dict, prefix: str = "") -> dict:
+    flat = {}
+    for name, value in state.items():
+        path = prefix + name
+        flat |= _flattened(value, f"{path}/") if isinstance(value, dict) else {path: value}
+    return flat
+
+
+def _nested(flat: dict) -> dict:
+    state: dict = {}
+    for path, value in flat.items():
+        *parents, name = path.split("/")
+        place = state
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = value
+    return state
