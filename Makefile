@@ -1,0 +1,56 @@
+# One place for set-up: .venv from the pinned, hashed lock. Everything else is Snakemake or pytest.
+PYTHON ?= python3
+CORES  ?= $(shell nproc 2>/dev/null || echo 2)
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOCK   := envs/requirements.lock
+STAMP  := $(VENV)/.installed
+SNAKE  := PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
+ARGS   ?=
+
+.PHONY: run test bench report ui lint schema clean setup gpu lock
+run: setup  ## the default study, start to report
+	$(SNAKE) --cores $(CORES) $(ARGS)
+	@echo
+	@echo "Report:    $(CURDIR)/results/report.html"
+	@echo "MLflow UI: make ui   (then open http://127.0.0.1:5000)"
+
+test: setup  ## the whole test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: setup  ## speed against the alternatives, in the same run -> results/benchmarks/engine.json
+	PYTHONPATH=scripts $(BIN)/python tests/benchmarks/bench_engine.py --output results/benchmarks/engine.json $(ARGS)
+
+report: setup  ## Snakemake's own report with the provenance of every figure and table
+	$(SNAKE) --report results/snakemake-report.html $(ARGS)
+	@echo "Report: $(CURDIR)/results/snakemake-report.html"
+
+ui: setup  ## MLflow on the results of this folder
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///results/mlflow/mlflow.db --host 127.0.0.1 --port 5000
+
+lint: setup
+	$(BIN)/ruff check .
+	$(SNAKE) --lint
+
+schema: setup  ## regenerate config/config.schema.json and docs/config.md from the models
+	PYTHONPATH=scripts $(BIN)/python -m gradleak.schema
+
+clean:
+	find results -mindepth 1 ! -name README.md -delete
+	rm -rf .snakemake
+
+setup: $(STAMP)
+
+$(STAMP): $(LOCK)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12 " + "$(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib scripts || true  # a few packages ship files for other Pythons
+	touch $@
+
+gpu: setup  ## adds the CUDA libraries
+	$(BIN)/python -m pip install --quiet --require-hashes -r envs/requirements-gpu.lock
+
+lock:  ## re-resolve the locks (needs uv)
+	cd envs && uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements.in -o requirements.lock
+	cd envs && uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-gpu.in -o requirements-gpu.lock

@@ -1,0 +1,35 @@
+# gradleak: recovering labels and images from aggregated gradients. See README.md; rules/ has one file per stage.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+
+
+rule all:
+    input:
+        "results/cells.csv",
+        "results/report.html",
+        multiext("results/tables/", "trials.csv", "cells.csv", "labels.csv"),
+        ["results/mlflow/synced.json"] if PLAN.config.tracking.enabled else [],
+    default_target: True
+    localrule: True
+
+
+include: "rules/artifacts.smk"
+include: "rules/mapping.smk"
+include: "rules/labels.smk"
+include: "rules/dlg.smk"
+include: "rules/prior.smk"
+include: "rules/latent.smk"
+include: "rules/score.smk"
+include: "rules/report.smk"
+include: "rules/tracking.smk"
+
+
+onerror:
+    print("gradleak: a job failed. Its reason is above and in its log under results/logs/; what was finished is kept.")

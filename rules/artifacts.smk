@@ -1,0 +1,88 @@
+# Where updates come from: a simulated client, a folder, or Google Drive. Truth goes its own way from here on.
+
+
+rule split_dataset:
+    output:
+        private="results/data/{dataset}/private.npz",
+        others="results/data/{dataset}/others.npz",
+        public="results/data/{dataset}/public.npz",
+    log:
+        "results/logs/split_dataset/{dataset}.log",
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        path=lambda w: PLAN.dataset_path(w.dataset),
+        code=code_of("split_dataset.py"),
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/split_dataset.py"
+
+
+rule simulate_client:
+    input:
+        private=lambda w: pool(target(w).options, "private"),
+        others=lambda w: pool(target(w).options, "others"),
+    output:
+        artifacts=directory("results/targets/{target}/{block}"),
+        truth="results/truth/{target}/{block}.npz",
+    log:
+        "results/logs/simulate_client/{target}/{block}.log",
+    benchmark:
+        "results/benchmarks/simulate_client/{target}/{block}.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        spec=lambda w: target(w).spec,
+        draws=lambda w: study.seeds_of_block(w.block),
+        code=code_of("simulate_client.py"),
+    wildcard_constraints:
+        target=ids(["simulate"]),
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/simulate_client.py"
+
+
+rule fetch_artifacts:
+    input:
+        files=lambda w: study.local_files(target(w).options) if target(w).options.source == "local" else [],
+    output:
+        artifacts=directory("results/targets/{target}/{block}"),
+    log:
+        "results/logs/fetch_artifacts/{target}/{block}.log",
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        ids=lambda w: getattr(target(w).options, "ids", []),
+        code=code_of("fetch_artifacts.py"),
+    wildcard_constraints:
+        target=ids(["local", "drive"]),
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/fetch_artifacts.py"
+
+
+rule import_truth:
+    input:
+        truth=lambda w: target(w).options.truth,
+    output:
+        truth="results/truth/{target}/{block}.npz",
+    log:
+        "results/logs/import_truth/{target}/{block}.log",
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_of("import_truth.py"),
+    wildcard_constraints:
+        target=ids(["local"]),
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/import_truth.py"

@@ -1,0 +1,43 @@
+# Config in, plan out. All naming and expansion is in scripts/gradleak/study.py; here are one-line look-ups only.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+BASE = Path(workflow.basedir)
+sys.path.insert(0, str(BASE / "scripts"))
+
+from gradleak import client, code, config as configuration, study
+
+try:
+    PLAN = study.plan(configuration.load(config, BASE / "config" / "studies"))
+except configuration.ConfigError as error:
+    raise WorkflowError(f"The configuration cannot run:\n{error}")
+
+DATABASE = "results/mlflow/mlflow.db"
+TRACKING_URI = PLAN.config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}"
+ENVIRONMENT = "../envs/environment.yaml"
+
+
+def code_of(script): return code.digest(BASE / "scripts" / script)
+def cell(w): return PLAN.cells[w.cell]
+def seeds(w): return PLAN.blocks[w.cell, w.block]
+def draws(w): return cell(w).draws(seeds(w))
+def target(w): return PLAN.targets[w.target]
+def pool(options, name): return f"results/data/{options.dataset}/{name}.npz"
+def draw_files(w, pattern): return [pattern.format(target=cell(w).target.id, block=b) for b in cell(w).target.draw_blocks(draws(w))]
+def mappings(w): return draw_files(w, "results/mapping/{target}/{block}/gradients.npz")
+def truths(w): return draw_files(w, "results/truth/{target}/{block}.npz") if cell(w).target.has_truth else []
+def oracle_truths(w): return truths(w) if cell(w).options.labels == "oracle" else []
+def labels_for(w): return [f"results/labels/{c}/{w.block}.npz" for c in [PLAN.label_cell(w.cell)] if c]
+def stage(w): return "labels" if cell(w).attack == "labels" else "inversions"
+def ids(kind): return "|".join(sorted(t.id for t in PLAN.targets.values() if t.options.source in kind)) or "none"
+def blocks(pattern, **only): return [pattern.format(cell=c, block=b, stage="labels" if PLAN.cells[c].attack == "labels" else "inversions") for c, b in PLAN.asked(**only)]
+
+
+wildcard_constraints:
+    cell="[0-9a-f]{10}",
+    target="[0-9a-f]{10}",
+    prior="[0-9a-f]{10}",
+    block=r"\d\d\d\d+-\d\d\d\d+",

@@ -1,0 +1,31 @@
+# DLG: dummy images whose gradient matches the leaked one.
+
+
+rule invert_pixels:
+    input:
+        mapping=mappings,
+        public=lambda w: pool(cell(w).target.options, "public"),
+        labels=labels_for,
+        truth=oracle_truths,
+    output:
+        inversion="results/inversions/{cell}/{block}.npz",
+        record="results/inversions/{cell}/{block}.json",
+    log:
+        "results/logs/invert_pixels/{cell}/{block}.log",
+    benchmark:
+        "results/benchmarks/invert_pixels/{cell}/{block}.tsv"
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=lambda w, attempt: 240 * attempt,
+    params:
+        spec=lambda w: cell(w).spec,
+        seeds=seeds,
+        draws=draws,
+        code=code_of("invert_pixels.py"),
+    wildcard_constraints:
+        cell=PLAN.cell_ids("dlg"),
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/invert_pixels.py"

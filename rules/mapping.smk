@@ -1,0 +1,26 @@
+# Is the update understood? Nothing is attacked before it is.
+
+
+rule validate_mapping:
+    input:
+        artifacts="results/targets/{target}/{block}",
+        public=lambda w: pool(target(w).options, "public"),
+    output:
+        gradients="results/mapping/{target}/{block}/gradients.npz",
+        report="results/mapping/{target}/{block}/mapping.json",
+        figure="results/mapping/{target}/{block}/mapping.png",
+    log:
+        "results/logs/validate_mapping/{target}/{block}.log",
+    benchmark:
+        "results/benchmarks/validate_mapping/{target}/{block}.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        told=lambda w: target(w).told,
+        code=code_of("validate_mapping.py"),
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/validate_mapping.py"

@@ -1,0 +1,25 @@
+# The adversary's prior: a VAE on public images.
+
+
+rule train_vae:
+    input:
+        public=lambda w: f"results/data/{PLAN.priors[w.prior].options.dataset}/public.npz",
+    output:
+        weights="results/priors/{prior}/weights.npz",
+        history="results/priors/{prior}/history.json",
+        figure="results/priors/{prior}/panel.png",
+    log:
+        "results/logs/train_vae/{prior}.log",
+    benchmark:
+        "results/benchmarks/train_vae/{prior}.tsv"
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        spec=lambda w: PLAN.priors[w.prior].spec,
+        code=code_of("train_vae.py"),
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/train_vae.py"

@@ -1,0 +1,92 @@
+# Tables, figures, and the page that people read.
+
+
+rule list_cells:
+    output:
+        cells="results/cells.csv",
+    log:
+        "results/logs/list_cells.log",
+    params:
+        text=PLAN.cells_csv(),
+        code=code_of("list_cells.py"),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/list_cells.py"
+
+
+rule summarise:
+    input:
+        rows=blocks("results/scores/{cell}/{block}.json"),
+        records=blocks("results/{stage}/{cell}/{block}.json"),
+    output:
+        trials=report("results/tables/trials.csv", category="Tables", labels={"table": "trials"}, caption="../docs/captions/trials.rst"),
+        cells=report("results/tables/cells.csv", category="Tables", labels={"table": "cells"}, caption="../docs/captions/cells.rst"),
+        labels="results/tables/labels.csv",
+    log:
+        "results/logs/summarise.log",
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        blocks=PLAN.asked(),
+        cells=PLAN.described(),
+        studies={s.name: list(s.cells) for s in PLAN.studies},
+        code=code_of("summarise.py"),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/summarise.py"
+
+
+rule plot:
+    input:
+        trials="results/tables/trials.csv",
+        cells="results/tables/cells.csv",
+        labels="results/tables/labels.csv",
+        pairs=[f"results/scores/{c}/{b}.npz" for c, b in PLAN.shown()],
+        records=[f"results/inversions/{c}/{b}.json" for c, b in PLAN.shown()],
+    output:
+        figure=report("results/figures/{figure}.png", category="Figures", labels={"figure": "{figure}"}, caption="../docs/captions/{figure}.rst"),
+    log:
+        "results/logs/plot/{figure}.log",
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        pair_cells=[c for c, _ in PLAN.shown()],
+        code=code_of("plot.py"),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/plot.py"
+
+
+rule write_report:
+    input:
+        trials="results/tables/trials.csv",
+        cells="results/tables/cells.csv",
+        figures=[f"results/figures/{name}.png" for name in PLAN.figures()],
+        mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in PLAN.mapped()],
+        mapping_figures=[f"results/mapping/{t}/{b}/mapping.png" for t, b in PLAN.mapped()],
+        prior_figures=[f"results/priors/{p}/panel.png" for p in PLAN.priors],
+        judges=[f"results/judges/{d}.json" for d in PLAN.datasets()],
+    output:
+        report="results/report.html",
+    log:
+        "results/logs/write_report.log",
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        mapped=[f"{PLAN.target_names[t]} ({t}), draws {b}" for t, b in PLAN.mapped()],
+        descriptions={s.name: s.description for s in PLAN.studies},
+        code=code_of("write_report.py"),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/write_report.py"

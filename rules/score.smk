@@ -1,0 +1,70 @@
+# Truth meets the reconstructions here, and nowhere before.
+
+
+rule train_judge:
+    input:
+        others="results/data/{dataset}/others.npz",
+        public="results/data/{dataset}/public.npz",
+    output:
+        judge="results/judges/{dataset}.skops",
+        accuracy="results/judges/{dataset}.json",
+    log:
+        "results/logs/train_judge/{dataset}.log",
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_of("train_judge.py"),
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/train_judge.py"
+
+
+rule score_prior:
+    input:
+        truth="results/truth/{target}/{block}.npz",
+        prior="results/priors/{prior}/weights.npz",
+    output:
+        ceiling="results/ceilings/{prior}/{target}/{block}.npz",
+    log:
+        "results/logs/score_prior/{prior}/{target}/{block}.log",
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        prior=lambda w: PLAN.priors[w.prior].spec,
+        code=code_of("score_prior.py"),
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/score_prior.py"
+
+
+rule score:
+    input:
+        result=lambda w: f"results/{stage(w)}/{w.cell}/{w.block}.npz",
+        record=lambda w: f"results/{stage(w)}/{w.cell}/{w.block}.json",
+        truth=truths,
+        public=lambda w: pool(cell(w).target.options, "public"),
+        judge=lambda w: f"results/judges/{cell(w).target.options.dataset}.skops",
+        ceiling=lambda w: draw_files(w, f"results/ceilings/{cell(w).prior.id}/{{target}}/{{block}}.npz") if cell(w).prior and truths(w) else [],
+    output:
+        rows="results/scores/{cell}/{block}.json",
+        pairs="results/scores/{cell}/{block}.npz",
+    log:
+        "results/logs/score/{cell}/{block}.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        attack=lambda w: cell(w).attack,
+        seeds=seeds,
+        draws=draws,
+        code=code_of("score.py"),
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/score.py"

@@ -1,0 +1,37 @@
+# Files first: MLflow is an index of them, written by one local job at the end.
+
+
+rule create_database:
+    output:
+        database=DATABASE,
+    log:
+        "results/logs/create_database.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/create_database.py"
+
+
+rule sync_mlflow:
+    input:
+        database=DATABASE if TRACKING_URI == f"sqlite:///{DATABASE}" else [],
+        trials="results/tables/trials.csv",
+        cells="results/tables/cells.csv",
+        records=blocks("results/{stage}/{cell}/{block}.json"),
+        pairs=blocks("results/scores/{cell}/{block}.npz"),
+    output:
+        marker="results/mlflow/synced.json",
+    log:
+        "results/logs/sync_mlflow.log",
+    params:
+        uri=TRACKING_URI,
+        blocks=PLAN.asked(),
+        cells=PLAN.described(),
+        descriptions={s.name: s.description for s in PLAN.studies},
+        code=code_of("sync_mlflow.py"),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/sync_mlflow.py"

@@ -1,0 +1,216 @@
+"""What the gradient-matching attacks share: the problem of a block, its objective, its labels, its result."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from gradleak import gradients
+from gradleak.attacks import loop, weightings
+from gradleak.attacks.options import MatchingOptions
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the adversary holds, for the T trials of one block.
+
+    model: the classifier with the starting weights of the round (logits out).
+    gradients: pseudo-gradient of every trainable variable, L arrays [T, *shape], per-sample mean.
+    layer: index of the layer of each variable, 0 = first, int [L].
+    samples: N, the number of images behind the update.
+    seeds: the trials' seeds.
+    counts: images per class, int [T, C]; None where the labels are optimised along.
+    public: the adversary's own images, float32 [P, H, W, C] in [0, 1].
+    """
+
+    model: keras.Model
+    gradients: list[np.ndarray]
+    layer: np.ndarray
+    samples: int
+    seeds: list[int]
+    counts: np.ndarray | None
+    public: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return tuple(self.model.input_shape[1:])
+
+    @property
+    def classes(self) -> int:
+        return self.model.output_shape[-1]
+
+    def dummies(self, options: MatchingOptions) -> int:
+        return options.dummy_batch or self.samples
+
+    def rng(self, seed: int, purpose: str) -> np.random.Generator:
+        """The random stream of one trial: the same alone or in any block."""
+        return np.random.default_rng([seed, crc32(purpose.encode())])
+
+    def repeat(self, times: int) -> Problem:
+        """Every trial ``times`` over, neighbours together."""
+        if times == 1:
+            return self
+        return dataclasses.replace(
+            self,
+            gradients=[np.repeat(g, times, axis=0) for g in self.gradients],
+            seeds=[seed for seed in self.seeds for _ in range(times)],
+            counts=None if self.counts is None else np.repeat(self.counts, times, axis=0),
+        )
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """The result of one block: what an attack writes, as DESIGN's contract names it."""
+
+    images: np.ndarray  # float32 [T, M, H, W, C] in [0, 1]
+    labels: np.ndarray  # int64 [T, M]
+    seeds: np.ndarray  # int64 [T]
+    objective: np.ndarray  # float64 [T], the attack's own, lower is better
+    accepted: np.ndarray  # bool [T, M]
+    status: list[str]  # [T] "ok", or why not
+    history_steps: np.ndarray  # int64 [P]
+    history: np.ndarray  # float32 [T, P]
+    seconds: dict[str, float]
+
+
+def matching_loss(problem: Problem, options: MatchingOptions) -> Callable:
+    """f(images [T,M,H,W,C], labels [T,M,C], data) → loss [T]; ``data`` is what ``loop_data`` gives the loop."""
+    matcher = gradients.build_matcher(problem.model)
+    count = len(matcher.variables)
+    # A mean over tensors hides behind 'cosine'; the published attacks sum, and their TV weights are set against that.
+    factor = float(count) if options.loss == "cosine" else 1.0
+
+    def match(images: tf.Tensor, labels: tf.Tensor, data: dict) -> tf.Tensor:
+        targets = [data[f"target_{index}"] for index in range(count)]
+        return factor * gradients.objective(
+            matcher.products(images, labels, targets), data["weights"], options.loss
+        )
+
+    return match
+
+
+def label_likelihood(problem: Problem) -> Callable:
+    """The same signature, but blind to the gradient: cross-entropy of the labels under the global model."""
+
+    def match(images: tf.Tensor, labels: tf.Tensor, data: dict) -> tf.Tensor:
+        logits = problem.model(tf.reshape(images, [-1, *problem.shape]), training=False)
+        loss = tf.nn.softmax_cross_entropy_with_logits(tf.reshape(labels, [-1, problem.classes]), logits)
+        return tf.reduce_mean(tf.reshape(loss, tf.shape(images)[:2]), axis=1)
+
+    return match
+
+
+def targets(problem: Problem, options: MatchingOptions) -> list[np.ndarray]:
+    """What the dummies' gradient is matched to: the leak, or noise of the same norm per tensor for the control."""
+    if options.control != "random_gradient":
+        return problem.gradients
+
+    def noise(leaked: np.ndarray) -> np.ndarray:
+        out = np.empty_like(leaked)
+        for trial, seed in enumerate(problem.seeds):
+            raw = problem.rng(seed, f"control:{leaked.shape}").normal(size=leaked.shape[1:])
+            out[trial] = raw * np.linalg.norm(leaked[trial]) / np.linalg.norm(raw)
+        return out
+
+    return [noise(g) for g in problem.gradients]
+
+
+def start_labels(problem: Problem, options: MatchingOptions, starts: int = 1) -> dict[str, np.ndarray]:
+    """The label logits to optimise along, [T, M, C]; nothing where the labels are given."""
+    if options.labels != "joint":
+        return {}
+    size = (problem.dummies(options), problem.classes)
+    streams = [problem.rng(seed, f"labels:{index % starts}") for index, seed in enumerate(problem.seeds)]
+    return {"label_logits": np.stack([rng.normal(0, 1, size) for rng in streams]).astype(np.float32)}
+
+
+def soft_labels(variables: dict, data: dict) -> tf.Tensor:
+    """[T, M, C], rows sum to one."""
+    return tf.nn.softmax(variables["label_logits"]) if "label_logits" in variables else data["labels"]
+
+
+def given_labels(problem: Problem, options: MatchingOptions) -> np.ndarray:
+    """int64 [T, M]: the counts written out class by class, scaled to M dummies where M is not N."""
+    if problem.counts is None:
+        raise ValueError(f"labels: {options.labels} needs label counts")
+    size = problem.dummies(options)
+    rows = []
+    for counts in problem.counts:
+        row = np.repeat(np.arange(problem.classes), counts)
+        rows.append(row[np.floor((np.arange(size) + 0.5) * len(row) / size).astype(int)])
+    return np.stack(rows)
+
+
+def run_loop(
+    objective: Callable,
+    start: dict[str, np.ndarray],
+    problem: Problem,
+    options: MatchingOptions,
+    box: dict | None = None,
+    checkpoint: Path | None = None,
+    progress: Callable | None = None,
+) -> loop.LoopResult:
+    """The shared loop on this problem's targets, weights and labels."""
+    leaked = targets(problem, options)
+    norms = np.stack([np.linalg.norm(g.reshape(len(g), -1), axis=1) for g in leaked], axis=1)
+    data = {f"target_{index}": g.astype(np.float32) for index, g in enumerate(leaked)}
+    data["weights"] = weightings.weights(options.weighting, problem.layer, norms)
+    if "label_logits" not in start:
+        data["labels"] = np.eye(problem.classes, dtype=np.float32)[given_labels(problem, options)]
+    names = ("steps", "learning_rate", "optimiser", "decay", "clip_norm", "polish_steps", "plateau")
+    settings = loop.LoopSettings(**{name: getattr(options, name) for name in names})
+    return loop.minimise(
+        objective, start, settings, data=data, box=box, checkpoint=checkpoint, progress=progress,
+        key=f"{options!r} {_fingerprint(data)}",
+    )  # fmt: skip
+
+
+def _fingerprint(data: dict[str, np.ndarray]) -> str:
+    """Tells a checkpoint of this leak from one of another."""
+    return " ".join(f"{name} {crc32(np.ascontiguousarray(data[name]))}" for name in sorted(data))
+
+
+def best_of_starts(result: loop.LoopResult, starts: int) -> loop.LoopResult:
+    """Of each trial's neighbouring restarts the one with the least objective: no look at any truth."""
+    if starts == 1:
+        return result
+    objective = np.nan_to_num(result.objective.reshape(-1, starts), nan=np.inf)
+    keep = np.arange(len(objective)) * starts + objective.argmin(axis=1)
+    return dataclasses.replace(
+        result,
+        best={name: value[keep] for name, value in result.best.items()},
+        objective=result.objective[keep],
+        history=result.history[:, keep]
+        if result.history.shape[1] == len(result.objective)
+        else result.history[keep],
+        status=[result.status[index] for index in keep],
+        steps_taken=result.steps_taken[keep],
+    )
+
+
+def inversion(
+    problem: Problem, options: MatchingOptions, result: loop.LoopResult, images: np.ndarray
+) -> Inversion:
+    """The loop's result in the shape of the contract."""
+    if "label_logits" in result.best:
+        labels = result.best["label_logits"].argmax(axis=-1)
+    else:
+        labels = given_labels(problem, options)
+    return Inversion(
+        images=images.astype(np.float32),
+        labels=labels.astype(np.int64),
+        seeds=np.asarray(problem.seeds, np.int64),
+        objective=np.asarray(result.objective, np.float64),
+        accepted=np.ones(labels.shape, bool),
+        status=list(result.status),
+        history_steps=np.asarray(result.history_steps, np.int64),
+        history=np.asarray(result.history, np.float32),
+        seconds=dict(result.seconds),
+    )

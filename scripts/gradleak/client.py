@@ -1,0 +1,165 @@
+"""The simulated federated client: one private batch in, one shared update out (FedSGD, FedAvg).
+
+A target's *global model* is shared by all its draws, as a server would send it to all clients of a round;
+each draw is one client with its own data and its own update.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from zlib import crc32
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from gradleak import datasets
+from gradleak.datasets import DATASETS, Images, to_float
+from gradleak.models import MODELS, build
+from gradleak.strict import Strict
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Options(Strict):
+    """A simulated target: who trains what, on which data, for how long, and how the delta is shared."""
+
+    source: Literal["simulate"] = "simulate"
+    dataset: Literal[*DATASETS] = Field(
+        "mnist-5k", description="Where private, other and public images come from."
+    )
+    model: Literal[*MODELS] = Field("cnn7", description="The classifier being trained.")
+    model_seed: int = Field(0, ge=0, description="Seed of the starting weights, shared by all draws.")
+    pretrain_epochs: float = Field(
+        0, ge=0, description="Epochs of training on *other* clients' data before the round."
+    )
+    samples: int | None = Field(
+        None, ge=1, description="Images a client owns; default: one batch of batch_size."
+    )
+    batch_size: int = Field(32, ge=1, description="Images in one local step.")
+    local_epochs: int = Field(1, ge=1, description="Passes over the client's images.")
+    local_steps: int | None = Field(
+        None, ge=1, description="Exact number of local steps; overrides local_epochs."
+    )
+    learning_rate: float = Field(0.05, gt=0, description="The client's learning rate.")
+    optimizer: Literal["sgd", "momentum", "adam"] = Field("sgd", description="The client's optimiser.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Used by optimizer: momentum.")
+    alpha: float | None = Field(
+        0.15, gt=0, description="Dirichlet concentration of the class shares; null: IID."
+    )
+    sign: Literal["after_minus_before", "before_minus_after"] = Field(
+        "after_minus_before", description="The client's convention for the shared delta."
+    )
+    scale: float = Field(1.0, gt=0, description="Factor on the shared delta (a client weight, say).")
+    draws: int = Field(8, ge=1, description="Clients simulated; seed s attacks draw s mod draws.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Options:
+        if self.samples is not None and self.samples < self.batch_size and self.local_steps is None:
+            raise ValueError(f"samples ({self.samples}) is less than batch_size ({self.batch_size})")
+        return self
+
+    @property
+    def client_samples(self) -> int:
+        return self.samples or self.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Local steps in all."""
+        return self.local_steps or self.local_epochs * -(-self.client_samples // self.batch_size)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One client's round. ``delta`` is as shared: sign and scale are the client's own."""
+
+    private: Images
+    delta: list[np.ndarray]  # in the order of model.trainable_variables
+    meta: dict
+
+
+def global_model(options: Options, others: Images) -> keras.Model:
+    """The model that the server sends out: untrained, or trained on other clients' data (Adam, 1e-3, batch 32)."""
+    import keras
+
+    model = build(options.model, datasets.SHAPES[options.dataset], options.model_seed)
+    steps = round(options.pretrain_epochs * len(others.y) / 32)
+    if steps:
+        model.compile(
+            keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        )
+        rng = np.random.default_rng([options.model_seed, crc32(b"pretrain")])
+        order = np.concatenate(
+            [rng.permutation(len(others.y)) for _ in range(steps * 32 // len(others.y) + 1)]
+        )
+        for step in range(steps):
+            index = order[step * 32 : (step + 1) * 32]
+            model.train_on_batch(to_float(others.x[index]), others.y[index])
+    return model
+
+
+def simulate(options: Options, model: keras.Model, pool: Images, draws: list[int]) -> list[Draw]:
+    """The updates of the clients ``draws``, each starting from ``model``'s weights (which are restored)."""
+    import tensorflow as tf
+
+    before = [v.numpy() for v in model.trainable_variables]
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    @tf.function(reduce_retracing=True)
+    def gradient(x: tf.Tensor, y: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            value = loss(y, model(x, training=False))
+        return tape.gradient(value, model.trainable_variables)
+
+    result = []
+    for draw in draws:
+        seed = [draw, crc32(f"client:{options.dataset}".encode())]
+        private = datasets.draw_batch(pool, options.client_samples, options.alpha, seed)
+        optimizer = _optimizer(options)
+        optimizer.build(model.trainable_variables)
+        for index in _batches(options, seed):
+            x, y = to_float(private.x[index]), private.y[index]
+            optimizer.apply_gradients(zip(gradient(x, y), model.trainable_variables, strict=True))
+        sign = 1.0 if options.sign == "after_minus_before" else -1.0
+        # Subtracted in float32, as a client would: the rounding noise in the leak is part of the problem.
+        factor = np.float32(sign * options.scale)
+        delta = [factor * (v.numpy() - b) for v, b in zip(model.trainable_variables, before, strict=True)]
+        result.append(Draw(private, delta, _published(options)))
+        for variable, value in zip(model.trainable_variables, before, strict=True):
+            variable.assign(value)
+    return result
+
+
+def _optimizer(options: Options) -> keras.optimizers.Optimizer:
+    import keras
+
+    if options.optimizer == "adam":
+        return keras.optimizers.Adam(options.learning_rate)
+    momentum = options.momentum if options.optimizer == "momentum" else 0.0
+    return keras.optimizers.SGD(options.learning_rate, momentum=momentum)
+
+
+def _batches(options: Options, seed: list[int]) -> list[np.ndarray]:
+    rng = np.random.default_rng([*seed, crc32(b"order")])
+    n, size = options.client_samples, options.batch_size
+    batches: list[np.ndarray] = []
+    while len(batches) < options.steps:
+        order = rng.permutation(n)
+        batches += [order[i : i + size] for i in range(0, n, size)]
+    return batches[: options.steps]
+
+
+def _published(options: Options) -> dict:
+    """What a server knows of its own protocol. Nothing about the client's labels or images."""
+    return {
+        "dataset": options.dataset,
+        "alpha": options.alpha,
+        "samples": options.client_samples,
+        "batch_size": options.batch_size,
+        "local_steps": options.steps,
+        "learning_rate": options.learning_rate,
+        "optimizer": options.optimizer,
+        "momentum": options.momentum if options.optimizer == "momentum" else 0.0,
+        "client_weight": options.scale,
+    }

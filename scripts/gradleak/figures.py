@@ -1,0 +1,368 @@
+"""Tables → figures. Every plot function returns a Figure; ``save`` writes it. Okabe–Ito colours, readable in print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gradleak.files import replacing
+
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
+MARKERS = "osD^vPX*"
+plt.rcParams.update({
+    "figure.dpi": 130, "savefig.bbox": "tight", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.alpha": 0.25, "axes.axisbelow": True, "legend.frameon": False, "axes.titlesize": 10,
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS), "svg.hashsalt": "gradleak",
+})  # fmt: skip
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, metadata={"Software": None} if str(path).endswith(".png") else None)
+    plt.close(figure)
+
+
+def _picture(axis: Any, image: np.ndarray) -> None:
+    axis.imshow(
+        image.squeeze(),
+        cmap="gray",
+        vmin=0,
+        vmax=255 if image.dtype == np.uint8 else 1,
+        interpolation="nearest",
+    )
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _label(cell: pd.Series, skip: tuple[str, ...] = ()) -> str:
+    """A cell in a few words: attack, and what sets it apart."""
+    parts = [cell["attack"]]
+    for name, text in (
+        ("method", "{}"),
+        ("batch_size", "N={:.0f}"),
+        ("weighting", "{}"),
+        ("labels", "{} labels"),
+        ("control", "{}"),
+    ):
+        value = cell.get(name)
+        if (
+            name in skip
+            or value in ("", "none")
+            or (name == "weighting" and value == "uniform")
+            or pd.isna(value)
+        ):
+            continue
+        parts.append(text.format(value).replace("_", " "))
+    for name in (c for c in cell.index if c.startswith("param.")):
+        short = name.removeprefix("param.")
+        if (
+            short in ("prior", "target.pretrain_epochs", "target.local_epochs")
+            and short not in skip
+            and pd.notna(cell[name])
+        ):
+            parts.append(
+                f"{short.removeprefix('target.').replace('_', ' ')} {cell[name]:g}"
+                if isinstance(cell[name], float)
+                else str(cell[name])
+            )
+    return ", ".join(parts)
+
+
+def reconstructions(frames: dict, pairs: dict[str, Callable], records: dict) -> Figure:
+    """True images above what each attack made of them, first seed, best-matched pairs first."""
+    cells = frames["cells"].drop_duplicates("cell").set_index("cell")
+    chosen = [c for c in cells.index if c in pairs]
+    order = sorted(
+        chosen,
+        key=lambda c: (
+            cells.loc[c, "batch_size"],
+            cells.loc[c, "attack"],
+            cells.loc[c, "control"] != "none",
+            c,
+        ),
+    )[:14]
+    columns = 10
+    figure, axes = plt.subplots(
+        2 * len(order), columns, figsize=(columns * 0.62 + 1.9, len(order) * 1.36), squeeze=False
+    )
+    for row, cell in enumerate(order):
+        data = pairs[cell]()
+        count = int(data["pairs"][0])
+        for column in range(columns):
+            top, bottom = axes[2 * row, column], axes[2 * row + 1, column]
+            for axis, key in ((top, "truth"), (bottom, "found")):
+                if column < min(count, data[key].shape[1]):
+                    _picture(axis, data[key][0, column])
+                else:
+                    axis.axis("off")
+            if column < count and data["psnr"].shape[1]:
+                bottom.set_xlabel(f"{data['psnr'][0, column]:.0f} dB", fontsize=6, labelpad=1)
+        text = _label(cells.loc[cell])
+        axes[2 * row, 0].text(
+            -0.15,
+            0.5,
+            "true",
+            transform=axes[2 * row, 0].transAxes,
+            ha="right",
+            va="center",
+            fontsize=6,
+            color="#555555",
+        )
+        axes[2 * row + 1, 0].text(
+            -0.15,
+            0.5,
+            "found",
+            transform=axes[2 * row + 1, 0].transAxes,
+            ha="right",
+            va="center",
+            fontsize=6,
+            color="#555555",
+        )
+        axes[2 * row, 0].set_title(text, fontsize=7.5, loc="left", pad=2)
+    figure.subplots_adjust(hspace=0.28, wspace=0.05)
+    return figure
+
+
+def psnr_by_batch_size(frames: dict, pairs: dict, records: dict) -> Figure:
+    """PSNR against the number of images in the update, 95 % intervals over draws."""
+    cells = frames["cells"].query("attack != 'labels'").dropna(subset=["psnr"])
+    figure, axis = plt.subplots(figsize=(6.4, 3.8))
+    names = cells.apply(lambda cell: _label(cell, skip=("batch_size",)), axis=1)
+    sizes = sorted(cells["batch_size"].unique())
+    for index, name in enumerate(dict.fromkeys(names)):
+        own = cells[names == name].sort_values("batch_size")
+        x = [sizes.index(b) + (index - len(set(names)) / 2) * 0.04 for b in own["batch_size"]]
+        spread = np.abs(own[["psnr_low", "psnr_high"]].fillna(0).to_numpy().T - own["psnr"].to_numpy())
+        spread[:, own["psnr_low"].isna()] = 0
+        axis.errorbar(
+            x,
+            own["psnr"],
+            yerr=spread,
+            marker=MARKERS[index % len(MARKERS)],
+            ms=4,
+            capsize=2,
+            lw=1.2,
+            label=name,
+        )
+    base = cells.dropna(subset=["nearest_public_psnr"]).groupby("batch_size")["nearest_public_psnr"].mean()
+    if len(base):
+        axis.plot(
+            [sizes.index(b) for b in base.index],
+            base,
+            ls="--",
+            color="#777777",
+            marker="_",
+            label="nearest public image (sees the truth)",
+        )
+    axis.axhline(20, color="#bbbbbb", lw=0.8, ls=":")
+    axis.set(
+        xticks=range(len(sizes)),
+        xticklabels=[f"{s:g}" for s in sizes],
+        xlabel="images in the update, N",
+        ylabel="PSNR (dB), mean over images",
+    )
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
+    return figure
+
+
+def weighting(frames: dict, pairs: dict, records: dict) -> Figure:
+    """Layer weighting: PSNR per batch size, 95 % intervals over draws."""
+    cells = frames["cells"].query("attack == 'dlg' and control == 'none'").dropna(subset=["psnr"])
+    sizes = sorted(cells["batch_size"].unique())
+    kinds = list(dict.fromkeys(cells["weighting"]))
+    figure, axis = plt.subplots(figsize=(1.6 + 1.1 * max(2, len(sizes)), 3.2))
+    width = 0.8 / len(kinds)
+    for index, kind in enumerate(kinds):
+        own = (
+            cells[cells["weighting"] == kind].groupby("batch_size")[["psnr", "psnr_low", "psnr_high"]].mean()
+        )
+        x = np.array([sizes.index(b) for b in own.index]) + (index - (len(kinds) - 1) / 2) * width
+        spread = np.nan_to_num(np.abs(own[["psnr_low", "psnr_high"]].to_numpy().T - own["psnr"].to_numpy()))
+        axis.bar(
+            x,
+            own["psnr"],
+            width * 0.92,
+            yerr=spread,
+            capsize=2,
+            label=kind.replace("_", " "),
+            error_kw={"lw": 0.8},
+        )
+    axis.set(xticks=range(len(sizes)), xticklabels=[f"N={s:g}" for s in sizes], ylabel="PSNR (dB)")
+    axis.legend(title="weighting", fontsize=7)
+    return figure
+
+
+def loss_curves(frames: dict, pairs: dict, records: dict[str, Callable]) -> Figure:
+    """The attack's own objective against its steps: thin, one line a seed; bold, their median."""
+    cells = frames["cells"].drop_duplicates("cell").set_index("cell")
+    chosen = [c for c in cells.index if c in records][:12]
+    columns = min(3, len(chosen))
+    rows = -(-len(chosen) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.9 * columns, 2.1 * rows), squeeze=False)
+    for axis in axes.ravel()[len(chosen) :]:
+        axis.axis("off")
+    for index, (axis, cell) in enumerate(zip(axes.ravel(), chosen, strict=False)):
+        curves = [t["history"] for t in records[cell]()["trials"] if t["history"].get("step")]
+        for curve in curves:
+            axis.plot(curve["step"], curve["objective"], color=COLOURS[0], lw=0.5, alpha=0.5)
+        if curves:
+            steps = curves[0]["step"]
+            axis.plot(
+                steps,
+                np.median([np.interp(steps, c["step"], c["objective"]) for c in curves], axis=0),
+                color=COLOURS[1],
+                lw=1.6,
+            )
+            if min(min(c["objective"]) for c in curves) > 0:
+                axis.set_yscale("log")
+        axis.set_title(_label(cells.loc[cell]), fontsize=7)
+        axis.tick_params(labelsize=6)
+        if index >= len(chosen) - columns:
+            axis.set_xlabel("step", fontsize=7)
+        if index % columns == 0:
+            axis.set_ylabel("objective", fontsize=7)
+    figure.tight_layout()
+    return figure
+
+
+def label_counts(frames: dict, pairs: dict, records: dict) -> Figure:
+    """True against recovered images per class; on the diagonal is right. Area: how often."""
+    table = frames["labels"].dropna(subset=["true"])
+    table = table[table["attack"] == "labels"]
+    methods, sizes = list(dict.fromkeys(table["method"])), sorted(table["batch_size"].unique())
+    figure, axes = plt.subplots(
+        len(sizes), len(methods), figsize=(1.9 * len(methods) + 0.4, 1.9 * len(sizes) + 0.3), squeeze=False
+    )
+    for i, size in enumerate(sizes):
+        for j, method in enumerate(methods):
+            axis, own = axes[i, j], table[(table["batch_size"] == size) & (table["method"] == method)]
+            counts = own.groupby(["true", "recovered"]).size().reset_index(name="n")
+            axis.plot([0, size], [0, size], color="#bbbbbb", lw=0.8)
+            axis.scatter(
+                counts["true"],
+                counts["recovered"],
+                s=8 + 120 * counts["n"] / max(counts["n"].max(), 1),
+                alpha=0.6,
+                color=COLOURS[j % len(COLOURS)],
+                lw=0,
+            )
+            axis.tick_params(labelsize=6)
+            if i == 0:
+                axis.set_title(method.replace("_", " "), fontsize=8)
+            if j == 0:
+                axis.set_ylabel(f"N={size:g}\nrecovered", fontsize=7)
+            if i == len(sizes) - 1:
+                axis.set_xlabel("true images of a class", fontsize=7)
+    figure.tight_layout()
+    return figure
+
+
+def label_recovery(frames: dict, pairs: dict, records: dict) -> Figure:
+    """Share of labels recovered (IRec) per method and batch size, 95 % intervals over draws."""
+    cells = frames["cells"].query("attack == 'labels'").dropna(subset=["irec"])
+    sizes = sorted(cells["batch_size"].unique())
+    figure, axis = plt.subplots(figsize=(6, 3.2))
+    for index, method in enumerate(dict.fromkeys(cells["method"])):
+        own = cells[cells["method"] == method].groupby("batch_size")[["irec", "irec_low", "irec_high"]].mean()
+        spread = np.nan_to_num(np.abs(own[["irec_low", "irec_high"]].to_numpy().T - own["irec"].to_numpy()))
+        style = {"color": "#777777", "ls": "--"} if method == "uniform" else {}
+        axis.errorbar(
+            [sizes.index(b) + 0.04 * index for b in own.index],
+            own["irec"],
+            yerr=spread,
+            marker=MARKERS[index],
+            ms=4,
+            capsize=2,
+            lw=1.2,
+            label=method.replace("_", " "),
+            **style,
+        )
+    axis.set(
+        xticks=range(len(sizes)),
+        xticklabels=[f"{s:g}" for s in sizes],
+        xlabel="images in the update, N",
+        ylabel="labels recovered (IRec)",
+        ylim=(0, 1.04),
+    )
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
+    return figure
+
+
+FIGURES = {
+    "reconstructions": reconstructions,
+    "psnr_by_batch_size": psnr_by_batch_size,
+    "weighting": weighting,
+    "loss_curves": loss_curves,
+    "label_recovery": label_recovery,
+    "label_counts": label_counts,
+}
+
+
+def mapping(report: dict, singular: dict[str, np.ndarray], floor: dict[str, np.ndarray]) -> Figure:
+    """Norm of each tensor's pseudo-gradient, and singular values of the dense ones against the rounding noise."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.1))
+    tensors = report["tensors"]
+    left.barh([t["variable"] for t in tensors], [t["norm"] for t in tensors], color=COLOURS[0])
+    left.set(xscale="log", xlabel="norm of the pseudo-gradient, mean over draws")
+    left.invert_yaxis()
+    left.tick_params(labelsize=7)
+    for index, (name, values) in enumerate(singular.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        positive = np.maximum(values, floor[name][:, None] * 1e-2)
+        right.semilogy(np.arange(1, values.shape[1] + 1), positive.T, color=colour, lw=0.7, alpha=0.7)
+        right.plot(
+            [],
+            [],
+            color=colour,
+            label=f"{name} (rank {np.median((values > floor[name][:, None]).sum(axis=1)):.0f})",
+        )
+        right.axhline(np.median(floor[name]), color=colour, ls=":", lw=1)
+    right.set(xlabel="index", ylabel="singular value of the delta")
+    if singular:
+        right.legend(fontsize=7, title="dotted: noise floor", title_fontsize=7)
+    figure.tight_layout()
+    return figure
+
+
+def vae_panel(
+    history: list[dict], held_out: np.ndarray, reconstructed: np.ndarray, samples: np.ndarray, latent: int
+) -> Figure:
+    """Learning curve, held-out images above their reconstructions, and samples from the prior."""
+    figure = plt.figure(figsize=(10, 3))
+    outer = figure.add_gridspec(1, 3, width_ratios=[1.25, 1, 1], wspace=0.12)
+    axis = figure.add_subplot(outer[0])
+    epochs = [row["epoch"] for row in history]
+    axis.plot(epochs, [row["elbo"] for row in history], label="training")
+    axis.plot(epochs, [row["held_out_elbo"] for row in history], label="held out")
+    axis.set(xlabel="epoch", ylabel="ELBO (nats per image)", title=f"{latent}-dimensional VAE")
+    axis.legend(fontsize=7)
+    for column, (title, rows) in enumerate(
+        (
+            ("held out / reconstructed", _interleave(held_out[:8], reconstructed[:8])),
+            ("samples", samples[:16]),
+        )
+    ):
+        inner = outer[column + 1].subgridspec(4, 4, wspace=0.04, hspace=0.04)
+        for index, image in enumerate(rows):
+            cell = figure.add_subplot(inner[index // 4, index % 4])
+            _picture(cell, image)
+            if index == 0:
+                cell.set_title(title, fontsize=8, loc="left")
+    return figure
+
+
+def _interleave(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Rows of four: true, reconstructed, true, reconstructed."""
+    return np.concatenate([top[:4], bottom[:4], top[4:8], bottom[4:8]])

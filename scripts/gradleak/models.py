@@ -1,0 +1,70 @@
+"""The classifiers that simulated clients train. All give logits (B, 10) for images (B, H, W, C) in [0, 1].
+
+Keras is imported inside the builders: the names below are read while the workflow is parsed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+CLASSES = 10
+
+
+def _sequential(shape: tuple[int, int, int], name: str, layers: list) -> keras.Model:
+    import keras
+
+    return keras.Sequential([keras.Input(shape), *layers], name=name)
+
+
+def cnn7(shape: tuple[int, int, int]) -> keras.Model:
+    """Seven Keras layers, 225,034 parameters on 28×28×1: the first reading of "a 7-layer CNN"."""
+    from keras.layers import Conv2D, Dense, Flatten, MaxPooling2D
+
+    return _sequential(shape, "cnn7", [
+        Conv2D(32, 3, activation="relu"), MaxPooling2D(), Conv2D(64, 3, activation="relu"), MaxPooling2D(),
+        Flatten(), Dense(128, activation="relu"), Dense(CLASSES),
+    ])  # fmt: skip
+
+
+def cnn7_dropout(shape: tuple[int, int, int]) -> keras.Model:
+    """The other reading: Dropout in place of the hidden dense layer, 34,826 parameters on 28×28×1."""
+    from keras.layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+
+    return _sequential(shape, "cnn7_dropout", [
+        Conv2D(32, 3, activation="relu"), MaxPooling2D(), Conv2D(64, 3, activation="relu"), MaxPooling2D(),
+        Flatten(), Dropout(0.5), Dense(CLASSES),
+    ])  # fmt: skip
+
+
+def lenet_sigmoid(shape: tuple[int, int, int]) -> keras.Model:
+    """The strided sigmoid LeNet that DLG was published with (Zhu et al. 2019), twice differentiable everywhere."""
+    from keras.layers import Conv2D, Dense, Flatten
+
+    kwargs = {"padding": "same", "activation": "sigmoid"}
+    return _sequential(shape, "lenet_sigmoid", [
+        Conv2D(12, 5, strides=2, **kwargs), Conv2D(12, 5, strides=2, **kwargs), Conv2D(12, 5, **kwargs),
+        Flatten(), Dense(CLASSES),
+    ])  # fmt: skip
+
+
+def fcn3(shape: tuple[int, int, int]) -> keras.Model:
+    """784-300-300-10 with ReLU: the net of the published label-recovery tables (Ma et al. 2023)."""
+    from keras.layers import Dense, Flatten
+
+    return _sequential(shape, "fcn3", [
+        Flatten(), Dense(300, activation="relu"), Dense(300, activation="relu"), Dense(CLASSES),
+    ])  # fmt: skip
+
+
+MODELS = {"cnn7": cnn7, "cnn7_dropout": cnn7_dropout, "lenet_sigmoid": lenet_sigmoid, "fcn3": fcn3}
+
+
+def build(name: str, shape: tuple[int, int, int], seed: int) -> keras.Model:
+    """The model ``name`` with starting weights that depend on ``seed`` alone."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    return MODELS[name](tuple(shape))

@@ -1,0 +1,392 @@
+"""From a checked config to the plan: cells, blocks, ids. The only place that knows how work is named.
+
+* cell id: the first ten hex digits of SHA-256 over the canonical JSON of all that differs from its default, so that
+  a new option with a neutral default renames nothing;
+* block: a run of consecutive seeds, named by its first and last one (``0000-0007``).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradleak import client, vae
+from gradleak.config import ATTACKS, Config, ConfigError, LocalTarget, nearest, parse
+from gradleak.labels import METHODS
+from gradleak.strict import Strict
+
+SCHEMA = 1  # raise it when a declared default changes its meaning: it renames every cell
+DRAWS_PER_JOB = 8
+
+
+def spec_of(options: Strict, *leave_out: str) -> dict[str, Any]:
+    """What differs from the declared defaults, as plain JSON types; the discriminating key is always there."""
+    spec = options.model_dump(mode="json", exclude_defaults=True, exclude=set(leave_out))
+    for key in ("attack", "source"):
+        if hasattr(options, key):
+            spec[key] = getattr(options, key)
+    return spec
+
+
+def identify(spec: dict[str, Any]) -> str:
+    canonical = json.dumps({"schema": SCHEMA, **spec}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """A leak source with all its settings resolved. ``draws`` is no part of the id: it is a count, like seeds."""
+
+    id: str
+    options: Any
+    spec: dict[str, Any]
+
+    @property
+    def has_truth(self) -> bool:
+        return isinstance(self.options, client.Options) or bool(getattr(self.options, "truth", None))
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the user says of the update, for the mapping to weigh; of a simulated one nothing is said."""
+        return {
+            "samples": None if isinstance(self.options, client.Options) else self.options.samples,
+            "sign": "auto" if isinstance(self.options, client.Options) else self.options.sign,
+            "scale": "auto" if isinstance(self.options, client.Options) else self.options.scale,
+        }
+
+    def draw_blocks(self, draws: list[int]) -> list[str]:
+        """The blocks of draws that hold ``draws``; a target's draws are made and mapped in fixed runs."""
+        return sorted({self._block(draw) for draw in draws})
+
+    def _block(self, draw: int) -> str:
+        if not isinstance(self.options, client.Options):
+            return block_name([0])
+        first = draw // DRAWS_PER_JOB * DRAWS_PER_JOB
+        return f"{first:04d}-{first + DRAWS_PER_JOB - 1:04d}"
+
+
+@dataclass(frozen=True)
+class PriorPlan:
+    id: str
+    options: vae.Options
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid without its seed."""
+
+    id: str
+    options: Any
+    spec: dict[str, Any]  # of the attack alone, defaults left out
+    target: TargetPlan
+    target_name: str
+    prior: PriorPlan | None
+
+    @property
+    def attack(self) -> str:
+        return self.options.attack
+
+    def draws(self, seeds: list[int]) -> list[int]:
+        """The draw that each seed attacks."""
+        return [seed % self.target.options.draws for seed in seeds]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter with its value, defaults included, flat: what tables and trackers show."""
+        flat = {key: value for key, value in self.options.model_dump(mode="json").items() if key != "attack"}
+        settings = self.target.options.model_dump(mode="json")
+        settings.pop("draws", None)
+        return flat | {f"target.{key}": value for key, value in settings.items()}
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    name: str
+    description: str
+    cells: dict[str, tuple[str, ...]]  # cell id → its blocks
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the workflow needs to know."""
+
+    config: Config
+    studies: list[StudyPlan]
+    cells: dict[str, Cell]  # those of the studies, and the label cells that others build on
+    blocks: dict[tuple[str, str], list[int]]  # (cell id, block) → seeds
+
+    @property
+    def targets(self) -> dict[str, TargetPlan]:
+        return {cell.target.id: cell.target for cell in self.cells.values()}
+
+    @property
+    def priors(self) -> dict[str, PriorPlan]:
+        return {cell.prior.id: cell.prior for cell in self.cells.values() if cell.prior}
+
+    def asked(self, attack: str | None = None) -> list[tuple[str, str]]:
+        """The distinct (cell, block) pairs of the selected studies."""
+        pairs = {
+            (cell, block)
+            for study in self.studies
+            for cell, blocks in study.cells.items()
+            for block in blocks
+            if attack is None or self.cells[cell].attack == attack
+        }
+        return sorted(pairs)
+
+    def shown(self) -> list[tuple[str, str]]:
+        """The first block of every image cell: what pictures and loss curves are drawn from."""
+        first: dict[str, str] = {}
+        for cell, block in self.asked():
+            if self.cells[cell].attack != "labels":
+                first.setdefault(cell, block)
+        return list(first.items())
+
+    def mapped(self) -> list[tuple[str, str]]:
+        """The distinct (target id, block of draws) pairs behind the studies."""
+        return sorted({
+            (self.cells[cell].target.id, block)
+            for (cell, _), seeds in self.blocks.items()
+            for block in self.cells[cell].target.draw_blocks(self.cells[cell].draws(seeds))
+        })  # fmt: skip
+
+    def datasets(self) -> list[str]:
+        return sorted({cell.target.options.dataset for cell in self.cells.values()})
+
+    def dataset_path(self, name: str) -> str | None:
+        return self.config.datasets[name].path if name in self.config.datasets else None
+
+    @property
+    def target_names(self) -> dict[str, str]:
+        """Target id → the name that it has in the config."""
+        return {cell.target.id: cell.target_name for cell in self.cells.values()}
+
+    def cell_ids(self, attack: str) -> str:
+        """A wildcard constraint: the cells of one attack."""
+        return "|".join(sorted(c.id for c in self.cells.values() if c.attack == attack)) or "none"
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """Cell id → attack, target, parameters, for tables and trackers."""
+        return {
+            cell: {"attack": c.attack, "target": c.target_name, "parameters": c.parameters}
+            for cell, c in sorted(self.cells.items())
+            if any(cell in study.cells for study in self.studies)
+        }
+
+    def figures(self) -> list[str]:
+        """The figures that the studies have something to show in."""
+        attacks = {self.cells[cell].attack for cell, _ in self.asked()}
+        with_truth = {
+            self.cells[cell].attack for cell, _ in self.asked() if self.cells[cell].target.has_truth
+        }
+        names = []
+        if attacks - {"labels"}:
+            names += ["reconstructions", "loss_curves"]
+        if with_truth - {"labels"}:
+            names.insert(1, "psnr_by_batch_size")
+        if "dlg" in with_truth:
+            names.insert(2, "weighting")
+        if "labels" in with_truth:
+            names += ["label_recovery", "label_counts"]
+        return names
+
+    def label_cell(self, cell: str) -> str | None:
+        """The label cell that a cell with labels: recovered takes its counts from."""
+        return label_cell_of(self.cells[cell]).id if needs_labels(self.cells[cell]) else None
+
+    def cells_csv(self) -> str:
+        """cells.csv: what each id stands for, only the columns in which cells differ or that name them."""
+        rows = {cell: {"cell": cell, "attack": self.cells[cell].attack, "target": self.cells[cell].target_name,
+                       **self.cells[cell].parameters} for cell in sorted({c for c, _ in self.asked()})}  # fmt: skip
+        columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+        varying = [
+            k
+            for k in columns
+            if k in ("cell", "attack", "target") or len({repr(r.get(k)) for r in rows.values()}) > 1
+        ]
+        out = io.StringIO()
+        writer = csv.DictWriter(out, varying, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+        return out.getvalue()
+
+
+def needs_labels(cell: Cell) -> bool:
+    return getattr(cell.options, "labels", None) == "recovered"
+
+
+def label_cell_of(cell: Cell) -> Cell:
+    return _make_cell(
+        ATTACKS["labels"](method=cell.options.label_method), cell.target, cell.target_name, None
+    )
+
+
+def block_name(seeds: list[int]) -> str:
+    return f"{seeds[0]:04d}-{seeds[-1]:04d}"
+
+
+def seeds_of_block(block: str) -> list[int]:
+    first, last = (int(part) for part in block.split("-"))
+    return list(range(first, last + 1))
+
+
+def blocks_of(seeds: int | list[int], size: int, path: str) -> list[list[int]]:
+    """Fixed runs: block k holds seeds k·size … k·size + size − 1, as far as they are asked for."""
+    listed = list(range(seeds)) if isinstance(seeds, int) else sorted(seeds)
+    if not listed or listed[0] < 0 or len(set(listed)) != len(listed):
+        raise ConfigError(f"{path}: needs at least one seed, none negative, none twice (got {seeds!r})")
+    runs: list[list[int]] = []
+    for seed in listed:
+        if runs and seed == runs[-1][-1] + 1 and seed % size:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return runs
+
+
+def expand(entry: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
+    """The points of one `cells` entry: base parameters crossed with its axes, less what is excluded."""
+    axes, combine, exclude = (
+        entry.get("axes") or {},
+        entry.get("combine", "product"),
+        entry.get("exclude") or [],
+    )
+    base = {key: value for key, value in entry.items() if key not in ("axes", "combine", "exclude")}
+    if not isinstance(axes, dict):
+        raise ConfigError(f"{path}.axes: must be a mapping of option → list of values")
+    for name, values in axes.items():
+        if not isinstance(values, list) or not values:
+            raise ConfigError(f"{path}.axes.{name}: must be a list with at least one value (got {values!r})")
+    if combine == "product":
+        points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    elif combine == "zip":
+        if len({len(values) for values in axes.values()}) > 1:
+            lengths = ", ".join(f"{name} {len(values)}" for name, values in axes.items())
+            raise ConfigError(f"{path}.axes: combine: zip needs lists of one length (got {lengths})")
+        points = [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)]
+    elif combine == "one_at_a_time":
+        # The first value of every axis is the base point; each axis is then varied alone.
+        first = {name: values[0] for name, values in axes.items()}
+        points = [first, *({**first, name: value} for name, values in axes.items() for value in values[1:])]
+    else:
+        raise ConfigError(
+            f"{path}.combine: {combine!r} is not one of product, zip, one_at_a_time"
+            f"{nearest(str(combine), ['product', 'zip', 'one_at_a_time'])}"
+        )
+    for rule in exclude:
+        unknown = set(rule) - set(axes) - set(base)
+        if unknown:
+            raise ConfigError(f"{path}.exclude: {sorted(unknown)[0]!r} is not a parameter of this entry"
+                              f"{nearest(sorted(unknown)[0], [*axes, *base])}")  # fmt: skip
+    for point in points:
+        merged = {**base, **point}
+        if not any(all(merged.get(key) == value for key, value in rule.items()) for rule in exclude if rule):
+            yield merged
+
+
+def _make_cell(options: Any, target: TargetPlan, target_name: str, prior: PriorPlan | None) -> Cell:
+    # What a name stands for goes into the id, not the name.
+    spec = spec_of(options, *(["prior"] if prior else []))
+    identity = {"cell": spec, "target": target.spec, **({"prior": prior.spec} if prior else {})}
+    return Cell(identify(identity), options, spec, target, target_name, prior)
+
+
+def _resolve(point: dict[str, Any], config: Config, path: str) -> Cell:
+    name = point.get("target")
+    if name not in config.targets:
+        raise ConfigError(
+            f"{path}.target: there is no target {name!r}{nearest(str(name), list(config.targets))}"
+        )
+    base = config.targets[name]
+    overrides = {
+        key.removeprefix("target."): value for key, value in point.items() if key.startswith("target.")
+    }
+    given = base.model_dump(exclude_unset=True)
+    target_options = parse(type(base), {**given, **overrides}, f"{path}: target") if overrides else base
+    target_spec = spec_of(target_options, "draws", *(["truth"] if isinstance(base, LocalTarget) else []))
+    target = TargetPlan(identify(target_spec), target_options, target_spec)
+
+    attack = point.get("attack")
+    if attack not in ATTACKS:
+        raise ConfigError(
+            f"{path}.attack: {attack!r} is not one of {', '.join(ATTACKS)}{nearest(str(attack), list(ATTACKS))}"
+        )
+    chosen = {k: v for k, v in point.items() if k != "target" and not k.startswith("target.")}
+    options = parse(ATTACKS[attack], chosen, path)
+    method = getattr(options, "label_method", None)
+    if method is not None and method not in METHODS:
+        raise ConfigError(
+            f"{path}.label_method: {method!r} is not one of {', '.join(METHODS)}{nearest(method, list(METHODS))}"
+        )
+    prior = None
+    if hasattr(options, "prior"):
+        if options.prior not in config.priors:
+            raise ConfigError(
+                f"{path}.prior: there is no prior {options.prior!r}{nearest(options.prior, list(config.priors))}"
+            )
+        prior_spec = spec_of(config.priors[options.prior])
+        prior = PriorPlan(identify({"prior": prior_spec}), config.priors[options.prior], prior_spec)
+    if getattr(options, "labels", None) == "oracle" and getattr(target_options, "truth", "simulated") is None:
+        raise ConfigError(f"{path}.labels: oracle needs truth, and target {name!r} has none")
+    return _make_cell(options, target, str(name), prior)
+
+
+def plan(config: Config) -> Plan:
+    """Expand the selected studies. Raises ConfigError; nothing is read but the folders of local targets."""
+    cells: dict[str, Cell] = {}
+    blocks: dict[tuple[str, str], list[int]] = {}
+    studies = []
+
+    def add(cell: Cell, runs: list[list[int]]) -> None:
+        known = cells.setdefault(cell.id, cell)
+        if (known.spec, known.target.spec) != (cell.spec, cell.target.spec):
+            raise ConfigError(
+                f"cell id {cell.id} stands for two different cells: {known.spec} and {cell.spec}"
+            )
+        for run in runs:
+            blocks[cell.id, block_name(run)] = run
+
+    for name in config.selected:
+        study = config.studies[name]
+        runs = blocks_of(study.seeds, study.block_size, f"studies.{name}.seeds")
+        own: dict[str, tuple[str, ...]] = {}
+        for index, entry in enumerate(study.cells):
+            path = f"studies.{name}.cells[{index}]"
+            for point in expand({**study.base, **entry}, path):
+                cell = _resolve(point, config, path)
+                own[cell.id] = tuple(block_name(run) for run in runs)
+                add(cell, runs)
+                if needs_labels(cell):
+                    add(label_cell_of(cell), runs)
+        if not own:
+            raise ConfigError(f"studies.{name}: every cell is excluded, nothing is left to run")
+        studies.append(StudyPlan(name, study.description, own))
+    for cell in cells.values():
+        if isinstance(cell.target.options, LocalTarget):
+            _check_local(cell.target_name, cell.target.options)
+    return Plan(config, studies, cells, blocks)
+
+
+def _check_local(name: str, target: LocalTarget) -> None:
+    if not local_files(target):
+        raise ConfigError(f"targets.{name}.path: no files in {target.path!r} (from {Path.cwd()}); "
+                          "it must hold the model JSON, the weights before and the delta")  # fmt: skip
+    if target.truth and not Path(target.truth).is_file():
+        raise ConfigError(f"targets.{name}.truth: {target.truth!r} is not a file")
+
+
+def local_files(target: LocalTarget) -> list[str]:
+    folder = Path(target.path)
+    return (
+        sorted(str(p) for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+        if folder.is_dir()
+        else []
+    )

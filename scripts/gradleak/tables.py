@@ -1,0 +1,157 @@
+"""Scores and records of all blocks → the three tables that everything people see is made from.
+
+trials.csv: one row a study and trial. TRIAL_COLUMNS come first, in this order; all other parameters that differ
+between cells follow as ``param.<name>``. cells.csv: one row a study and cell, every metric as mean, low and high
+(95 % bootstrap over draws). labels.csv: long, one row a trial and class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradleak.files import read_json
+from gradleak.metrics import bootstrap
+
+IDENTITY = [
+    "study",
+    "cell",
+    "seed",
+    "attack",
+    "target",
+    "batch_size",
+    "weighting",
+    "labels",
+    "oracle",
+    "status",
+    "reason",
+]
+METRICS = [
+    "objective", "psnr", "psnr_median", "psnr_best", "ssim", "mse", "share_20db", "share_30db", "matched",
+    "judge_accuracy", "pair_label_accuracy", "leacc", "lnacc", "irec", "skill", "count_mae", "labels_exact",
+    "nearest_public_psnr", "prior_ceiling_psnr",
+]  # fmt: skip
+COST = ["seconds", "peak_mb"]
+TRIAL_COLUMNS = [*IDENTITY, *METRICS, *COST, "block", "draw", "control", "method"]
+
+
+def trials(
+    cells: dict[str, dict], blocks: list[dict[str, Any]], studies: dict[str, list[str]]
+) -> pd.DataFrame:
+    """cells: id → {attack, target, parameters}; blocks: [{cell, block, record, rows}] (paths); studies: name → cell ids."""
+    rows = []
+    for block in blocks:
+        cell = cells[block["cell"]]
+        parameters = cell["parameters"]
+        record = read_json(block["record"])
+        share = record["seconds"]["total"] / max(len(record["trials"]), 1)  # a block's trials run as one
+        for trial, scored in zip(record["trials"], read_json(block["rows"]), strict=True):
+            rows.append({
+                "cell": block["cell"], "seed": trial["seed"], "attack": cell["attack"], "target": cell["target"],
+                "batch_size": parameters.get("target.samples") or parameters.get("target.batch_size"),
+                "weighting": parameters.get("weighting", ""), "labels": parameters.get("labels", ""),
+                "oracle": parameters.get("labels") == "oracle",
+                "status": trial["status"], "reason": trial["reason"], "objective": trial["objective"],
+                **{name: scored[name] for name in METRICS if name in scored},
+                "seconds": share, "peak_mb": record["peak_mb"], "block": block["block"], "draw": trial["draw"],
+                "control": parameters.get("control", "none"), "method": parameters.get("method", ""),
+            })  # fmt: skip
+    frame = pd.DataFrame(rows)
+    varying = _varying({c: cell["parameters"] for c, cell in cells.items()})
+    for name in varying:
+        frame[f"param.{name}"] = [cells[c]["parameters"].get(name) for c in frame["cell"]]
+    members = pd.DataFrame(
+        [(study, c) for study, own in studies.items() for c in own], columns=["study", "cell"]
+    )
+    frame = members.merge(frame, on="cell")
+    columns = [*TRIAL_COLUMNS, *(f"param.{name}" for name in varying)]
+    return (
+        frame.reindex(columns=columns)
+        .sort_values(["study", "attack", "cell", "seed"], kind="stable")
+        .reset_index(drop=True)
+    )
+
+
+def _varying(parameters: dict[str, dict]) -> list[str]:
+    """Parameters in which cells differ, the ones that have a column of their own left out."""
+    names = dict.fromkeys(name for values in parameters.values() for name in values)
+    own = {"weighting", "labels", "control", "method"}
+    return [
+        n for n in names if n not in own and len({repr(v.get(n)) for v in parameters.values() if n in v}) > 1
+    ]
+
+
+def cells(trials: pd.DataFrame) -> pd.DataFrame:
+    """One row a study and cell: how many trials ended how, and each metric's mean with its interval."""
+    rows = []
+    fixed = [
+        c for c in trials.columns if c not in {*METRICS, *COST, "seed", "draw", "block", "status", "reason"}
+    ]
+    for _, group in trials.groupby(["study", "cell"], sort=False):
+        row = {name: group[name].iloc[0] for name in fixed}
+        row |= {
+            "trials": len(group),
+            "ok": int((group["status"] == "ok").sum()),
+            "draws": group["draw"].nunique(),
+        }
+        row["reasons"] = "; ".join(sorted({str(r) for r in group["reason"].dropna() if str(r)}))
+        for name in METRICS:
+            values = pd.to_numeric(group[name], errors="coerce").to_numpy(float)
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = bootstrap(values, group["draw"].to_numpy())
+        row["seconds_per_trial"] = float(group["seconds"].mean())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def labels(trials: pd.DataFrame, blocks: list[dict[str, Any]]) -> pd.DataFrame:
+    """True and recovered images per class: study, cell, seed, attack, method, batch_size, class, true, recovered."""
+    counts = {}
+    for block in blocks:
+        for row in read_json(block["rows"]):
+            if "counts" in row:
+                counts[block["cell"], row["seed"]] = (row.get("true_counts"), row["counts"])
+    rows = [
+        (
+            t.study,
+            t.cell,
+            t.seed,
+            t.attack,
+            t.method,
+            t.batch_size,
+            c,
+            np.nan if truth is None else truth[c],
+            found[c],
+        )
+        for t in trials.itertuples()
+        if (t.cell, t.seed) in counts
+        for truth, found in [counts[t.cell, t.seed]]
+        for c in range(len(found))
+    ]
+    return pd.DataFrame(
+        rows,
+        columns=["study", "cell", "seed", "attack", "method", "batch_size", "class", "true", "recovered"],
+    )
+
+
+def read(path: str) -> pd.DataFrame:
+    """A table as written: empty strings stay strings in the columns that hold words."""
+    words = {
+        name: str
+        for name in (
+            "study",
+            "cell",
+            "attack",
+            "target",
+            "weighting",
+            "labels",
+            "status",
+            "reason",
+            "reasons",
+            "block",
+            "control",
+            "method",
+        )
+    }
+    return pd.read_csv(path, dtype=words, keep_default_na=True).fillna({name: "" for name in words})

@@ -1,0 +1,27 @@
+"""Latent inversion on one block of seeds."""
+
+import time
+
+from gradleak import jobs, vae
+from gradleak.attacks import latent
+from gradleak.files import read_npz
+
+
+def main(snakemake) -> None:
+    began = time.monotonic()
+    problem = jobs.load_problem(snakemake)
+    options = latent.Options(**snakemake.params.spec)
+    _, decoder = vae.load_networks(
+        vae.Options(**snakemake.params.prior), problem.shape, read_npz(snakemake.input.prior)
+    )
+    checkpoint = jobs.checkpoint(snakemake)
+    found = latent.invert(
+        problem, options, decoder, checkpoint, jobs.progress(f"latent {snakemake.wildcards.cell}")
+    )
+    jobs.write_inversion(snakemake, found, began)
+    jobs.forget(checkpoint)
+
+
+if "snakemake" in globals():
+    with jobs.job(snakemake, tensorflow=True):  # noqa: F821
+        main(snakemake)  # noqa: F821

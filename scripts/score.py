@@ -1,0 +1,116 @@
+"""Reconstructions or label counts + truth → metrics per trial. The first stage that sees the truth."""
+
+import numpy as np
+
+from gradleak import jobs, judge, metrics
+from gradleak.datasets import CLASSES, to_float
+from gradleak.files import read_json, read_npz, write_json, write_npz
+
+SHOWN = 32  # matched pairs kept per trial for the figures
+
+
+def score_labels(found: dict, y: np.ndarray | None, record: dict) -> list[dict]:
+    rows = []
+    for index, trial in enumerate(record["trials"]):
+        row = {"seed": trial["seed"]}
+        if trial["status"] == "ok":
+            row["counts"] = found["counts"][index].tolist()
+            if y is not None:
+                row |= _label_row(found["counts"][index], y[index])
+        rows.append(row)
+    return rows
+
+
+def _label_row(counts: np.ndarray, y: np.ndarray) -> dict:
+    truth = np.bincount(y, minlength=len(counts))
+    return {"true_counts": truth.tolist(), **metrics.label_metrics(counts, truth)}
+
+
+def score_images(
+    found: dict, x: np.ndarray, y: np.ndarray, record: dict, judged, public: np.ndarray
+) -> tuple[list[dict], dict]:
+    """One row a trial, and the matched pairs (uint8) for the figures."""
+    rows, kept = [], []
+    classes = max(CLASSES, int(found["labels"].max(initial=0)) + 1, int(y.max()) + 1)
+    for index, trial in enumerate(record["trials"]):
+        row = {"seed": trial["seed"]}
+        if trial["status"] == "ok":
+            accepted = found["accepted"][index]
+            images, labels = found["images"][index][accepted], found["labels"][index][accepted]
+            truth = to_float(x[index])
+            measured, pairs = metrics.image_metrics(images, truth)
+            row |= measured
+            row["judge_accuracy"] = judge.accuracy(judged, images[pairs["found"]], y[index][pairs["truth"]])
+            row["nearest_public_psnr"] = float(
+                metrics.psnr(metrics.pairwise_mse(truth, public).min(axis=1)).mean()
+            )
+            counts = np.bincount(labels, minlength=classes)
+            row["counts"] = counts.tolist()
+            row["pair_label_accuracy"] = (
+                float((labels[pairs["found"]] == y[index][pairs["truth"]]).mean()) if len(labels) else 0.0
+            )
+            if len(labels) == len(y[index]):
+                row |= _label_row(counts, y[index])
+            best = np.argsort(-pairs["psnr"], kind="stable")[:SHOWN]
+            kept.append((images[pairs["found"][best]], truth[pairs["truth"][best]], pairs["psnr"][best]))
+        else:
+            kept.append((np.zeros((0, *found["images"].shape[2:])),) * 2 + (np.zeros(0),))
+        rows.append(row)
+    size = max((len(psnr) for *_, psnr in kept), default=0)
+
+    def stack(part: int) -> np.ndarray:
+        out = np.zeros((len(kept), size, *np.shape(kept[0][part])[1:]), np.float32)
+        for index, entry in enumerate(kept):
+            out[index, : len(entry[part])] = entry[part]
+        return out
+
+    shown = {
+        "found": _bytes(stack(0)),
+        "truth": _bytes(stack(1)),
+        "psnr": stack(2),
+        "pairs": np.array([len(k[2]) for k in kept]),
+    }
+    return rows, shown
+
+
+def _bytes(images: np.ndarray) -> np.ndarray:
+    return np.round(images * 255).astype(np.uint8)
+
+
+def unscored(found: dict, record: dict) -> tuple[list[dict], dict]:
+    """No truth was given: the attack's own figures are all there is, and the pictures stand alone."""
+    images = found["images"][:, :SHOWN]
+    rows = [
+        {"seed": trial["seed"], "counts": np.bincount(found["labels"][i], minlength=CLASSES).tolist()}
+        for i, trial in enumerate(record["trials"])
+    ]
+    return rows, {"found": _bytes(images), "truth": np.zeros((len(images), 0, *images.shape[2:]), np.uint8),
+                  "psnr": np.zeros((len(images), 0), np.float32), "pairs": np.full(len(images), images.shape[1])}  # fmt: skip
+
+
+def main(snakemake) -> None:
+    found, record = read_npz(snakemake.input.result), read_json(snakemake.input.record)
+    truth_files = list(snakemake.input.get("truth", []))
+    x, y = jobs.load_truth(truth_files, snakemake.params.draws) if truth_files else (None, None)
+    shown: dict = {}
+    if snakemake.params.attack == "labels":
+        rows = score_labels(found, y, record)
+    elif x is None:
+        rows, shown = unscored(found, record)
+    else:
+        public = to_float(read_npz(snakemake.input.public)["x"])
+        rows, shown = score_images(found, x, y, record, judge.load(snakemake.input.judge), public)
+        if snakemake.input.get("ceiling"):
+            ceilings = [read_npz(file) for file in snakemake.input.ceiling]
+            best = {
+                int(d): p for c in ceilings for d, p in zip(c["draws"], c["psnr"].mean(axis=1), strict=True)
+            }
+            for row, draw in zip(rows, snakemake.params.draws, strict=True):
+                row["prior_ceiling_psnr"] = float(best[draw])
+    write_json(snakemake.output.rows, rows)
+    write_npz(snakemake.output.pairs, **shown)
+
+
+if "snakemake" in globals():
+    with jobs.job(snakemake):  # noqa: F821
+        main(snakemake)  # noqa: F821

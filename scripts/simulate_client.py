@@ -1,0 +1,29 @@
+"""Private pool + starting weights → the artifacts of a run of clients, and their truth apart from them."""
+
+import numpy as np
+
+from gradleak import client, jobs
+from gradleak.artifacts import write_leak
+from gradleak.datasets import Images
+from gradleak.files import read_npz, replacing_folder, write_npz
+
+
+def main(snakemake) -> None:
+    options = client.Options(**snakemake.params.spec)
+    draws = list(snakemake.params.draws)
+    model = client.global_model(options, Images(**read_npz(snakemake.input.others)))
+    before = [v.numpy() for v in model.trainable_variables]
+    made = client.simulate(options, model, Images(**read_npz(snakemake.input.private)), draws)
+    with replacing_folder(snakemake.output.artifacts) as folder:
+        for draw, result in zip(draws, made, strict=True):
+            write_leak(folder / f"draw-{draw:03d}", model.to_json(), before, result.delta, result.meta)
+    x, y = np.stack([r.private.x for r in made]), np.stack([r.private.y for r in made])
+    write_npz(snakemake.output.truth, x=x, y=y, draws=np.array(draws))
+    jobs.log.info(
+        "%d clients of %d images, %d local steps each", len(draws), options.client_samples, options.steps
+    )
+
+
+if "snakemake" in globals():
+    with jobs.job(snakemake, tensorflow=True):  # noqa: F821
+        main(snakemake)  # noqa: F821

@@ -1,0 +1,19 @@
+"""A data set → its three disjoint pools."""
+
+from gradleak import datasets, jobs
+from gradleak.files import write_npz
+
+
+def main(snakemake) -> None:
+    images = datasets.load(snakemake.wildcards.dataset, snakemake.params.path)
+    pools = datasets.split(snakemake.wildcards.dataset, images)
+    for name, pool in pools.items():
+        write_npz(snakemake.output[name], x=pool.x, y=pool.y)
+        jobs.log.info(
+            "%s: %d images, per class %s", name, len(pool.y), [(pool.y == c).sum() for c in range(10)]
+        )
+
+
+if "snakemake" in globals():
+    with jobs.job(snakemake):  # noqa: F821
+        main(snakemake)  # noqa: F821

@@ -1,0 +1,24 @@
+"""Finished trials → MLflow. Running it again changes nothing; a lost database is rebuilt in full."""
+
+from gradleak import jobs, tables, tracking
+from gradleak.files import read_json, read_npz, write_json
+
+
+def main(snakemake) -> None:
+    blocks = {
+        (cell, block): (lambda record=record: read_json(record), lambda pairs=pairs: read_npz(pairs))
+        for (cell, block), record, pairs in zip(
+            snakemake.params.blocks, snakemake.input.records, snakemake.input.pairs, strict=True
+        )
+    }
+    done = tracking.sync(
+        snakemake.params.uri, tables.read(snakemake.input.trials), tables.read(snakemake.input.cells), blocks,
+        snakemake.params.cells, snakemake.params.descriptions, jobs.log.info,
+    )  # fmt: skip
+    jobs.log.info("%s", done)
+    write_json(snakemake.output.marker, {"uri": snakemake.params.uri, **done})
+
+
+if "snakemake" in globals():
+    with jobs.job(snakemake):  # noqa: F821
+        main(snakemake)  # noqa: F821

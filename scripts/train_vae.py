@@ -1,0 +1,30 @@
+"""Public images → a VAE: weights, learning curve, a panel to look at."""
+
+import numpy as np
+
+from gradleak import figures, jobs, vae
+from gradleak.datasets import to_float
+from gradleak.files import read_npz, write_json, write_npz
+
+
+def main(snakemake) -> None:
+    options = vae.Options(**snakemake.params.spec)
+    public = to_float(read_npz(snakemake.input.public)["x"])
+    trained = vae.train(options, public, jobs.log.info)
+    write_npz(snakemake.output.weights, shape=np.array(public.shape[1:]), **vae.weights_of(trained))
+    write_json(
+        snakemake.output.history, {"options": options.model_dump(mode="json"), "epochs": trained.history}
+    )
+    codes = np.random.default_rng(options.seed).normal(size=(16, options.latent_dim)).astype(np.float32)
+    shown = trained.held_out[:16]
+    reconstructed = trained.decoder.predict(trained.encoder.predict(shown, verbose=0)[0], verbose=0)
+    samples = trained.decoder.predict(codes, verbose=0)
+    figures.save(
+        figures.vae_panel(trained.history, shown, reconstructed, samples, options.latent_dim),
+        snakemake.output.figure,
+    )
+
+
+if "snakemake" in globals():
+    with jobs.job(snakemake, tensorflow=True):  # noqa: F821
+        main(snakemake)  # noqa: F821

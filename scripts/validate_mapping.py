@@ -1,0 +1,44 @@
+"""Artifacts of a run of draws → pseudo-gradients in the model's order, with sign, scale, rank and the evidence."""
+
+from pathlib import Path
+
+import numpy as np
+
+from gradleak import artifacts, figures, jobs, mapping
+from gradleak.datasets import to_float
+from gradleak.files import read_npz, write_json, write_npz
+
+
+def main(snakemake) -> None:
+    folders = sorted(path for path in Path(snakemake.input.artifacts).glob("draw-*") if path.is_dir())
+    leaks = [artifacts.read_leak(folder) for folder in folders]
+    public = read_npz(snakemake.input.public)
+    options = snakemake.params.told
+    try:
+        found = mapping.settle(
+            leaks, to_float(public["x"]), public["y"], options["samples"], options["sign"], options["scale"]
+        )
+    except mapping.MappingError as error:
+        raise jobs.Expected(
+            f"{snakemake.input.artifacts}: the update cannot be mapped to the model: {error}"
+        ) from None
+    write_npz(
+        snakemake.output.gradients,
+        model=np.array(found.model.to_json()),
+        **{f"weight_{i}": w for i, w in enumerate(found.model.get_weights())},
+        **{f"gradient_{i}": g for i, g in enumerate(found.gradients)},
+        trainable=np.array([index for v in found.model.trainable_variables
+                            for index, w in enumerate(found.model.weights) if w is v]),
+        layer=found.layer, samples=found.samples, public_softmax=found.public_softmax,
+        draws=np.array([int(folder.name.removeprefix("draw-")) for folder in folders]),
+    )  # fmt: skip
+    write_json(snakemake.output.report, found.report)
+    figures.save(figures.mapping(found.report, found.singular, found.floor), snakemake.output.figure)
+    for key in ("sign", "scale", "samples"):
+        jobs.log.info("%s: %s (%s)", key, found.report[key]["value"], found.report[key]["evidence"])
+    jobs.log.info(found.report["verdict"])
+
+
+if "snakemake" in globals():
+    with jobs.job(snakemake, tensorflow=True):  # noqa: F821
+        main(snakemake)  # noqa: F821
