@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from gradleak.attacks import adam, checkpoint as checkpoints, lbfgs
+from gradleak.attacks import adam, checkpoints, lbfgs
 
 # Dropping stopped trials means tracing for a smaller width; with fewer chunks left it does not pay.
 _CHUNKS_WORTH_A_TRACE = 4
@@ -27,8 +27,12 @@ class LoopSettings:
 
     steps: int = 500  # of Adam
     learning_rate: float = 0.05
-    optimiser: Literal["adam", "sign_adam"] = "adam"  # sign_adam: on the gradient's signs (Geiping et al. 2020)
-    decay: Literal["none", "cosine", "step"] = "none"  # step: a tenth at 3/8, 5/8 and 7/8 (Geiping et al. 2020)
+    optimiser: Literal["adam", "sign_adam"] = (
+        "adam"  # sign_adam: on the gradient's signs (Geiping et al. 2020)
+    )
+    decay: Literal["none", "cosine", "step"] = (
+        "none"  # step: a tenth at 3/8, 5/8 and 7/8 (Geiping et al. 2020)
+    )
     clip_norm: float | None = None  # of a trial's gradient in one variable, L2
     chunk: int = 50  # steps between two visits to the host
     polish_steps: int = 0  # of L-BFGS

@@ -78,7 +78,8 @@ def _cosine_global(inner, norm2, target_norm2, weights):
 
 def _cosine_of(inner, norm2, target_norm2):
     """``inner / sqrt(norm2 * target_norm2)``, 0 without gradient where either vector is zero."""
-    defined = (norm2 > _ZERO_NORM2) & (target_norm2 > _ZERO_NORM2)
+    # Not ">": a norm that is NaN must show in the loss, not pass for zero.
+    defined = ~((norm2 <= _ZERO_NORM2) | (target_norm2 <= _ZERO_NORM2))
     # Both branches of `where` are differentiated: the unused one must be finite as well.
     product = tf.where(defined, norm2, 1) * tf.where(defined, target_norm2, 1)
     return tf.where(defined, inner, 0) * tf.math.rsqrt(product)
