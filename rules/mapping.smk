@@ -8,7 +8,7 @@ rule validate_mapping:
     output:
         gradients="results/mapping/{target}/{block}/gradients.npz",
         report="results/mapping/{target}/{block}/mapping.json",
-        figure="results/mapping/{target}/{block}/mapping.png",
+        spectrum="results/mapping/{target}/{block}/spectrum.npz",
     log:
         "results/logs/validate_mapping/{target}/{block}.log",
     benchmark:

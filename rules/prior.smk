@@ -7,7 +7,7 @@ rule train_vae:
     output:
         weights="results/priors/{prior}/weights.npz",
         history="results/priors/{prior}/history.json",
-        figure="results/priors/{prior}/panel.png",
+        panel="results/priors/{prior}/panel.npz",
     log:
         "results/logs/train_vae/{prior}.log",
     benchmark:

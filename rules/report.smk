@@ -32,7 +32,7 @@ rule summarise:
     params:
         blocks=PLAN.asked(),
         cells=PLAN.described(),
-        studies={s.name: list(s.cells) for s in PLAN.studies},
+        studies={s.name: s.cells for s in PLAN.studies},
         code=code_of("summarise.py"),
     localrule: True
     conda:
@@ -65,14 +65,54 @@ rule plot:
         "../scripts/plot.py"
 
 
+rule plot_mapping:
+    input:
+        report="results/mapping/{target}/{block}/mapping.json",
+        spectrum="results/mapping/{target}/{block}/spectrum.npz",
+    output:
+        figure=report("results/figures/mapping/{target}_{block}.png", category="Mapping", labels={"target": "{target}", "draws": "{block}"}, caption="../docs/captions/mapping.rst"),
+    log:
+        "results/logs/plot_mapping/{target}/{block}.log",
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("plot_mapping.py"),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/plot_mapping.py"
+
+
+rule plot_prior:
+    input:
+        history="results/priors/{prior}/history.json",
+        panel="results/priors/{prior}/panel.npz",
+    output:
+        figure=report("results/figures/priors/{prior}.png", category="Priors", labels={"prior": "{prior}"}, caption="../docs/captions/prior.rst"),
+    log:
+        "results/logs/plot_prior/{prior}.log",
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("plot_prior.py"),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/plot_prior.py"
+
+
 rule write_report:
     input:
         trials="results/tables/trials.csv",
         cells="results/tables/cells.csv",
         figures=[f"results/figures/{name}.png" for name in PLAN.figures()],
         mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in PLAN.mapped()],
-        mapping_figures=[f"results/mapping/{t}/{b}/mapping.png" for t, b in PLAN.mapped()],
-        prior_figures=[f"results/priors/{p}/panel.png" for p in PLAN.priors],
+        mapping_figures=[f"results/figures/mapping/{t}_{b}.png" for t, b in PLAN.mapped()],
+        prior_figures=[f"results/figures/priors/{p}.png" for p in PLAN.priors],
         judges=[f"results/judges/{d}.json" for d in PLAN.datasets()],
     output:
         report="results/report.html",

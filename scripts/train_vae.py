@@ -1,8 +1,8 @@
-"""Public images → a VAE: weights, learning curve, a panel to look at."""
+"""Public images → a VAE: weights, learning curve, images to look at."""
 
 import numpy as np
 
-from gradleak import figures, jobs, vae
+from gradleak import jobs, vae
 from gradleak.datasets import to_float
 from gradleak.files import read_npz, write_json, write_npz
 
@@ -19,10 +19,7 @@ def main(snakemake) -> None:
     shown = trained.held_out[:16]
     reconstructed = trained.decoder.predict(trained.encoder.predict(shown, verbose=0)[0], verbose=0)
     samples = trained.decoder.predict(codes, verbose=0)
-    figures.save(
-        figures.vae_panel(trained.history, shown, reconstructed, samples, options.latent_dim),
-        snakemake.output.figure,
-    )
+    write_npz(snakemake.output.panel, held_out=shown, reconstructed=reconstructed, samples=samples)
 
 
 if "snakemake" in globals():

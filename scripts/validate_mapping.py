@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradleak import artifacts, figures, jobs, mapping
+from gradleak import artifacts, jobs, mapping
 from gradleak.datasets import to_float
 from gradleak.files import read_npz, write_json, write_npz
 
@@ -33,7 +33,11 @@ def main(snakemake) -> None:
         draws=np.array([int(folder.name.removeprefix("draw-")) for folder in folders]),
     )  # fmt: skip
     write_json(snakemake.output.report, found.report)
-    figures.save(figures.mapping(found.report, found.singular, found.floor), snakemake.output.figure)
+    write_npz(
+        snakemake.output.spectrum,
+        **found.singular,
+        **{f"floor:{name}": limit for name, limit in found.floor.items()},
+    )
     for key in ("sign", "scale", "samples"):
         jobs.log.info("%s: %s (%s)", key, found.report[key]["value"], found.report[key]["evidence"])
     jobs.log.info(found.report["verdict"])

@@ -80,8 +80,23 @@ def _label(cell: pd.Series, skip: tuple[str, ...] = ()) -> str:
     return ", ".join(parts)
 
 
+def _nothing(text: str) -> Figure:
+    """A figure that says why it is empty: every trial may have failed."""
+    figure, axis = plt.subplots(figsize=(4, 1))
+    axis.axis("off")
+    axis.text(0.5, 0.5, text, ha="center", va="center", color="#555555")
+    return figure
+
+
+SHOWN_PAIRS = 10
+SHOWN_CELLS = 14
+
+
 def reconstructions(frames: dict, pairs: dict[str, Callable], records: dict) -> Figure:
-    """True images above what each attack made of them, first seed, best-matched pairs first."""
+    """True images above what each attack made of them, best-matched pairs first.
+
+    A batch fills its row from the first seed; where a batch has fewer images than the row, further seeds follow.
+    """
     cells = frames["cells"].drop_duplicates("cell").set_index("cell")
     chosen = [c for c in cells.index if c in pairs]
     order = sorted(
@@ -92,52 +107,68 @@ def reconstructions(frames: dict, pairs: dict[str, Callable], records: dict) -> 
             cells.loc[c, "control"] != "none",
             c,
         ),
-    )[:14]
-    columns = 10
-    figure, axes = plt.subplots(
-        2 * len(order), columns, figsize=(columns * 0.62 + 1.9, len(order) * 1.36), squeeze=False
-    )
+    )[:SHOWN_CELLS]
+    height = 0.62
+    figure = plt.figure(figsize=(SHOWN_PAIRS * height + 0.6, len(order) * (2 * height + 0.42)))
+    outer = figure.add_gridspec(len(order), 1, hspace=0.42)
     for row, cell in enumerate(order):
-        data = pairs[cell]()
-        count = int(data["pairs"][0])
-        for column in range(columns):
-            top, bottom = axes[2 * row, column], axes[2 * row + 1, column]
-            for axis, key in ((top, "truth"), (bottom, "found")):
-                if column < min(count, data[key].shape[1]):
-                    _picture(axis, data[key][0, column])
-                else:
-                    axis.axis("off")
-            if column < count and data["psnr"].shape[1]:
-                bottom.set_xlabel(f"{data['psnr'][0, column]:.0f} dB", fontsize=6, labelpad=1)
-        text = _label(cells.loc[cell])
-        axes[2 * row, 0].text(
-            -0.15,
-            0.5,
-            "true",
-            transform=axes[2 * row, 0].transAxes,
-            ha="right",
-            va="center",
-            fontsize=6,
-            color="#555555",
-        )
-        axes[2 * row + 1, 0].text(
-            -0.15,
-            0.5,
-            "found",
-            transform=axes[2 * row + 1, 0].transAxes,
-            ha="right",
-            va="center",
-            fontsize=6,
-            color="#555555",
-        )
-        axes[2 * row, 0].set_title(text, fontsize=7.5, loc="left", pad=2)
-    figure.subplots_adjust(hspace=0.28, wspace=0.05)
+        shown = _pairs_of(pairs[cell](), SHOWN_PAIRS)
+        inner = outer[row].subgridspec(2, SHOWN_PAIRS, wspace=0.06, hspace=0.06)
+        for column in range(SHOWN_PAIRS):
+            for line, (name, image) in enumerate(
+                zip(
+                    ("true", "found"), shown[column][:2] if column < len(shown) else (None, None), strict=True
+                )
+            ):
+                axis = figure.add_subplot(inner[line, column])
+                axis.axis("off") if image is None else _picture(axis, image)
+                if column == 0:
+                    axis.text(
+                        -0.12,
+                        0.5,
+                        name,
+                        transform=axis.transAxes,
+                        ha="right",
+                        va="center",
+                        fontsize=6.5,
+                        color="#555555",
+                    )
+                    if line == 0:
+                        axis.set_title(_label(cells.loc[cell]), fontsize=8, loc="left", pad=3)
+                if line == 1 and column < len(shown) and shown[column][2] is not None:
+                    axis.text(
+                        0.5,
+                        -0.05,
+                        f"{shown[column][2]:.0f} dB",
+                        transform=axis.transAxes,
+                        ha="center",
+                        va="top",
+                        fontsize=6.5,
+                    )
     return figure
+
+
+def _pairs_of(data: dict[str, np.ndarray], limit: int) -> list[tuple]:
+    """(true image or None, found image, PSNR or None), seed by seed."""
+    rows = []
+    for trial, count in enumerate(data["pairs"]):
+        known = data["psnr"].shape[1] > 0
+        for k in range(min(int(count), data["found"].shape[1])):
+            rows.append(
+                (
+                    data["truth"][trial, k] if known else None,
+                    data["found"][trial, k],
+                    float(data["psnr"][trial, k]) if known else None,
+                )
+            )
+    return rows[:limit]
 
 
 def psnr_by_batch_size(frames: dict, pairs: dict, records: dict) -> Figure:
     """PSNR against the number of images in the update, 95 % intervals over draws."""
-    cells = frames["cells"].query("attack != 'labels'").dropna(subset=["psnr"])
+    cells = frames["cells"].query("attack != 'labels'").dropna(subset=["psnr", "batch_size"])
+    if not len(cells):
+        return _nothing("no trial was scored against truth")
     figure, axis = plt.subplots(figsize=(6.4, 3.8))
     names = cells.apply(lambda cell: _label(cell, skip=("batch_size",)), axis=1)
     sizes = sorted(cells["batch_size"].unique())
@@ -179,7 +210,10 @@ def psnr_by_batch_size(frames: dict, pairs: dict, records: dict) -> Figure:
 
 def weighting(frames: dict, pairs: dict, records: dict) -> Figure:
     """Layer weighting: PSNR per batch size, 95 % intervals over draws."""
-    cells = frames["cells"].query("attack == 'dlg' and control == 'none'").dropna(subset=["psnr"])
+    cells = frames["cells"].query("attack == 'dlg' and control == 'none'")
+    cells = cells.dropna(subset=["psnr", "batch_size"])
+    if not len(cells):
+        return _nothing("no trial was scored against truth")
     sizes = sorted(cells["batch_size"].unique())
     kinds = list(dict.fromkeys(cells["weighting"]))
     figure, axis = plt.subplots(figsize=(1.6 + 1.1 * max(2, len(sizes)), 3.2))
@@ -208,6 +242,8 @@ def loss_curves(frames: dict, pairs: dict, records: dict[str, Callable]) -> Figu
     """The attack's own objective against its steps: thin, one line a seed; bold, their median."""
     cells = frames["cells"].drop_duplicates("cell").set_index("cell")
     chosen = [c for c in cells.index if c in records][:12]
+    if not chosen:
+        return _nothing("no loss curves to show")
     columns = min(3, len(chosen))
     rows = -(-len(chosen) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(2.9 * columns, 2.1 * rows), squeeze=False)
@@ -240,7 +276,9 @@ def loss_curves(frames: dict, pairs: dict, records: dict[str, Callable]) -> Figu
 def label_counts(frames: dict, pairs: dict, records: dict) -> Figure:
     """True against recovered images per class; on the diagonal is right. Area: how often."""
     table = frames["labels"].dropna(subset=["true"])
-    table = table[table["attack"] == "labels"]
+    table = table[table["attack"] == "labels"].dropna(subset=["batch_size"])
+    if not len(table):
+        return _nothing("no label estimate was scored against truth")
     methods, sizes = list(dict.fromkeys(table["method"])), sorted(table["batch_size"].unique())
     figure, axes = plt.subplots(
         len(sizes), len(methods), figsize=(1.9 * len(methods) + 0.4, 1.9 * len(sizes) + 0.3), squeeze=False
@@ -271,7 +309,9 @@ def label_counts(frames: dict, pairs: dict, records: dict) -> Figure:
 
 def label_recovery(frames: dict, pairs: dict, records: dict) -> Figure:
     """Share of labels recovered (IRec) per method and batch size, 95 % intervals over draws."""
-    cells = frames["cells"].query("attack == 'labels'").dropna(subset=["irec"])
+    cells = frames["cells"].query("attack == 'labels'").dropna(subset=["irec", "batch_size"])
+    if not len(cells):
+        return _nothing("no label estimate was scored against truth")
     sizes = sorted(cells["batch_size"].unique())
     figure, axis = plt.subplots(figsize=(6, 3.2))
     for index, method in enumerate(dict.fromkeys(cells["method"])):
@@ -282,7 +322,7 @@ def label_recovery(frames: dict, pairs: dict, records: dict) -> Figure:
             [sizes.index(b) + 0.04 * index for b in own.index],
             own["irec"],
             yerr=spread,
-            marker=MARKERS[index],
+            marker=MARKERS[index % len(MARKERS)],
             ms=4,
             capsize=2,
             lw=1.2,

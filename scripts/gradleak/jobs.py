@@ -18,6 +18,9 @@ import numpy as np
 log = logging.getLogger("gradleak")
 
 
+REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the label method gave no counts"}
+
+
 class Expected(Exception):
     """An error that the user can act upon: shown without a traceback."""
 
@@ -163,7 +166,7 @@ def write_inversion(snakemake: Any, inversion: Any, began: float) -> None:
             seed,
             draw,
             status,
-            "" if status == "ok" else "no finite objective",
+            REASONS.get(status, status),
             objective,
             records.thin(inversion.history_steps, curve),
         )

@@ -75,6 +75,12 @@ def logits_model(model_json: str) -> tuple[keras.Model, str]:
         return keras.models.clone_model(
             model, clone_function=linear
         ), "the softmax of the last layer was made linear"
+    activation = getattr(last, "activation", keras.activations.linear)
+    if activation is not keras.activations.linear:
+        raise MappingError(
+            f"the last layer {last.name} ends in {getattr(activation, '__name__', activation)}; "
+            "needs logits or a softmax, whose cross-entropy the gradient is of"
+        )
     return model, "the last layer is linear already"
 
 
@@ -175,10 +181,12 @@ def settle(
     factor = 1.0 if sign_found["value"] == "after_minus_before" else -1.0
     scale_found = find_scale(deltas, factor, softmax, scale, meta)
     known = samples or meta.get("samples") or meta.get("batch_size")
-    if not isinstance(known, int) or known < 1:
+    if not isinstance(known, int) or isinstance(known, bool) or known < 1:
         raise MappingError("the number of images behind the update is not known: set `samples` on the target")
     gradients = [(-factor / scale_found["value"] * d).astype(np.float32) for d in deltas]
-    singular, floor, ranks = find_ranks(variables, deltas, before)
+    singular, floor, ranks = find_ranks(
+        variables, deltas, before, _positive(meta.get("client_weight")) or 1.0
+    )
     report = {
         "head": head,
         "files": leaks[0].roles,
@@ -269,25 +277,19 @@ def find_scale(
                     float(np.abs(bias[d][absent]).sum() / softmax[present][:, absent].mean(axis=0).sum())
                 )
     estimate = float(np.median(ratios)) if ratios else None
+    # The public mean stands in for the batch's own p̄. On an untrained net they are alike; on a trained one p̄ of an
+    # absent class is small and differs from batch to batch, so that no contradiction can be read off it.
+    flat = softmax.max() < 0.5
     evidence = (
-        f"bias deltas of absent classes suggest {estimate:.3g}"
+        f"bias deltas of absent classes suggest {estimate:.3g}{'' if flat else ' (rough: the model is trained)'}"
         if estimate
         else "no class is surely absent, so the update gives no estimate"
     )
     if told != "auto":
         return {"value": float(told), "estimate": estimate, "evidence": f"target settings; {evidence}"}
-    rate, steps = meta.get("learning_rate"), meta.get("local_steps", 1)
-    if (
-        isinstance(rate, int | float)
-        and isinstance(steps, int)
-        and rate > 0
-        and steps > 0
-        and meta.get("optimizer", "sgd") != "adam"
-    ):
-        momentum = float(meta.get("momentum") or 0.0)
-        effective = sum((1 - momentum**k) / (1 - momentum) for k in range(1, steps + 1))
-        value = float(rate) * effective * float(meta.get("client_weight", 1.0))
-        agrees = estimate is None or 1 / 3 < estimate / value < 3
+    value = _stated_scale(meta)
+    if value is not None:
+        agrees = estimate is None or not flat or 1 / 3 < estimate / value < 3
         return {
             "value": value,
             "estimate": estimate,
@@ -303,16 +305,43 @@ def find_scale(
     }
 
 
+def _stated_scale(meta: dict) -> float | None:
+    """Learning rate × effective steps × client weight, where the (untrusted) metadata makes sense; else None."""
+    rate, weight = _positive(meta.get("learning_rate")), _positive(meta.get("client_weight", 1.0))
+    steps, momentum = _positive(meta.get("local_steps", 1)), meta.get("momentum") or 0.0
+    if rate is None or weight is None or steps is None or meta.get("optimizer", "sgd") == "adam":
+        return None
+    if not isinstance(momentum, int | float) or not 0 <= momentum < 1:
+        return None
+    # Σ_k (1 − m^k) / (1 − m) for k = 1 … steps: what one unit of a constant gradient comes to.
+    effective = (steps - momentum * (1 - momentum**steps) / (1 - momentum)) / (1 - momentum)
+    value = rate * effective * weight
+    return value if np.isfinite(value) and value > 0 else None
+
+
+def _positive(value: Any) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if number and 0 < value < np.finfo(np.float32).max else None
+
+
 def find_ranks(
-    variables: list, deltas: list[np.ndarray], before: list[np.ndarray]
+    variables: list, deltas: list[np.ndarray], before: list[np.ndarray], factor: float = 1.0
 ) -> tuple[dict, dict, list[dict]]:
-    """Numerical rank of every dense kernel's delta above the rounding noise of subtracting float32 weights."""
+    """Numerical rank of every dense kernel's delta above the rounding noise of subtracting float32 weights.
+
+    factor: what the delta was multiplied with after the subtraction, and the noise with it.
+    """
     singular, floor, rows = {}, {}, []
     for variable, delta, weight in zip(variables, deltas, before, strict=True):
         if delta.ndim != 3:
             continue
         values = np.linalg.svd(delta.astype(np.float64), compute_uv=False)
-        noise = FLOAT_NOISE * np.sqrt(np.mean(np.square(weight, dtype=float))) * sum(np.sqrt(weight.shape))
+        noise = (
+            factor
+            * FLOAT_NOISE
+            * np.sqrt(np.mean(np.square(weight, dtype=float)))
+            * sum(np.sqrt(weight.shape))
+        )
         limit = np.maximum(3 * noise, values[:, 0] * np.finfo(np.float32).eps * np.sqrt(max(weight.shape)))
         ranks = (values > limit[:, None]).sum(axis=1)
         singular[variable.path], floor[variable.path] = values, limit

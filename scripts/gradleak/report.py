@@ -66,7 +66,7 @@ def render(
     parts.append("<h2>Figures</h2>" + "".join(_figure(path, CAPTIONS.get(path.stem, "")) for path in figures))
     parts.append("<h2>Was the update understood?</h2>" + "".join(_mapping(t, m) for t, m in mappings.items()))
     parts += [
-        _figure(path, f"Norms and singular values, target {path.parent.parent.name}.")
+        _figure(path, f"Norms and singular values, target {path.stem.replace('_', ', draws ')}.")
         for path in mapping_figures
     ]
     if prior_figures:

@@ -24,11 +24,11 @@ class Options(MatchingOptions):
 
     attack: Literal["dlg"] = "dlg"
     tv: float = Field(
-        1e-3, ge=0, description="Weight of the total variation (sum over pixels, mean over images)."
+        3e-5, ge=0, description="Weight of the total variation (sum over pixels, mean over images)."
     )
     box: bool = Field(True, description="Keep pixels in [0, 1] after every step.")
     init: Literal["normal", "uniform", "public_mean"] = Field(
-        "normal", description="Start: small normal noise, uniform noise in [0, 1], or the mean public image."
+        "uniform", description="Start: small normal noise, uniform noise in [0, 1], or the mean public image."
     )
     init_scale: float = Field(
         0.01, ge=0, description="Standard deviation of normal noise (also on public_mean)."

@@ -112,14 +112,14 @@ def targets(problem: Problem, options: MatchingOptions) -> list[np.ndarray]:
     if options.control != "random_gradient":
         return problem.gradients
 
-    def noise(leaked: np.ndarray) -> np.ndarray:
+    def noise(index: int, leaked: np.ndarray) -> np.ndarray:
         out = np.empty_like(leaked)
         for trial, seed in enumerate(problem.seeds):
-            raw = problem.rng(seed, f"control:{leaked.shape}").normal(size=leaked.shape[1:])
+            raw = problem.rng(seed, f"control:{index}").normal(size=leaked.shape[1:])
             out[trial] = raw * np.linalg.norm(leaked[trial]) / np.linalg.norm(raw)
         return out
 
-    return [noise(g) for g in problem.gradients]
+    return [noise(index, g) for index, g in enumerate(problem.gradients)]
 
 
 def start_labels(problem: Problem, options: MatchingOptions, starts: int = 1) -> dict[str, np.ndarray]:
@@ -137,13 +137,17 @@ def soft_labels(variables: dict, data: dict) -> tf.Tensor:
 
 
 def given_labels(problem: Problem, options: MatchingOptions) -> np.ndarray:
-    """int64 [T, M]: the counts written out class by class, scaled to M dummies where M is not N."""
+    """int64 [T, M]: the counts written out class by class, scaled to M dummies where M is not N.
+
+    A trial without counts (its label method was not applicable) gets all classes alike, so that the block can run;
+    ``inversion`` says so in its status.
+    """
     if problem.counts is None:
         raise ValueError(f"labels: {options.labels} needs label counts")
     size = problem.dummies(options)
     rows = []
     for counts in problem.counts:
-        row = np.repeat(np.arange(problem.classes), counts)
+        row = np.repeat(np.arange(problem.classes), counts if counts.sum() else 1)
         rows.append(row[np.floor((np.arange(size) + 0.5) * len(row) / size).astype(int)])
     return np.stack(rows)
 
@@ -187,9 +191,7 @@ def best_of_starts(result: loop.LoopResult, starts: int) -> loop.LoopResult:
         result,
         best={name: value[keep] for name, value in result.best.items()},
         objective=result.objective[keep],
-        history=result.history[:, keep]
-        if result.history.shape[1] == len(result.objective)
-        else result.history[keep],
+        history=result.history[keep],
         status=[result.status[index] for index in keep],
         steps_taken=result.steps_taken[keep],
     )
@@ -200,16 +202,20 @@ def inversion(
 ) -> Inversion:
     """The loop's result in the shape of the contract."""
     if "label_logits" in result.best:
-        labels = result.best["label_logits"].argmax(axis=-1)
+        labels = np.argmax(result.best["label_logits"], axis=-1)
     else:
         labels = given_labels(problem, options)
+    status = list(result.status)
+    if problem.counts is not None and options.labels != "joint":
+        empty = problem.counts.sum(axis=1) == 0
+        status = ["not applicable" if none else s for s, none in zip(status, empty, strict=True)]
     return Inversion(
         images=images.astype(np.float32),
         labels=labels.astype(np.int64),
         seeds=np.asarray(problem.seeds, np.int64),
         objective=np.asarray(result.objective, np.float64),
         accepted=np.ones(labels.shape, bool),
-        status=list(result.status),
+        status=status,
         history_steps=np.asarray(result.history_steps, np.int64),
         history=np.asarray(result.history, np.float32),
         seconds=dict(result.seconds),

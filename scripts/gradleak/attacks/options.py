@@ -16,7 +16,7 @@ class MatchingOptions(Strict):
     )
     weighting: Literal[*WEIGHTINGS] = Field("uniform", description="Weight of each tensor in the loss.")
     labels: Literal["joint", "recovered", "oracle"] = Field(
-        "joint",
+        "recovered",
         description="Labels of the dummies: optimised along, taken from a label method, or the true ones "
         "(oracle rows are marked as such everywhere).",
     )
@@ -30,11 +30,11 @@ class MatchingOptions(Strict):
         "the attack makes of nothing.",
     )
     steps: int = Field(500, ge=1, description="Optimisation steps.")
-    learning_rate: float = Field(0.05, gt=0, description="Step size of the attack.")
+    learning_rate: float = Field(0.1, gt=0, description="Step size of the attack.")
     optimiser: Literal["adam", "sign_adam"] = Field("adam", description="Optimiser of the attack.")
-    decay: Literal["none", "cosine", "step"] = Field("none", description="Decay of the step size.")
+    decay: Literal["none", "cosine", "step"] = Field("cosine", description="Decay of the step size.")
     clip_norm: float | None = Field(
-        1.0, gt=0, description="Per-trial bound on the gradient of each variable."
+        None, gt=0, description="Per-trial bound on the gradient of each variable."
     )
     polish_steps: int = Field(0, ge=0, description="L-BFGS steps from the best point at the end.")
     plateau: int = Field(0, ge=0, description="Stop a trial after so many steps without progress; 0: never.")

@@ -1,0 +1,16 @@
+"""Mapping findings of one block of draws → a figure of norms and singular values."""
+
+from gradleak import figures, jobs
+from gradleak.files import read_json, read_npz
+
+
+def main(snakemake) -> None:
+    spectrum = read_npz(snakemake.input.spectrum)
+    floor = {name.removeprefix("floor:"): spectrum[name] for name in spectrum if name.startswith("floor:")}
+    singular = {name: spectrum[name] for name in floor}
+    figures.save(figures.mapping(read_json(snakemake.input.report), singular, floor), snakemake.output.figure)
+
+
+if "snakemake" in globals():
+    with jobs.job(snakemake):  # noqa: F821
+        main(snakemake)  # noqa: F821

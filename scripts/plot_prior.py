@@ -1,0 +1,21 @@
+"""Training history and images of a VAE → its panel."""
+
+from gradleak import figures, jobs
+from gradleak.files import read_json, read_npz
+
+
+def main(snakemake) -> None:
+    history, panel = read_json(snakemake.input.history), read_npz(snakemake.input.panel)
+    figure = figures.vae_panel(
+        history["epochs"],
+        panel["held_out"],
+        panel["reconstructed"],
+        panel["samples"],
+        history["options"]["latent_dim"],
+    )
+    figures.save(figure, snakemake.output.figure)
+
+
+if "snakemake" in globals():
+    with jobs.job(snakemake):  # noqa: F821
+        main(snakemake)  # noqa: F821
