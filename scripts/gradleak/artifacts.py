@@ -11,6 +11,7 @@ import json
 import pickle
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz in archive order, as finite float32."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
             if len(set(names)) != len(names):
                 raise ArtifactError(f"{path}: two members have the same name")
             if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
@@ -77,16 +78,24 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except ValueError as error:
         raise ArtifactError(f"{path}: holds something other than plain numeric arrays ({error}); "
                             "save one plain array per tensor with numpy.savez") from None  # fmt: skip
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, MemoryError) as error:
+        # RuntimeError: zipfile's word for a password or an unknown compression.
         raise ArtifactError(f"{path}: damaged or cut off ({error}); fetch or copy it again") from None
-    for name, array in loaded.items():
-        if array.dtype.kind not in "fiu":
-            raise ArtifactError(f"{path}: {name} has dtype {array.dtype}, not numbers")
-        if not np.isfinite(array).all():
-            raise ArtifactError(f"{path}: {name} holds NaN or Inf")
     if not loaded:
         raise ArtifactError(f"{path}: holds no arrays")
-    return {name: array.astype(np.float32) for name, array in loaded.items()}
+    return {name: _plain_numbers(array, f"{path}: {name}") for name, array in loaded.items()}
+
+
+def _plain_numbers(array: Any, what: str) -> np.ndarray:
+    """float32, finite. A member of an archive that is no .npy comes as bytes."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        kind = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else "a format of its own"
+        raise ArtifactError(f"{what} has {kind}, not numbers")
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise ArtifactError(f"{what} holds NaN or Inf, or values too large for float32")
+    return single
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -124,7 +133,10 @@ def read_meta(path: Path) -> dict[str, Any]:
             )
             meta = array.item() if isinstance(array, np.ndarray) and array.ndim == 0 else array
             meta = json.loads(meta) if isinstance(meta, str) else meta
-    except (pickle.UnpicklingError, ValueError, KeyError, EOFError, AttributeError, TypeError) as error:
+    except (
+        pickle.UnpicklingError, ValueError, LookupError, EOFError, AttributeError, TypeError, ImportError,
+        MemoryError, OverflowError, RecursionError,
+    ) as error:  # all that a damaged or hostile pickle of allowed names can raise  # fmt: skip
         raise ArtifactError(
             f"{path}: the metadata cannot be read safely ({error}); it is optional: move the file away"
         ) from None
@@ -202,7 +214,7 @@ def _zero_sum(arrays: dict[str, np.ndarray]) -> float:
 
 def natural(key: str) -> list:
     """Sort key under which arr_2 comes before arr_10."""
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", key)]
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"(\d+)", key)]
 
 
 def write_leak(

@@ -6,6 +6,7 @@ Imported while the workflow is parsed, so nothing here or below imports TensorFl
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -98,7 +99,9 @@ class Tracking(Strict):
 class Config(Strict):
     """A whole config file."""
 
-    study: str | list[str] = Field("demo", description="Which study runs: a name, a list of names, or all.")
+    study: str | list[str] = Field(
+        "demo", description="Which study runs: a name, a list of names, or all (every one under `studies`)."
+    )
     targets: dict[str, Target] = Field({}, description="Leak sources by name.")
     priors: dict[str, vae.Options] = Field({}, description="VAE priors by name.")
     studies: dict[str, Study] = Field({}, description="Studies by name.")
@@ -108,23 +111,25 @@ class Config(Strict):
 
     @property
     def selected(self) -> list[str]:
-        return [self.study] if isinstance(self.study, str) else list(self.study)
+        if self.study == "all" and "all" not in self.studies:
+            return list(self.studies)
+        return [self.study] if isinstance(self.study, str) else list(dict.fromkeys(self.study))
 
 
 def load(raw: dict[str, Any], studies_folder: str | Path = "config/studies") -> Config:
-    """Check a merged config. A selected study that it lacks is looked up as ``<studies_folder>/<name>.yaml``.
+    """Check a merged config. A selected study without cells in it is looked up as ``<studies_folder>/<name>.yaml``.
 
     Such a file may hold targets, priors and one or more studies; what the config itself says goes first.
     """
     merged = dict(raw)
     wanted = merged.get("study", "demo")
-    for name in [wanted] if isinstance(wanted, str) else list(wanted):
+    for name in wanted if isinstance(wanted, list) else [wanted]:
         path = Path(studies_folder) / f"{name}.yaml"
-        if name not in (merged.get("studies") or {}) and path.exists():
-            shipped = yaml.safe_load(path.read_text()) or {}
-            shipped.pop("study", None)
-            merged = _merge(shipped, merged)
+        if not _defines(merged, name) and path.exists():
+            merged = _merge(_read_study(path), merged)
     config = parse(Config, merged, "")
+    if not config.selected:
+        raise ConfigError("study: names no study, so there is nothing to run")
     available = sorted({*config.studies, *(path.stem for path in Path(studies_folder).glob("*.yaml"))})
     for name in config.selected:
         if name not in config.studies:
@@ -132,6 +137,23 @@ def load(raw: dict[str, Any], studies_folder: str | Path = "config/studies") -> 
                 f"study: there is no study {name!r}{nearest(name, available)}. Known: {', '.join(available)}"
             )
     return config
+
+
+def _defines(raw: dict[str, Any], name: Any) -> bool:
+    """Whether the config holds the study itself, and not just what differs from the shipped one."""
+    studies = raw.get("studies")
+    study = studies.get(name) if isinstance(studies, dict) and isinstance(name, str) else None
+    return isinstance(study, dict) and "cells" in study
+
+
+def _read_study(path: Path) -> dict[str, Any]:
+    try:
+        shipped = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(shipped, dict):
+        raise ConfigError(f"{path}: must be a mapping with `studies` (and `targets`, `priors`) in it")
+    return {key: value for key, value in shipped.items() if key != "study"}
 
 
 def _merge(low: Any, high: Any) -> Any:
@@ -143,26 +165,39 @@ def _merge(low: Any, high: Any) -> Any:
     return high
 
 
-def parse(model: Any, value: Any, path: str) -> Any:
-    """Check ``value``; all its errors in one ConfigError, each with its path in the YAML."""
+def parse(model: Any, value: Any, path: str, places: dict[str, str] | None = None) -> Any:
+    """Check ``value``; all its errors in one ConfigError, each with its path in the YAML.
+
+    places: where a key of ``value`` was written, if not right under ``path`` (``cells[0].axes.weighting``).
+    """
     try:
         return TypeAdapter(model).validate_python(value)
     except ValidationError as error:
-        raise ConfigError("\n".join(_describe(item, path, model) for item in error.errors())) from None
+        lines = [_describe(item, path, model, places or {}) for item in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
-def _describe(error: dict, prefix: str, model: Any) -> str:
-    # Tags of discriminated unions ('simulate', 'function-…') are pydantic's, not the user's.
-    keys = [
-        part
-        for part in error["loc"]
-        if part not in ("simulate", "local", "drive") and not str(part).startswith("function-")
-    ]
+UNION_TAGS = ("int", "float", "str")  # what pydantic adds to the place of an error in `int | list[int]`
+
+
+def _describe(error: dict, prefix: str, model: Any, places: dict[str, str]) -> str:
+    keys = list(error["loc"])
+    # Tags of unions are pydantic's, not the user's: the kind of a target, and which branch did not fit.
+    tag = keys.pop(2) if model is Config and keys[:1] == ["targets"] and len(keys) > 2 else None
+    while len(keys) > 1 and (
+        keys[-1] in UNION_TAGS or re.match(r"(list|literal|function-\w+)\[", str(keys[-1]))
+    ):
+        keys.pop()
+    if keys[-1:] == ["[key]"]:  # the key itself is wrong, and it is the one before
+        keys.pop()
     path = prefix
+    if keys and keys[0] in places:
+        path, *keys = places[keys[0]], *keys[1:]
     for key in keys:
         path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
     if error["type"] == "extra_forbidden":
-        return f"{path}: unknown key{nearest(str(keys[-1]), _fields(model, keys[:-1], error))}"
+        name = str(error["loc"][-1])
+        return f"{path}: unknown key{nearest(name, _fields(model, keys[:-1], tag))}"
     if error["type"] == "literal_error":
         expected = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
         return f"{path}: {error['input']!r} is not one of {', '.join(expected)}{nearest(str(error['input']), expected)}"
@@ -174,7 +209,7 @@ def _describe(error: dict, prefix: str, model: Any) -> str:
     return f"{path or 'config'}: {message[0].lower() + message[1:]} (got {error['input']!r})"
 
 
-def _fields(model: Any, keys: list, error: dict) -> list[str]:
+def _fields(model: Any, keys: list, tag: str | None) -> list[str]:
     """The valid names where an unknown key was found."""
     if isinstance(model, type) and model is not Config:
         return list(model.model_fields)
@@ -184,8 +219,7 @@ def _fields(model: Any, keys: list, error: dict) -> list[str]:
         "studies": Study, "priors": vae.Options, "datasets": Dataset, "tracking": Tracking,
     }.get(keys[0])  # fmt: skip
     if keys[0] == "targets":
-        tag = next((part for part in error["loc"] if part in ("local", "drive")), "simulate")
-        section = {"simulate": client.Options, "local": LocalTarget, "drive": DriveTarget}[tag]
+        section = {"local": LocalTarget, "drive": DriveTarget}.get(tag, client.Options)
     return list(section.model_fields) if section else []
 
 

@@ -41,8 +41,9 @@ def assign(found: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Structural similarity of two images (Wang et al. 2004), 7×7 window, data range 1."""
-    window = min(7, *a.shape[:2]) // 2 * 2 - 1 if min(a.shape[:2]) < 7 else 7
+    """Structural similarity of two images (Wang et al. 2004), 7×7 window (smaller on smaller images), data range 1."""
+    side = min(7, *a.shape[:2])
+    window = side - (side + 1) % 2  # odd
     return float(structural_similarity(a, b, data_range=1.0, channel_axis=-1, win_size=window))
 
 

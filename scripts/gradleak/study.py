@@ -19,6 +19,7 @@ from typing import Any
 
 from gradleak import client, vae
 from gradleak.config import ATTACKS, Config, ConfigError, LocalTarget, nearest, parse
+from gradleak.datasets import SHAPES
 from gradleak.labels import METHODS
 from gradleak.strict import Strict
 
@@ -262,7 +263,11 @@ def expand(entry: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
     base = {key: value for key, value in entry.items() if key not in ("axes", "combine", "exclude")}
     if not isinstance(axes, dict):
         raise ConfigError(f"{path}.axes: must be a mapping of option → list of values")
+    if not isinstance(exclude, list) or not all(isinstance(rule, dict) and rule for rule in exclude):
+        raise ConfigError(f"{path}.exclude: must be a list of mappings option → value (got {exclude!r})")
     for name, values in axes.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"{path}.axes: {name!r} is not the name of an option")
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{path}.axes.{name}: must be a list with at least one value (got {values!r})")
     if combine == "product":
@@ -271,7 +276,8 @@ def expand(entry: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
         if len({len(values) for values in axes.values()}) > 1:
             lengths = ", ".join(f"{name} {len(values)}" for name, values in axes.items())
             raise ConfigError(f"{path}.axes: combine: zip needs lists of one length (got {lengths})")
-        points = [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)]
+        rows = zip(*axes.values(), strict=True) if axes else [()]
+        points = [dict(zip(axes, values, strict=True)) for values in rows]
     elif combine == "one_at_a_time":
         # The first value of every axis is the base point; each axis is then varied alone.
         first = {name: values[0] for name, values in axes.items()}
@@ -288,7 +294,7 @@ def expand(entry: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
                               f"{nearest(sorted(unknown)[0], [*axes, *base])}")  # fmt: skip
     for point in points:
         merged = {**base, **point}
-        if not any(all(merged.get(key) == value for key, value in rule.items()) for rule in exclude if rule):
+        if not any(all(merged.get(key) == value for key, value in rule.items()) for rule in exclude):
             yield merged
 
 
@@ -299,9 +305,10 @@ def _make_cell(options: Any, target: TargetPlan, target_name: str, prior: PriorP
     return Cell(identify(identity), options, spec, target, target_name, prior)
 
 
-def _resolve(point: dict[str, Any], config: Config, path: str) -> Cell:
+def _resolve(point: dict[str, Any], config: Config, path: str, places: dict[str, str]) -> Cell:
+    """``places``: where each key of ``point`` was written, for the messages."""
     name = point.get("target")
-    if name not in config.targets:
+    if not isinstance(name, str) or name not in config.targets:
         raise ConfigError(
             f"{path}.target: there is no target {name!r}{nearest(str(name), list(config.targets))}"
         )
@@ -310,17 +317,18 @@ def _resolve(point: dict[str, Any], config: Config, path: str) -> Cell:
         key.removeprefix("target."): value for key, value in point.items() if key.startswith("target.")
     }
     given = base.model_dump(exclude_unset=True)
-    target_options = parse(type(base), {**given, **overrides}, f"{path}: target") if overrides else base
+    written = {key.removeprefix("target."): place for key, place in places.items()}
+    target_options = parse(type(base), {**given, **overrides}, path, written) if overrides else base
     target_spec = spec_of(target_options, "draws", *(["truth"] if isinstance(base, LocalTarget) else []))
     target = TargetPlan(identify(target_spec), target_options, target_spec)
 
     attack = point.get("attack")
-    if attack not in ATTACKS:
+    if not isinstance(attack, str) or attack not in ATTACKS:
         raise ConfigError(
             f"{path}.attack: {attack!r} is not one of {', '.join(ATTACKS)}{nearest(str(attack), list(ATTACKS))}"
         )
     chosen = {k: v for k, v in point.items() if k != "target" and not k.startswith("target.")}
-    options = parse(ATTACKS[attack], chosen, path)
+    options = parse(ATTACKS[attack], chosen, path, places)
     method = getattr(options, "label_method", None)
     if method is not None and method not in METHODS:
         raise ConfigError(
@@ -334,7 +342,12 @@ def _resolve(point: dict[str, Any], config: Config, path: str) -> Cell:
             )
         prior_spec = spec_of(config.priors[options.prior])
         prior = PriorPlan(identify({"prior": prior_spec}), config.priors[options.prior], prior_spec)
-    if getattr(options, "labels", None) == "oracle" and getattr(target_options, "truth", "simulated") is None:
+        shapes = [SHAPES[config.priors[options.prior].dataset], SHAPES[target_options.dataset]]
+        if shapes[0] != shapes[1]:
+            raise ConfigError(
+                f"{path}.prior: {options.prior!r} draws images {shapes[0]}, and target {name!r} has {shapes[1]}"
+            )
+    if getattr(options, "labels", None) == "oracle" and not target.has_truth:
         raise ConfigError(f"{path}.labels: oracle needs truth, and target {name!r} has none")
     return _make_cell(options, target, str(name), prior)
 
@@ -351,6 +364,14 @@ def plan(config: Config) -> Plan:
             raise ConfigError(
                 f"cell id {cell.id} stands for two different cells: {known.spec} and {cell.spec}"
             )
+        # Neither is part of a cell's identity, so one cell cannot have two of them.
+        for key in ("draws", "truth"):
+            values = [getattr(c.target.options, key, None) for c in (known, cell)]
+            if values[0] != values[1]:
+                raise ConfigError(
+                    f"studies.{name}: cell {cell.id} ({cell.attack} on {cell.target_name!r}) is asked for with "
+                    f"{key} {values[0]!r} and with {key} {values[1]!r}; {key} must agree, since the cell runs once"
+                )
         for run in runs:
             blocks[cell.id, block_name(run)] = run
 
@@ -360,8 +381,9 @@ def plan(config: Config) -> Plan:
         own: dict[str, tuple[str, ...]] = {}
         for index, entry in enumerate(study.cells):
             path = f"studies.{name}.cells[{index}]"
+            places = _places(name, index, study)
             for point in expand({**study.base, **entry}, path):
-                cell = _resolve(point, config, path)
+                cell = _resolve(point, config, path, places)
                 own[cell.id] = tuple(block_name(run) for run in runs)
                 add(cell, runs)
                 if needs_labels(cell):
@@ -369,10 +391,29 @@ def plan(config: Config) -> Plan:
         if not own:
             raise ConfigError(f"studies.{name}: every cell is excluded, nothing is left to run")
         studies.append(StudyPlan(name, study.description, own))
+    truths: dict[str, Any] = {}
     for cell in cells.values():
+        truth = getattr(cell.target.options, "truth", None)
+        if truths.setdefault(cell.target.id, truth) != truth:
+            raise ConfigError(
+                f"targets.{cell.target_name}.truth: the same update is also a target with truth "
+                f"{truths[cell.target.id]!r}; give one of them"
+            )
         if isinstance(cell.target.options, LocalTarget):
             _check_local(cell.target_name, cell.target.options)
     return Plan(config, studies, cells, blocks)
+
+
+def _places(name: str, index: int, study: Any) -> dict[str, str]:
+    """Option → its path in the YAML: in the study's base, in the entry, or in the axes."""
+    entry = study.cells[index]
+    path = f"studies.{name}"
+    found = {key: f"{path}.base.{key}" for key in study.base} | {
+        key: f"{path}.cells[{index}].{key}" for key in entry
+    }
+    holder = f"{path}.cells[{index}]" if "axes" in entry else f"{path}.base"
+    axes = entry.get("axes", study.base.get("axes"))
+    return found | {key: f"{holder}.axes.{key}" for key in (axes if isinstance(axes, dict) else {})}
 
 
 def _check_local(name: str, target: LocalTarget) -> None:

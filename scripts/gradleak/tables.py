@@ -38,19 +38,24 @@ TRIAL_COLUMNS = [*IDENTITY, *METRICS, *COST, "block", "draw", "control", "method
 
 
 def trials(
-    cells: dict[str, dict], blocks: list[dict[str, Any]], studies: dict[str, list[str]]
+    cells: dict[str, dict], blocks: list[dict[str, Any]], studies: dict[str, dict[str, tuple[str, ...]]]
 ) -> pd.DataFrame:
-    """cells: id → {attack, target, parameters}; blocks: [{cell, block, record, rows}] (paths); studies: name → cell ids."""
+    """cells: id → {attack, target, parameters}; blocks: [{cell, block, record, rows}] (paths);
+    studies: name → cell id → its blocks. A study shows the seeds that it asks for, and none of another's.
+    """
     rows = []
     for block in blocks:
         cell = cells[block["cell"]]
         parameters = cell["parameters"]
-        record = read_json(block["record"])
+        record, scores = read_json(block["record"]), read_json(block["rows"])
+        # Of a foreign leak only the truth, where there is one, says how many images there were.
+        stated = parameters.get("target.samples") or parameters.get("target.batch_size")
+        samples = stated or max((sum(row.get("true_counts", ())) for row in scores), default=0) or None
         share = record["seconds"]["total"] / max(len(record["trials"]), 1)  # a block's trials run as one
-        for trial, scored in zip(record["trials"], read_json(block["rows"]), strict=True):
+        for trial, scored in zip(record["trials"], scores, strict=True):
             rows.append({
                 "cell": block["cell"], "seed": trial["seed"], "attack": cell["attack"], "target": cell["target"],
-                "batch_size": parameters.get("target.samples") or parameters.get("target.batch_size"),
+                "batch_size": samples,
                 "weighting": parameters.get("weighting", ""), "labels": parameters.get("labels", ""),
                 "oracle": parameters.get("labels") == "oracle",
                 "status": trial["status"], "reason": trial["reason"], "objective": trial["objective"],
@@ -63,9 +68,10 @@ def trials(
     for name in varying:
         frame[f"param.{name}"] = [cells[c]["parameters"].get(name) for c in frame["cell"]]
     members = pd.DataFrame(
-        [(study, c) for study, own in studies.items() for c in own], columns=["study", "cell"]
+        [(study, c, b) for study, own in studies.items() for c, names in own.items() for b in names],
+        columns=["study", "cell", "block"],
     )
-    frame = members.merge(frame, on="cell")
+    frame = members.merge(frame, on=["cell", "block"])
     columns = [*TRIAL_COLUMNS, *(f"param.{name}" for name in varying)]
     return (
         frame.reindex(columns=columns)

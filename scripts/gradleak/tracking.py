@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def sync(
     client = MlflowClient(tracking_uri=uri)
     done = {"created": 0, "replaced": 0, "kept": 0}
     for study, own in trials.groupby("study", sort=False):
-        experiment = _experiment(client, str(study), descriptions.get(str(study), ""))
+        experiment = _experiment(client, uri, str(study), descriptions.get(str(study), ""))
         known = _runs(client, experiment)
         varying = _naming(own)
         for cell, group in own.groupby("cell", sort=False):
@@ -80,7 +81,7 @@ def sync(
     return done
 
 
-def _experiment(client: Any, study: str, description: str) -> str:
+def _experiment(client: Any, uri: str, study: str, description: str) -> str:
     from mlflow.exceptions import MlflowException
 
     name = f"gradleak/{study}"
@@ -88,11 +89,23 @@ def _experiment(client: Any, study: str, description: str) -> str:
     if found is None:
         try:
             return client.create_experiment(
-                name, tags={"mlflow.note.content": description} if description else None
+                name,
+                artifact_location=_artifacts(uri, study),
+                tags={"mlflow.note.content": description} if description else None,
             )
         except MlflowException:  # another writer was faster
             found = client.get_experiment_by_name(name)
+    if found.lifecycle_stage == "deleted":  # in the UI, say; its name is still taken
+        client.restore_experiment(found.experiment_id)
     return found.experiment_id
+
+
+def _artifacts(uri: str, study: str) -> str | None:
+    """Images of a SQLite database lie beside it (MLflow would put them into ./mlruns); a server knows its own place."""
+    prefix = "sqlite:///"
+    if not uri.startswith(prefix):
+        return None
+    return (Path(uri.removeprefix(prefix)).absolute().parent / "artifacts" / study).as_uri()
 
 
 def _runs(client: Any, experiment: str) -> dict[str, list[Any]]:
@@ -108,8 +121,8 @@ def _runs(client: Any, experiment: str) -> dict[str, list[Any]]:
             return known
 
 
-def _settled(client: Any, known: dict, identity: str, mark: str, done: dict[str, int]) -> str | None:
-    """The id of an up-to-date run; otherwise None, with whatever stood in its place deleted."""
+def _settled(client: Any, known: dict, identity: str, mark: str, done: dict[str, int]) -> Any | None:
+    """The run that is up to date; otherwise None, with whatever stood in its place deleted."""
     runs = known.get(identity, [])
     current = [r for r in runs if r.data.tags.get("trial.digest") == mark and r.info.status != "RUNNING"]
     for run in runs:
@@ -117,7 +130,7 @@ def _settled(client: Any, known: dict, identity: str, mark: str, done: dict[str,
             client.delete_run(run.info.run_id)
     if current:
         done["kept"] += 1
-        return current[0].info.run_id
+        return current[0]
     done["replaced" if runs else "created"] += 1
     return None
 
@@ -132,9 +145,9 @@ def _sync_parent(client, experiment, known, cell, summary, parameter, varying, d
         tags["reason"] = str(summary["reasons"])[:4000]
     mark = digest(FORMAT, values, tags, parameter)
     identity = f"{cell}"
-    run_id = _settled(client, known, identity, mark, done)
-    if run_id:
-        return run_id
+    settled = _settled(client, known, identity, mark, done)
+    if settled:
+        return settled.info.run_id
     return _write(
         client,
         experiment,
@@ -173,12 +186,16 @@ def _sync_block(client, experiment, known, parent, rows, readers, parameter, var
             FORMAT, final, curve, {k: v for k, v in tags.items() if k != "mlflow.parentRunId"}, parameter
         )
         identity = f"{row['cell']}/{row['seed']}"
-        if _settled(client, known, identity, mark, done):
+        settled = _settled(client, known, identity, mark, done)
+        if settled:
+            if settled.data.tags.get("mlflow.parentRunId") != parent:  # the cell's own run was replaced
+                client.set_tag(settled.info.run_id, "mlflow.parentRunId", parent)
             continue
         image = None
         if row["status"] == "ok" and row["attack"] != "labels":
             pairs = pairs or readers[1]()
-            image = grid(pairs["found"][index], pairs["truth"][index], int(pairs["pairs"][index]))
+            if pairs["pairs"][index]:  # an attack may have accepted nothing
+                image = grid(pairs["found"][index], pairs["truth"][index], int(pairs["pairs"][index]))
         status = "FINISHED" if row["status"] == "ok" else "FAILED"
         ended = began + int(1000 * record["seconds"]["total"])
         _write(

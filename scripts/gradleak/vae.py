@@ -121,7 +121,7 @@ def train(options: Options, public: np.ndarray, progress: Callable[[str], None])
 
     held_noise = noise(held, np.random.default_rng([options.seed, 2]))
     history: list[dict[str, float]] = []
-    best, best_weights = np.inf, [v.numpy() for v in variables]
+    best, best_weights, best_epoch = np.inf, [v.numpy() for v in variables], 0
     for epoch in range(1, options.epochs + 1):
         order = rng.permutation(len(training))
         rows = []
@@ -147,6 +147,8 @@ def train(options: Options, public: np.ndarray, progress: Callable[[str], None])
             )
         elif epoch - best_epoch >= options.patience:
             break
+    if not best_epoch:
+        raise ValueError("the held-out ELBO was never finite: lower the prior's learning_rate")
     for variable, value in zip(variables, best_weights, strict=True):
         variable.assign(value)
     return Trained(encoder, decoder, history, held_out)

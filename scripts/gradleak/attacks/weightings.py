@@ -26,7 +26,8 @@ def depth_exponential(layer: np.ndarray, norms: np.ndarray) -> np.ndarray:
 
 def norm(layer: np.ndarray, norms: np.ndarray) -> np.ndarray:
     """Inverse to the norm of the leaked tensor, so that every tensor's l2 residual counts alike."""
-    return 1.0 / np.maximum(norms, 1e-3 * norms.max(axis=1, keepdims=True))
+    largest = norms.max(axis=1, keepdims=True)
+    return 1.0 / np.maximum(norms, 1e-3 * np.where(largest > 0, largest, 1.0))
 
 
 def top_norms(layer: np.ndarray, norms: np.ndarray) -> np.ndarray:

@@ -1,0 +1,119 @@
+"""Digests of code: what an edit reruns, and what it leaves alone."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of scripts/ to edit: (edit a file by appending, digest a script)."""
+    folder = tmp_path / "scripts"
+    shutil.copytree(SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    copies = iter(range(100))
+
+    def digest(script):
+        # A fresh copy of the module each time: its library folder is the one that it lies in, its cache is empty.
+        path = folder / "gradleak" / "code.py"
+        spec = importlib.util.spec_from_file_location(f"copied_code_{next(copies)}", path)
+        code = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(code)
+        return code.digest(folder / script)
+
+    def edit(name, change):
+        path = folder / name
+        path.write_text(change(path.read_text()))
+
+    return edit, digest
+
+
+def appended(text):
+    return lambda source: source + text
+
+
+ALL = ("invert_latent.py", "invert_pixels.py", "train_vae.py", "score.py")
+
+
+def test_comments_and_layout_change_nothing(tree):
+    edit, digest = tree
+    before = [digest(script) for script in ALL]
+    for name in ("gradleak/attacks/loop.py", "gradleak/attacks/latent.py", "gradleak/jobs.py", *ALL):
+        edit(
+            name,
+            lambda source: "# first\n" + source.replace("\n\n\n", "\n\n\n\n# between\n") + "\n\n# last\n",
+        )
+    assert [digest(script) for script in ALL] == before
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "same"),
+    [
+        ("gradleak/attacks/latent.py", ["invert_latent.py"], ["invert_pixels.py", "score.py", "train_vae.py"]),
+        ("gradleak/attacks/dlg.py", ["invert_pixels.py"], ["invert_latent.py", "score.py"]),
+        ("gradleak/figures.py", ["plot.py"], ["invert_latent.py", "invert_pixels.py", "score.py"]),
+        ("gradleak/attacks/loop.py", ["invert_latent.py", "invert_pixels.py"], []),
+        ("gradleak/gradients/objectives.py", ["invert_latent.py", "invert_pixels.py"], []),
+        ("gradleak/labels/rank1.py", ["recover_labels.py"], ["invert_pixels.py", "score.py"]),
+        ("gradleak/metrics.py", ["score.py", "summarise.py"], ["invert_pixels.py", "train_vae.py"]),
+        ("gradleak/client.py", ["simulate_client.py"], ["invert_pixels.py", "score.py"]),
+        ("gradleak/__init__.py", ALL, []),
+        ("gradleak/attacks/__init__.py", ["invert_pixels.py"], []),
+        ("invert_pixels.py", ["invert_pixels.py"], ["invert_latent.py"]),
+    ],
+)  # fmt: skip
+def test_an_edit_reruns_what_imports_the_file_and_nothing_else(tree, name, changed, same):
+    edit, digest = tree
+    before = {script: digest(script) for script in (*changed, *same)}
+    edit(name, appended("\nEDITED = 1\n"))
+    after = {script: digest(script) for script in (*changed, *same)}
+    assert [script for script in before if before[script] != after[script]] == list(changed)
+
+
+def test_imports_inside_functions_are_followed(tree):
+    edit, digest = tree
+    edit("score.py", appended("\ndef late():\n    from gradleak.labels import uniform\n    return uniform\n"))
+    before = digest("score.py")
+    edit("gradleak/labels/uniform.py", appended("\nEDITED = 1\n"))
+    assert digest("score.py") != before
+
+
+def test_plain_imports_of_submodules_are_followed(tree):
+    edit, digest = tree
+    edit("score.py", appended("\nimport gradleak.labels.uniform\n"))
+    before = digest("score.py")
+    edit("gradleak/labels/uniform.py", appended("\nEDITED = 1\n"))
+    assert digest("score.py") != before
+
+
+def test_touching_and_cloning_change_nothing(tree):
+    from gradleak import code
+
+    edit, digest = tree
+    edit("gradleak/jobs.py", lambda source: source)  # a new time stamp, in another folder
+    assert digest("invert_pixels.py") == code.digest(SCRIPTS / "invert_pixels.py")
+
+
+def test_modules_names_what_a_script_runs():
+    from gradleak import code
+
+    found = code.modules(SCRIPTS / "invert_latent.py")
+    assert {
+        "invert_latent.py",
+        "attacks/latent.py",
+        "attacks/loop.py",
+        "gradients/matcher.py",
+        "vae.py",
+    } <= found
+    assert found.isdisjoint({"attacks/dlg.py", "figures.py", "tracking.py", "metrics.py"})
+
+
+def test_every_script_has_a_digest_of_its_own():
+    from gradleak import code
+
+    digests = {script.name: code.digest(script) for script in SCRIPTS.glob("*.py")}
+    assert len(set(digests.values())) == len(digests)
+    assert all(len(value) == 12 for value in digests.values())
