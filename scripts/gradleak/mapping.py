@@ -6,12 +6,14 @@ Every finding carries its evidence. What cannot be settled raises MappingError w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from gradleak.artifacts import Leak
+
+if TYPE_CHECKING:
+    import keras
 
 FLOAT_NOISE = 2.0**-25  # root mean square rounding error of a float32, relative to its size
 
@@ -42,6 +44,8 @@ class Mapping:
 
 def logits_model(model_json: str) -> tuple[keras.Model, str]:
     """The model with a linear head, and what was done for it."""
+    import keras
+
     try:
         model = keras.models.model_from_json(model_json)
     except Exception as error:  # Keras raises many kinds for a foreign file; all mean the same to the user
@@ -119,7 +123,7 @@ def assign_tensors(
             index = next(i for i, found in enumerate(options) if len(found) != 1)
             found = options[index]
             raise MappingError(
-                f"{what}: {len(found) or 'no'} tensor{'s' if len(found) != 1 else ''} could be {variables[index].path} {tuple(variables[index].shape)}; the file has "
+                f"{what}: {len(found) or 'no'} tensor{'s' if found else ''} could be {variables[index].path} {tuple(variables[index].shape)}; the file has "
                 + ", ".join(f"{k} {shapes[k]}" for k in keys)
             )
         chosen, how = [found[0] for found in options], "shape"
@@ -216,6 +220,8 @@ def _layer_index(model: keras.Model) -> np.ndarray:
 
 def _public_statistics(model: keras.Model, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, bool]:
     """Mean softmax of public images per true class (C, C); and whether the last layer's input is non-negative."""
+    import keras
+
     tapped = keras.Model(model.inputs, [model.layers[-1].input, model.outputs[0]])
     features, logits = tapped.predict(x, batch_size=256, verbose=0)
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -321,7 +327,7 @@ def _stated_scale(meta: dict) -> float | None:
 
 def _positive(value: Any) -> float | None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if number and 0 < value < np.finfo(np.float32).max else None
+    return float(value) if number and 0 < value < 1e30 else None
 
 
 def find_ranks(

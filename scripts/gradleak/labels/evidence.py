@@ -45,7 +45,7 @@ class NotApplicable(Exception):
 
 def project(raw: np.ndarray, samples: int) -> np.ndarray:
     """Integer counts ≥ 0 with sum ``samples`` nearest to ``raw``: simplex projection, then largest remainder."""
-    raw = np.nan_to_num(np.asarray(raw, float), nan=0.0)
+    raw = np.nan_to_num(np.asarray(raw, float), nan=0.0, posinf=1e300, neginf=-1e300)
     # A shift changes nothing, and what lies more than N below the largest gets nothing: no loss of digits further on.
     raw = np.maximum(raw - raw.max(), -float(samples))
     ordered = np.sort(raw)[::-1]
