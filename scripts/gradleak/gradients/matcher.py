@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from gradleak.gradients.layers import GENERAL, Gradient, as_tensor, inner_and_norm2
 from gradleak.gradients.objectives import Products
+from gradleak.gradients.products import Gradient, as_tensor, inner_and_norm2
 from gradleak.gradients.trace import Step, Untraceable, forward, trace
 
 log = logging.getLogger("gradleak")
@@ -54,12 +54,11 @@ class Matcher:
             tape.watch(folded)  # so that what follows is recorded; its own gradient is not asked for
             logits, captured = forward(self.steps, folded)
         signal = _logit_signal(logits, tf.reshape(labels, logits.shape), images)
-        deltas = tape.gradient(logits, [c.preactivation for c in captured], signal)
+        deltas = tape.gradient(logits, [part.left for part in captured], signal)
         found = {}
         for part, delta in zip(captured, deltas):
-            layer = part.step.layer
-            gradients = part.step.rule.gradients(layer, part.entered, delta, trials)
-            found |= {id(v): g for v, g in zip(layer.trainable_variables, gradients)}
+            gradients = part.stage.gradients(part.entered, delta, trials)
+            found |= {id(v): g for v, g in zip(part.stage.variables, gradients)}
         return [found[id(variable)] for variable in self.variables]
 
 
@@ -75,8 +74,8 @@ def build_matcher(model: keras.Model) -> Matcher:
         log.warning("%s: per-trial gradients of the whole model are materialised: %s", model.name, reason)
         return Matcher(model, None)
     for step in steps:
-        if step.rule is GENERAL:
-            log.warning("%s: per-trial gradients of layer %s are materialised", model.name, step.layer.name)
+        if step.stage.is_general:
+            log.warning("%s: per-trial gradients of layer %s are materialised", model.name, step.stage.name)
     return Matcher(model, steps)
 
 

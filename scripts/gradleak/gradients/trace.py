@@ -1,12 +1,13 @@
 """Reading a Keras model as a list of steps, so that its layers can be run with their insides in reach."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from gradleak.gradients.layers import Rule, rule_for
+from gradleak.gradients.layers import Stage, stages_of
 
 
 class Untraceable(Exception):
@@ -15,20 +16,19 @@ class Untraceable(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """One layer call. Values are numbered: 0 is the model's input, i + 1 the output of step i."""
+    """A stage in its place. Values are numbered: 0 is the model's input, i + 1 the output of step i."""
 
-    layer: keras.Layer
+    stage: Stage
     inputs: tuple[int, ...]
-    rule: Rule | None  # how the layer's parameter gradients are had; None if it has nothing to train
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A trainable layer's part in one forward pass over B images."""
+    """A trainable stage's part in one forward pass."""
 
-    step: Step
-    entered: tf.Tensor  # what the layer was given, [B, ...]
-    preactivation: tf.Tensor  # what its parameters made of it, before any activation, [B, ...]
+    stage: Stage
+    entered: tf.Tensor  # what it was given, [B, ...]
+    left: tf.Tensor  # what it made of it, [B, ...]
 
 
 # Keras layers that run code of the user's, which may do anything to a batch.
@@ -44,27 +44,22 @@ def trace(model: keras.Model) -> tuple[Step, ...]:
     output = _trace_into(steps, model, entry=0)
     if output != len(steps):
         raise Untraceable("the model's output is not its last layer's")
-    called = [id(step.layer) for step in steps if step.rule]
-    if len(called) != len(set(called)):
-        raise Untraceable("a trainable layer is called more than once")
-    reached = {id(variable) for step in steps for variable in step.layer.trainable_variables}
-    if reached != {id(variable) for variable in model.trainable_variables}:
-        raise Untraceable("some trainable variables belong to no layer of the graph")
+    trained = Counter(id(variable) for step in steps for variable in step.stage.variables)
+    if trained != Counter(id(variable) for variable in model.trainable_variables):
+        raise Untraceable("a trainable variable is used more than once, or by no layer of the graph")
+    _pool_early(steps)
     return tuple(steps)
 
 
 def forward(steps: tuple[Step, ...], images) -> tuple[tf.Tensor, list[Captured]]:
-    """Logits [B, K] of ``images`` [B, H, W, C], and every trainable layer's part, in the order of execution."""
+    """Logits [B, K] of ``images`` [B, H, W, C], and every trainable stage's part, in the order of execution."""
     values: list[Any] = [images]
     captured = []
     for step in steps:
         entered = [values[i] for i in step.inputs]
-        if step.rule is None:
-            values.append(step.layer(entered if len(entered) > 1 else entered[0], training=False))
-            continue
-        preactivation = step.rule.linear(step.layer, entered[0])
-        captured.append(Captured(step, entered[0], preactivation))
-        values.append(step.rule.activate(step.layer, preactivation))
+        values.append(step.stage.run(*entered))
+        if step.stage.variables:
+            captured.append(Captured(step.stage, entered[0], values[-1]))
     return values[-1], captured
 
 
@@ -96,11 +91,29 @@ def _trace_call(steps: list[Step], layer, kwargs: dict, inputs: tuple[int, ...])
         raise Untraceable(f"{layer.name} is not a layer of Keras's own")
     if isinstance(layer, _OPAQUE) or kwargs.get("training"):
         raise Untraceable(f"{layer.name} may do anything to a batch")
-    rule = rule_for(layer) if layer.trainable_variables else None
-    if rule and len(inputs) != 1:
+    if layer.trainable_variables and len(inputs) != 1:
         raise Untraceable(f"{layer.name} is trainable and has several inputs")
-    steps.append(Step(layer, inputs, rule))
+    for stage in stages_of(layer):
+        steps.append(Step(stage, inputs))
+        inputs = (len(steps),)
     return len(steps)
+
+
+def _pool_early(steps: list[Step]) -> None:
+    """Move max pooling ahead of the biases and ReLUs before it: they then have fewer values to pass over."""
+    uses = Counter(number for step in steps for number in step.inputs)
+    for last in range(len(steps)):
+        here = last
+        while steps[here].stage.is_maximum:
+            before = steps[here].inputs[0] - 1
+            if before < 0 or uses[before + 1] > 1 or not steps[before].stage.commutes_with_maximum:
+                break
+            ahead, behind = steps[here].stage, steps[before].stage
+            steps[before], steps[here] = (
+                replace(steps[before], stage=ahead),
+                replace(steps[here], stage=behind),
+            )
+            here = before
 
 
 def _is_keras_own(layer) -> bool:
