@@ -15,7 +15,7 @@ rule all:
         "results/cells.csv",
         "results/report.html",
         multiext("results/tables/", "trials.csv", "cells.csv", "labels.csv"),
-        ["results/mlflow/synced.json"] if PLAN.config.tracking.enabled else [],
+        tracked(),
     default_target: True
     localrule: True
 

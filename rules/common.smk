@@ -33,6 +33,8 @@ def oracle_truths(w): return truths(w) if cell(w).options.labels == "oracle" els
 def labels_for(w): return [f"results/labels/{c}/{w.block}.npz" for c in [PLAN.label_cell(w.cell)] if c]
 def stage(w): return "labels" if cell(w).attack == "labels" else "inversions"
 def ids(kind): return "|".join(sorted(t.id for t in PLAN.targets.values() if t.options.source in kind)) or "none"
+def database(): return [DATABASE] if TRACKING_URI == f"sqlite:///{DATABASE}" else []
+def tracked(): return [*database(), "results/mlflow/synced.json"] if PLAN.config.tracking.enabled else []
 def blocks(pattern, **only): return [pattern.format(cell=c, block=b, stage="labels" if PLAN.cells[c].attack == "labels" else "inversions") for c, b in PLAN.asked(**only)]
 
 
@@ -40,4 +42,5 @@ wildcard_constraints:
     cell="[0-9a-f]{10}",
     target="[0-9a-f]{10}",
     prior="[0-9a-f]{10}",
+    figure="[a-z0-9_]+",
     block=r"\d\d\d\d+-\d\d\d\d+",

@@ -15,7 +15,7 @@ rule create_database:
 
 rule sync_mlflow:
     input:
-        database=DATABASE if TRACKING_URI == f"sqlite:///{DATABASE}" else [],
+        database=database(),
         trials="results/tables/trials.csv",
         cells="results/tables/cells.csv",
         records=blocks("results/{stage}/{cell}/{block}.json"),

@@ -3,7 +3,6 @@
 import numpy as np
 
 from gradleak import jobs, metrics, vae
-from gradleak.attacks import loop
 from gradleak.datasets import to_float
 from gradleak.files import read_npz, write_npz
 
@@ -11,6 +10,8 @@ from gradleak.files import read_npz, write_npz
 def project(encoder, decoder, images: np.ndarray, steps: int = 300) -> np.ndarray:
     """The decoder's images nearest to ``images`` (n, H, W, C): from the encoder's mean, then Adam on the MSE."""
     import tensorflow as tf
+
+    from gradleak.attacks import loop
 
     codes = encoder.predict(images, verbose=0, batch_size=256)[0]
 

@@ -1,0 +1,110 @@
+"""Snakemake for real, on a copy of the project: the tests may edit sources, kill runs and scramble files."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "study": "tiny",
+    "targets": {
+        "tiny": {"source": "simulate", "dataset": "digits-8x8", "model": "fcn3", "batch_size": 2, "draws": 4}
+    },
+    "priors": {"tiny": {"dataset": "digits-8x8", "latent_dim": 4, "epochs": 1}},
+    "studies": {
+        "tiny": {
+            "seeds": 4,
+            "block_size": 2,
+            "cells": [
+                {"attack": "labels", "target": "tiny", "method": "rank1"},
+                {"attack": "dlg", "target": "tiny", "steps": 60},
+                {"attack": "latent", "target": "tiny", "prior": "tiny", "steps": 20},
+            ],
+        }
+    },
+}
+
+
+class Project:
+    """A copy of the project in a folder, and Snakemake in it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def configure(self, config: dict, name: str = "mine.yaml") -> None:
+        (self.folder / name).write_text(yaml.safe_dump(config))
+
+    def command(self, *arguments: str, config: str = "mine.yaml") -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", config, *arguments]
+
+    def environment(self) -> dict[str, str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        return {**clean, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def snakemake(self, *arguments: str, config: str = "mine.yaml", ok: bool = True) -> str:
+        done = subprocess.run(
+            self.command(*arguments, config=config),
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        output = done.stdout + done.stderr
+        assert (done.returncode == 0) == ok, f"exit {done.returncode}\n{output[-6000:]}"
+        return output
+
+    def planned(self, *arguments: str, config: str = "mine.yaml") -> dict[str, int]:
+        """Rule → how many jobs a run would start."""
+        output = self.snakemake("-n", *arguments, config=config)
+        table = re.search(r"^job +count\n[-\s]+\n((?:\S+ +\d+\n)+)", output, re.M)
+        found = dict(re.findall(r"^(\S+) +(\d+)$", table.group(1), re.M)) if table else {}
+        return {rule: int(count) for rule, count in found.items() if rule not in ("total", "all")}
+
+    def bytes_of(self, *patterns: str) -> dict[str, bytes]:
+        return {
+            str(p.relative_to(self.folder)): p.read_bytes()
+            for x in patterns
+            for p in sorted(self.folder.glob(x))
+        }
+
+    def copy(self, folder: Path) -> "Project":
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
+
+def checkout(folder: Path) -> Project:
+    """The project's own files, without results or set-up."""
+    for name in ("Snakefile", "rules", "scripts", "config", "profiles", "envs", "docs"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, folder / name)
+    return Project(folder)
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Project:
+    return checkout(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """The tiny study, run once; tests work on copies of it."""
+    project = checkout(tmp_path_factory.mktemp("finished") / "project")
+    project.configure(TINY)
+    project.snakemake()
+    return project
+
+
+@pytest.fixture
+def rerun(finished, tmp_path) -> Project:
+    return finished.copy(tmp_path / "project")

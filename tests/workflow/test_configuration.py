@@ -1,0 +1,46 @@
+"""Bad configuration ends before any job starts, with the path of the key and the nearest valid name."""
+
+import copy
+
+import pytest
+from conftest import TINY
+
+pytestmark = pytest.mark.workflow
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c["targets"]["tiny"].update(batchsize=3),
+            "targets.tiny.batchsize: unknown key; did you mean 'batch_size'?",
+        ),
+        (
+            lambda c: c["studies"]["tiny"]["cells"][1].update(wieghting="depth"),
+            "studies.tiny.cells[1].wieghting: unknown key; did you mean 'weighting'?",
+        ),
+        (lambda c: c.update(study="tinny"), "there is no study 'tinny'; did you mean 'tiny'?"),
+        (
+            lambda c: (
+                c["targets"].update(own={"source": "local", "path": "nowhere"})
+                or c["studies"]["tiny"]["cells"].append({"attack": "dlg", "target": "own"})
+            ),
+            "no files in 'nowhere'",
+        ),
+    ],
+)
+def test_errors_name_the_place(fresh, change, message):
+    config = copy.deepcopy(TINY)
+    change(config)
+    fresh.configure(config)
+    output = fresh.snakemake(ok=False)
+    assert message in output
+    assert not list((fresh.folder / "results").glob("*")) if (fresh.folder / "results").exists() else True
+
+
+@pytest.mark.parametrize("study", ["demo", "smoke", "notebook", "ablation"])
+def test_shipped_studies_plan(fresh, study):
+    planned = fresh.planned("--config", f"study={study}", config="config/config.yaml")
+    assert planned["sync_mlflow"] == 1
+    if study == "ablation":
+        assert planned["invert_pixels"] * 8 >= 1000

@@ -1,0 +1,116 @@
+"""A user's own update: artifacts from a plain Keras script that knows nothing of this project."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+PLAIN_KERAS = """
+import sys
+import keras, numpy as np
+from sklearn.datasets import load_digits
+
+folder, truth = sys.argv[1:]
+keras.utils.set_random_seed(3)
+digits = load_digits()
+x, y = (digits.images / 16).astype("float32")[..., None], digits.target
+chosen = np.random.default_rng(0).choice(np.flatnonzero(y < 4), 2, replace=False)
+model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(64, activation="relu"),
+                          keras.layers.Dense(10, activation="softmax")])
+model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+before = model.get_weights()
+model.train_on_batch(x[chosen], y[chosen])
+open(f"{folder}/net.json", "w").write(model.to_json())
+np.savez(f"{folder}/a.npz", *before)
+np.savez(f"{folder}/b.npz", *[after - w for after, w in zip(model.get_weights(), before)])
+np.savez(truth, x=(x[chosen] * 255).round().astype("uint8"), y=y[chosen])
+"""
+
+
+@pytest.fixture(scope="module")
+def leak(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("leak")
+    (folder / "mine").mkdir()
+    (folder / "client.py").write_text(PLAIN_KERAS)
+    subprocess.run(
+        [sys.executable, "client.py", "mine", "truth.npz"], cwd=folder, check=True, capture_output=True
+    )
+    return folder
+
+
+def config(leak, **target):
+    return {
+        "study": "own",
+        "targets": {
+            "mine": {
+                "source": "local",
+                "path": str(leak / "mine"),
+                "dataset": "digits-8x8",
+                "samples": 2,
+                **target,
+            }
+        },
+        "studies": {
+            "own": {
+                "seeds": 2,
+                "cells": [
+                    {"attack": "labels", "target": "mine", "method": "rank1"},
+                    {"attack": "dlg", "target": "mine", "steps": 300},
+                ],
+            }
+        },
+    }
+
+
+def test_with_truth(leak, fresh):
+    fresh.configure(config(leak, truth=str(leak / "truth.npz")))
+    fresh.snakemake()
+    trials = pd.read_csv(fresh.folder / "results/tables/trials.csv")
+    assert set(trials["status"]) == {"ok"}
+    assert (trials.loc[trials["attack"] == "labels", "irec"] == 1).all()
+    assert trials.loc[trials["attack"] == "dlg", "psnr"].min() > 12, "far above noise on two 8×8 images"
+    assert fresh.planned() == {}
+
+
+def test_without_truth(leak, fresh):
+    fresh.configure(config(leak))
+    fresh.snakemake()
+    trials = pd.read_csv(fresh.folder / "results/tables/trials.csv")
+    assert set(trials["status"]) == {"ok"}
+    assert trials["psnr"].isna().all()
+    assert trials.loc[trials["attack"] == "dlg", "objective"].notna().all()
+    (found,) = (fresh.folder / "results/inversions").glob("*/*.npz")
+    with np.load(found) as arrays:
+        assert arrays["images"].shape == (2, 2, 8, 8, 1)
+        assert arrays["images"].dtype == np.float32
+        assert 0 <= arrays["images"].min() <= arrays["images"].max() <= 1
+        assert arrays["labels"].shape == arrays["accepted"].shape == (2, 2)
+        assert arrays["accepted"].all()
+        assert arrays["seeds"].tolist() == [0, 1]
+        assert arrays["objective"].shape == (2,)
+    assert not (fresh.folder / "results/truth").exists()
+
+
+def test_a_broken_target_stops_alone_and_says_why(leak, fresh):
+    broken = fresh.folder / "broken"
+    broken.mkdir()
+    for name in ("net.json", "a.npz"):
+        (broken / name).write_bytes((leak / "mine" / name).read_bytes())
+    (broken / "b.npz").write_text("<html>Google Drive - Quota exceeded</html>")
+    mixed = config(leak)
+    mixed["targets"]["bad"] = {**mixed["targets"]["mine"], "path": str(broken)}
+    mixed["studies"]["own"]["cells"] = [
+        {"attack": "labels", "target": "mine", "method": "rank1"},
+        {"attack": "labels", "target": "bad", "method": "rank1"},
+    ]
+    fresh.configure(mixed)
+    output = fresh.snakemake(ok=False)
+    assert "b.npz: this is a web page" in output
+    assert len(list((fresh.folder / "results/scores").glob("*/*.json"))) == 1, (
+        "the good target is carried to its end"
+    )
+    assert not (fresh.folder / "results/tables").exists(), "no table leaves out a target without a word"

@@ -1,0 +1,133 @@
+"""What runs again, and what does not: each promise by a run of Snakemake."""
+
+import copy
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+from conftest import TINY
+
+pytestmark = pytest.mark.workflow
+AGGREGATES = {"summarise": 1, "plot": 6, "write_report": 1, "sync_mlflow": 1}
+
+
+def test_every_trial_is_ok_and_in_mlflow_once(finished):
+    trials = pd.read_csv(finished.folder / "results/tables/trials.csv")
+    assert len(trials) == 3 * 4
+    assert set(trials["status"]) == {"ok"}
+    assert trials.loc[trials["attack"] == "dlg", "psnr"].notna().all()
+    with sqlite3.connect(finished.folder / "results/mlflow/mlflow.db") as database:
+        runs = database.execute(
+            "select r.status, count(*) from runs r join tags t on t.run_uuid = r.run_uuid "
+            "where t.key = 'kind' and t.value = 'trial' group by r.status"
+        ).fetchall()
+    assert runs == [("FINISHED", len(trials))]
+    assert (finished.folder / "results/report.html").stat().st_size > 10_000
+
+
+def test_a_second_run_does_nothing_even_after_touching_every_source(rerun):
+    assert rerun.planned() == {}
+    for path in rerun.folder.rglob("*"):
+        inside = path.relative_to(rerun.folder).parts[0]
+        if path.is_file() and inside not in ("results", ".snakemake"):
+            os.utime(path)
+    assert rerun.planned() == {}
+
+
+def test_adding_seeds_runs_exactly_the_new_block_and_the_aggregates(rerun):
+    config = copy.deepcopy(TINY)
+    config["studies"]["tiny"]["seeds"] = 6
+    rerun.configure(config)
+    assert rerun.planned() == {
+        "recover_labels": 1,
+        "invert_pixels": 1,
+        "invert_latent": 1,
+        "score": 3,
+        **AGGREGATES,
+    }
+
+
+def test_adding_an_axis_value_runs_exactly_the_new_cell(rerun):
+    config = copy.deepcopy(TINY)
+    config["studies"]["tiny"]["cells"][1]["axes"] = {"weighting": ["uniform", "depth"]}
+    rerun.configure(config)
+    assert rerun.planned() == {"invert_pixels": 2, "score": 2, "list_cells": 1, **AGGREGATES}
+
+
+def test_editing_an_attack_reruns_its_cells_only(rerun):
+    path = rerun.folder / "scripts/gradleak/attacks/latent.py"
+    path.write_text(path.read_text().replace("codes = [", "_edited = 1\n    codes = [", 1))
+    assert rerun.planned() == {"invert_latent": 2, "score": 2, **AGGREGATES}
+
+
+def test_a_comment_reruns_nothing(rerun):
+    path = rerun.folder / "scripts/gradleak/attacks/latent.py"
+    path.write_text(path.read_text() + "\n# a remark\n")
+    assert rerun.planned() == {}
+
+
+def test_changing_the_plot_style_redraws_plots_only(rerun):
+    path = rerun.folder / "scripts/gradleak/figures.py"
+    path.write_text(path.read_text().replace('"font.size": 9', '"font.size": 10'))
+    planned = rerun.planned()
+    assert set(planned) == {"plot", "plot_mapping", "plot_prior", "write_report"}
+
+
+def test_a_lost_database_is_rebuilt(rerun):
+    (rerun.folder / "results/mlflow/mlflow.db").unlink()
+    assert rerun.planned() == {"create_database": 1, "sync_mlflow": 1}
+    rerun.snakemake()
+    with sqlite3.connect(rerun.folder / "results/mlflow/mlflow.db") as database:
+        (count,) = database.execute(
+            "select count(*) from tags where key = 'kind' and value = 'trial'"
+        ).fetchone()
+    assert count == 12
+    assert rerun.planned() == {}
+
+
+def test_scrambled_truth_changes_no_attack_output(rerun):
+    attacks = ("results/inversions/*/*.npz", "results/labels/*/*.npz")
+    before = rerun.bytes_of(*attacks)
+    assert len(before) == 6
+    for path in (rerun.folder / "results/truth").rglob("*.npz"):
+        path.write_bytes(bytes(reversed(path.read_bytes())))
+    for path in before:
+        (rerun.folder / path).unlink()
+    rerun.snakemake(
+        "--rerun-triggers", "params", "--until", "invert_pixels", "invert_latent", "recover_labels"
+    )
+    assert rerun.bytes_of(*attacks) == before
+
+
+def test_killed_and_started_again_ends_in_the_same_numbers(finished, fresh):
+    """SIGKILL of the whole process group while attacks are running."""
+    fresh.configure(TINY)
+    process = subprocess.Popen(
+        fresh.command("-q", "all"),
+        cwd=fresh.folder,
+        env=fresh.environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    logs = fresh.folder / "results/logs"
+    deadline = time.monotonic() + 300
+    while not any("step" in log.read_text() for log in logs.glob("invert_*/*/*.log")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "no attack started"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (fresh.folder / "results/report.html").exists()
+    fresh.snakemake("--unlock")
+    fresh.snakemake()
+    outputs = ("results/inversions/*/*.npz", "results/labels/*/*.npz", "results/mapping/*/*/gradients.npz")
+    assert fresh.bytes_of(*outputs) == finished.bytes_of(*outputs)
+    columns = ["cell", "seed", "status", "objective", "psnr", "ssim", "irec"]
+    tables = [pd.read_csv(p.folder / "results/tables/trials.csv")[columns] for p in (fresh, finished)]
+    pd.testing.assert_frame_equal(*tables)
+    assert fresh.planned() == {}
