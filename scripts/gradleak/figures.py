@@ -108,6 +108,8 @@ def reconstructions(frames: dict, pairs: dict[str, Callable], records: dict) -> 
             c,
         ),
     )[:SHOWN_CELLS]
+    if not order:
+        return _nothing("no reconstructions to show")
     height = 0.62
     figure = plt.figure(figsize=(SHOWN_PAIRS * height + 0.6, len(order) * (2 * height + 0.42)))
     outer = figure.add_gridspec(len(order), 1, hspace=0.42)

@@ -264,7 +264,7 @@ def _naming(trials: pd.DataFrame) -> list[str]:
     """The columns in which the cells of a study differ: what a run is named by."""
     candidates = ["target", "batch_size", "method", "weighting", "labels", "control",
                   *(c for c in trials.columns if c.startswith("param.") and c not in ("param.target.batch_size", "param.target.samples"))]  # fmt: skip
-    return ["attack", *(c for c in candidates if trials[c].astype(str).nunique() > 1)]
+    return ["attack", *(c for c in candidates if len({*trials[c].astype(str)} - {"", "nan"}) > 1)]
 
 
 def _name(row: Any, varying: list[str]) -> str:

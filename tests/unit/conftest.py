@@ -47,3 +47,11 @@ def digits():
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """An empty set of results to fill, see results.py."""
+    from results import Results
+
+    return Results(tmp_path / "results")

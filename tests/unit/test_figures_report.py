@@ -1,0 +1,236 @@
+"""Figures and the report, from small tables with all that can be missing."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from results import image_scores, label_scores
+
+from gradleak import figures, report
+from gradleak.files import read_json, read_npz
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def whole(results):
+    """Two sizes, two weightings, a control, an oracle, a latent attack and labels, all well."""
+    results.cell("a").cell("b", weighting="depth").cell("c", **{"target.batch_size": 1})
+    results.cell("d", control="random_gradient").cell("e", labels="oracle").cell("f", "latent", prior="vae")
+    for name in results.cells:
+        results.block(name, scores=image_scores)
+    for method in ("rank1", "uniform"):
+        results.cell(method, "labels", method=method).block(method, scores=label_scores)
+
+
+def failed(results):
+    """One cell whose trials all failed, one in which one did, and a label method that was not applicable."""
+    results.cell("a").cell("b", weighting="depth").cell("rank1", "labels", method="rank1")
+    results.block("a", (0, 1), image_scores, {0: "diverged", 1: "diverged"}, "no finite objective")
+    results.block("b", (0, 1), image_scores, {0: "diverged"}, "no finite objective")
+    results.block("rank1", (0, 1), label_scores, {0: "not applicable", 1: "not applicable"}, "no bias")
+
+
+def nothing(results):
+    """Every trial failed."""
+    results.cell("a").cell("rank1", "labels", method="rank1")
+    results.block("a", (0, 1), image_scores, {0: "diverged", 1: "diverged"}, "no finite objective")
+    results.block("rank1", (0,), label_scores, {0: "not applicable"}, "no bias")
+
+
+def blind(results):
+    """A foreign leak: no truth, and nobody says how many images there were."""
+    results.cell("a", **{"target.batch_size": None}).block("a", scores=lambda seed: {"counts": [4] + [0] * 9})
+    results.cell("rank1", "labels", method="rank1", **{"target.batch_size": None})
+    results.block("rank1", scores=lambda seed: {"counts": [4] + [0] * 9})
+    for block in results.blocks:
+        data = read_npz(block["pairs"])
+        np.savez(block["pairs"], **data | {"truth": data["truth"][:, :0], "psnr": data["psnr"][:, :0]})
+
+
+def single(results):
+    """One cell, one seed, one draw: no interval anywhere."""
+    results.cell("a").block("a", (0,), image_scores)
+    results.cell("rank1", "labels", method="rank1").block("rank1", (0,), label_scores)
+
+
+def foreign(results):
+    """Truth given, size not: it comes from the truth. And one whose attack used another number of dummies."""
+    results.cell("a", **{"target.batch_size": None}).block("a", scores=image_scores)
+    results.cell("b", **{"target.batch_size": None, "dummy_batch": 2})
+    results.block("b", scores=lambda seed: {"psnr": 9.0, "share_20db": 0.0})
+    results.cell("rank1", "labels", method="rank1", **{"target.batch_size": None}).block(
+        "rank1", scores=label_scores
+    )
+
+
+CASES = [whole, failed, nothing, blind, single, foreign]
+
+
+def inputs(results):
+    images = [b for b in results.blocks if results.cells[b["cell"]]["attack"] != "labels"]
+    pairs = {b["cell"]: (lambda b=b: read_npz(b["pairs"])) for b in images}
+    records = {b["cell"]: (lambda b=b: read_json(b["record"])) for b in images}
+    return results.frames(), pairs, records
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_every_figure_draws_whatever_is_missing(results, case, name, tmp_path):
+    case(results)
+    figure = figures.FIGURES[name](*inputs(results))
+    assert isinstance(figure, Figure)
+    figures.save(figure, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_a_figure_with_data_is_not_the_empty_one(results, name):
+    whole(results)
+    figure = figures.FIGURES[name](*inputs(results))
+    shown = sum(
+        len(axis.lines) + len(axis.patches) + len(axis.images) + len(axis.collections) for axis in figure.axes
+    )
+    assert shown > 2
+
+
+def test_psnr_is_drawn_at_its_value_and_size(results):
+    whole(results)
+    figure = figures.psnr_by_batch_size(*inputs(results))
+    (axis,) = figure.axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["1", "4"]
+    drawn = [y for line in axis.lines for y in np.atleast_1d(line.get_ydata())]
+    assert 20.5 in drawn
+
+
+def test_figures_are_the_same_bytes_every_time(results, tmp_path):
+    whole(results)
+    for name in ("one.png", "two.png"):
+        figures.save(figures.weighting(*inputs(results)), tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_a_figure_that_fails_leaves_no_file(tmp_path, monkeypatch):
+    figure = plt.figure()
+    monkeypatch.setattr(figure, "savefig", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        figures.save(figure, tmp_path / "figure.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_the_mapping_figure_draws_with_and_without_dense_layers(tmp_path, dense):
+    found = {"tensors": [{"variable": "a/kernel", "norm": 1.0}, {"variable": "a/bias", "norm": 0.0}]}
+    singular = {"a/kernel": np.array([[3.0, 1.0, 0.0], [2.0, 1.0, 1e-9]])} if dense else {}
+    figures.save(
+        figures.mapping(found, singular, {"a/kernel": np.array([1e-6, 1e-6])}), tmp_path / "mapping.png"
+    )
+    assert (tmp_path / "mapping.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("held", [1, 4, 8, 16])
+def test_the_vae_panel_draws_with_few_images(tmp_path, held, rng):
+    history = [{"epoch": e, "elbo": -30.0 + e, "held_out_elbo": -31.0 + e} for e in (1, 2, 3)]
+    images = rng.uniform(0, 1, (held, 8, 8, 1)).astype(np.float32)
+    figures.save(figures.vae_panel(history, images, images, images, 2), tmp_path / "vae.png")
+    assert (tmp_path / "vae.png").stat().st_size > 1000
+
+
+# --- the report -----------------------------------------------------------------------------------------------------
+
+EVIL = "<script>alert('x')</script>"
+FOUND = {"sign": {"value": "after_minus_before", "evidence": EVIL}, "scale": {"value": 0.05, "evidence": "e"},
+         "samples": {"value": 4, "evidence": "e"}, "verdict": f"verdict {EVIL}"}  # fmt: skip
+
+
+@pytest.fixture
+def page(results, tmp_path):
+    def render(case, **changes):
+        case(results)
+        frames = results.frames()
+        picture = tmp_path / "figures" / "weighting.png"
+        picture.parent.mkdir()
+        picture.write_bytes(b"\x89PNG not really")
+        arguments = {
+            "figures": [picture], "mappings": {"demo": FOUND}, "mapping_figures": [picture], "prior_figures": [picture],
+            "judge": {"mnist-5k": 0.973}, "descriptions": {"demo": "What it is."},
+        }  # fmt: skip
+        return report.render(frames["cells"], frames["trials"], **arguments | changes)
+
+    return render
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_report_renders_whatever_is_missing(page, case):
+    html = page(case)
+    assert html.startswith("<!doctype html>")
+    assert html.rstrip().endswith("</html>")
+    for tag in ("table", "ul", "figure", "div", "tr", "td"):
+        assert html.count(f"<{tag}>") + html.count(f"<{tag} ") == html.count(f"</{tag}>")
+    assert ">nan<" not in html
+
+
+def test_the_report_stands_alone(page):
+    html = page(whole)
+    assert "http" not in html
+    assert html.count("data:image/png;base64,") == 3
+
+
+def evil(results):
+    results.cell("a", target=EVIL).cell("b", target="demo", prior=EVIL).cell("c", prior="vae")
+    for name in results.cells:
+        results.block(name, (0, 1), image_scores, {1: "failed"}, f"reason {EVIL}")
+
+
+def test_the_report_escapes_whatever_comes_from_outside(page):
+    html = page(evil, mappings={EVIL: FOUND}, descriptions={"demo": EVIL}, judge={EVIL: 0.5})
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") >= 6
+
+
+def test_the_report_marks_oracle_rows(page):
+    rows = [row for row in page(whole).split("<tr") if "<td" in row]
+    marked = [row for row in rows if "class=oracle>oracle" in row]
+    assert len(marked) == 1
+    assert "<code>e</code>" in marked[0]
+
+
+def test_an_oracle_never_makes_the_headline(page, results):
+    results.cell("best", labels="oracle").block(
+        "best", scores=lambda seed: image_scores(seed) | {"psnr": 77.7}
+    )
+    results.cell("control", control="random_gradient")
+    results.block("control", scores=lambda seed: image_scores(seed) | {"psnr": 66.6})
+    headline = page(whole).split("</p>")[0]
+    assert "20.5 dB by" in headline
+    assert "77.7" not in headline
+    assert "66.6" not in headline
+
+
+def test_the_report_says_when_trials_failed_and_why(page):
+    html = page(failed)
+    assert "Not ok: 5 of 6 trials." in html
+    assert "<b>2</b> × dlg <code>a</code>: diverged. no finite objective" in html
+    assert "<b>2</b> × labels <code>rank1</code>: not applicable. no bias" in html
+    assert html.count("class='bad'") == 3
+
+
+def test_the_report_is_silent_when_none_failed(page):
+    html = page(whole)
+    assert "Not ok" not in html
+    assert "<tr class='bad'>" not in html
+
+
+def test_the_report_says_when_there_was_no_truth(page):
+    assert "No truth was given" in page(blind)
+
+
+def test_values_come_with_their_interval_where_there_is_one(page):
+    html = page(whole)
+    assert "20.5 <span class='ci'>20.0–21.0</span>" in html
+    assert "97.3 %" in html
+    assert "What it is." in html

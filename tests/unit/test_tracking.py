@@ -1,0 +1,285 @@
+"""Records → MLflow, against a real SQLite database."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from results import image_scores, label_scores
+
+from gradleak import tracking
+from gradleak.files import read_json, read_npz
+
+
+@pytest.fixture(scope="module")
+def schema(tmp_path_factory):
+    """An empty database: its tables take seconds to make, so they are made once and copied."""
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    tracking.create_schema(f"sqlite:///{path}")
+    return path.read_bytes()
+
+
+@pytest.fixture
+def database(tmp_path, schema, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mlflow" / "mlflow.db"
+    path.parent.mkdir()
+    path.write_bytes(schema)
+    return path
+
+
+@pytest.fixture
+def demo(results):
+    results.cell("aaa").cell("bbb", weighting="depth").cell("ccc", "labels", method="rank1")
+    results.block("aaa", (0, 1), image_scores).block(
+        "bbb", (0, 1), image_scores, {1: "diverged"}, "no finite objective"
+    )
+    return results.block("ccc", (0, 1), label_scores)
+
+
+def sync(results, database, **chosen):
+    frames = results.frames(**chosen)
+    blocks = {
+        (b["cell"], b["block"]): (lambda b=b: read_json(b["record"]), lambda b=b: read_npz(b["pairs"]))
+        for b in results.blocks
+    }
+    return tracking.sync(
+        f"sqlite:///{database}", frames["trials"], frames["cells"], blocks, results.cells, {"demo": "What it is."},
+        say=lambda *parts: None,
+    )  # fmt: skip
+
+
+class Seen:
+    """What a user of the tracking server sees."""
+
+    def __init__(self, database):
+        self.client = MlflowClient(f"sqlite:///{database}")
+
+    def runs(self, study="demo"):
+        experiment = self.client.get_experiment_by_name(f"gradleak/{study}")
+        return {run.data.tags["trial.id"]: run for run in self.client.search_runs([experiment.experiment_id])}
+
+    def count(self, study="demo"):
+        experiment = self.client.get_experiment_by_name(f"gradleak/{study}")
+        return len(self.client.search_runs([experiment.experiment_id]))
+
+    def history(self, run, metric):
+        points = self.client.get_metric_history(run.info.run_id, metric)
+        return sorted((point.step, point.value) for point in points)
+
+
+def content(runs):
+    """All that is shown, less the addresses that MLflow gives out."""
+
+    def tags(run):
+        own = {k: v for k, v in run.data.tags.items() if k not in ("mlflow.parentRunId",)}
+        return own | {"parent": "mlflow.parentRunId" in run.data.tags}
+
+    return {
+        identity: (run.data.params, run.data.metrics, tags(run), run.info.status, run.info.run_name)
+        for identity, run in runs.items()
+    }
+
+
+def ids(runs):
+    return {identity: run.info.run_id for identity, run in runs.items()}
+
+
+def test_one_experiment_a_study_one_parent_a_cell_one_run_a_trial(demo, database):
+    assert sync(demo, database) == {"created": 9, "replaced": 0, "kept": 0}
+    seen = Seen(database)
+    runs = seen.runs()
+    assert set(runs) == {cell + seed for cell in ("aaa", "bbb", "ccc") for seed in ("", "/0", "/1")}
+    for identity, run in runs.items():
+        kind = "trial" if "/" in identity else "cell"
+        assert run.data.tags["kind"] == kind
+        if kind == "trial":
+            assert run.data.tags["mlflow.parentRunId"] == runs[identity[:3]].info.run_id
+        else:
+            assert "mlflow.parentRunId" not in run.data.tags
+    experiment = seen.client.get_experiment_by_name("gradleak/demo")
+    assert experiment.tags["mlflow.note.content"] == "What it is."
+
+
+def test_a_run_holds_params_metrics_curve_times_and_tags_of_its_trial(demo, database):
+    sync(demo, database)
+    seen = Seen(database)
+    run = seen.runs()["aaa/1"]
+    assert run.data.params["attack"] == "dlg"
+    assert run.data.params["steps"] == "9"
+    assert run.data.params["target.batch_size"] == "4"
+    assert run.data.metrics["psnr"] == 21
+    assert run.data.metrics["objective"] == 0.5
+    assert run.data.metrics["seconds"] == 4
+    curve = seen.history(run, "loss")
+    assert [step for step, _ in curve] == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose([value for _, value in curve], np.linspace(1, 0.2, 5), rtol=1e-5)
+    assert run.info.start_time == 1_000_000
+    assert run.info.end_time == 1_008_000
+    assert run.info.run_name == "dlg weighting=uniform seed=1"
+    expected = {"study": "demo", "cell": "aaa", "seed": "1", "draw": "1", "block": "0000-0001", "weighting": "uniform",
+                "labels": "recovered", "oracle": "false", "status": "ok", "batch_size": "4", "dataset": "digits-8x8",
+                "code": "c0de", "env.python": "3"}  # fmt: skip
+    assert {key: run.data.tags[key] for key in expected} == expected
+
+
+def test_every_run_has_the_same_tags_to_filter_by(demo, database):
+    sync(demo, database)
+    common = {"study", "cell", "attack", "target", "batch_size", "weighting", "labels", "control", "method", "oracle", "dataset"}  # fmt: skip
+    assert all(common <= set(run.data.tags) for run in Seen(database).runs().values())
+
+
+def test_a_failed_trial_is_a_failed_run_with_its_reason(demo, database):
+    sync(demo, database)
+    runs = Seen(database).runs()
+    assert runs["bbb/1"].info.status == "FAILED"
+    assert runs["bbb/1"].data.tags["reason"] == "no finite objective"
+    assert "psnr" not in runs["bbb/1"].data.metrics
+    assert runs["bbb/0"].info.status == "FINISHED"
+    assert "reason" not in runs["bbb/0"].data.tags
+    assert runs["bbb"].info.status == "FAILED"  # not all of it is there
+    assert runs["aaa"].info.status == "FINISHED"
+
+
+def test_the_parent_shows_the_cells_means(demo, database):
+    sync(demo, database)
+    parent = Seen(database).runs()["aaa"]
+    assert parent.data.metrics["psnr"] == 20.5
+    assert parent.data.metrics["trials"] == 2
+    assert {"psnr_low", "psnr_high"} <= set(parent.data.metrics)
+
+
+def test_image_trials_log_one_grid_and_others_none(demo, database):
+    sync(demo, database)
+    seen = Seen(database)
+    logged = {}
+    for identity, run in seen.runs().items():
+        files = seen.client.list_artifacts(run.info.run_id, "images")
+        logged[identity] = sorted(Path(f.path).suffix for f in files if "reconstructions" in f.path)
+    assert ".png" in logged["aaa/0"]
+    for identity in ("aaa", "bbb/1", "ccc/0"):
+        assert logged[identity] == []
+
+
+def test_images_lie_beside_the_database(demo, database, tmp_path):
+    sync(demo, database)
+    assert list((database.parent / "artifacts" / "demo").rglob("*.png"))
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_an_attack_that_accepted_nothing_has_no_image(results, database):
+    results.cell("aaa").block("aaa", (0,), lambda seed: {"matched": 0, "share_20db": 0.0}, images=0)
+    assert sync(results, database) == {"created": 2, "replaced": 0, "kept": 0}
+    assert Seen(database).runs()["aaa/0"].info.status == "FINISHED"
+
+
+def test_syncing_twice_leaves_the_same_runs(demo, database):
+    sync(demo, database)
+    before = ids(Seen(database).runs())
+    assert sync(demo, database) == {"created": 0, "replaced": 0, "kept": 9}
+    assert ids(Seen(database).runs()) == before
+
+
+def test_a_changed_metric_replaces_its_run_and_its_cell_alone(demo, database):
+    sync(demo, database)
+    before = ids(Seen(database).runs())
+    demo.block("aaa", (0, 1), lambda seed: image_scores(seed) | {"psnr": 33.0 if seed else 20.0})
+    assert sync(demo, database) == {"created": 0, "replaced": 2, "kept": 7}
+    seen = Seen(database)
+    runs = seen.runs()
+    assert seen.count() == 9
+    assert {i for i in before if before[i] != runs[i].info.run_id} == {"aaa", "aaa/1"}
+    assert runs["aaa/1"].data.metrics["psnr"] == 33
+    assert seen.history(runs["aaa/1"], "psnr") == [(0, 33.0)]
+
+
+def test_kept_trials_follow_their_replaced_parent(demo, database):
+    sync(demo, database)
+    demo.block("aaa", (0, 1), lambda seed: image_scores(seed) | {"psnr": 33.0 if seed else 20.0})
+    sync(demo, database)
+    runs = Seen(database).runs()
+    assert {runs[f"aaa/{seed}"].data.tags["mlflow.parentRunId"] for seed in (0, 1)} == {
+        runs["aaa"].info.run_id
+    }
+    assert sync(demo, database)["kept"] == 9
+
+
+def test_new_seeds_are_added_and_the_old_ones_kept(demo, database):
+    sync(demo, database)
+    before = ids(Seen(database).runs())
+    demo.block("aaa", (2, 3), image_scores)
+    assert sync(demo, database) == {"created": 2, "replaced": 1, "kept": 8}
+    after = ids(Seen(database).runs())
+    assert {i for i in before if before[i] != after[i]} == {"aaa"}
+
+
+@pytest.mark.parametrize("tag", ["trial.digest", "status"])
+def test_a_run_without_its_digest_is_unfinished_and_replaced(demo, database, tag):
+    sync(demo, database)
+    seen = Seen(database)
+    run_id = seen.runs()["aaa/0"].info.run_id
+    if tag == "trial.digest":
+        seen.client.delete_tag(run_id, tag)
+    else:  # killed between the digest and the end
+        seen.client.update_run(run_id, status="RUNNING")
+    assert sync(demo, database) == {"created": 0, "replaced": 1, "kept": 8}
+    assert Seen(database).runs()["aaa/0"].info.run_id != run_id
+    assert Seen(database).count() == 9
+
+
+def test_a_doubled_run_is_reduced_to_one(demo, database):
+    sync(demo, database)
+    seen = Seen(database)
+    run = seen.runs()["aaa/0"]
+    again = seen.client.create_run(run.info.experiment_id, tags=dict(run.data.tags))
+    seen.client.set_terminated(again.info.run_id)
+    assert sync(demo, database)["kept"] == 9
+    assert Seen(database).count() == 9
+
+
+def test_a_deleted_database_is_rebuilt_equal(demo, database, schema):
+    sync(demo, database)
+    before = content(Seen(database).runs())
+    database.unlink()
+    database.with_name("again.db").write_bytes(schema)
+    sync(demo, database.with_name("again.db"))
+    assert content(Seen(database.with_name("again.db")).runs()) == before
+
+
+def test_an_experiment_deleted_in_the_ui_comes_back(demo, database):
+    sync(demo, database)
+    seen = Seen(database)
+    seen.client.delete_experiment(seen.client.get_experiment_by_name("gradleak/demo").experiment_id)
+    sync(demo, database)
+    assert seen.client.get_experiment_by_name("gradleak/demo").lifecycle_stage == "active"
+    assert Seen(database).count() == 9
+
+
+def test_a_cell_in_two_studies_is_in_both_experiments(demo, database):
+    sync(demo, database, one=["aaa"], two=["aaa", "ccc"])
+    seen = Seen(database)
+    assert set(seen.runs("one")) == {"aaa", "aaa/0", "aaa/1"}
+    assert set(seen.runs("two")) == {"aaa", "aaa/0", "aaa/1", "ccc", "ccc/0", "ccc/1"}
+
+
+def test_the_schema_can_be_made_again(database):
+    tracking.create_schema(f"sqlite:///{database}")
+    assert MlflowClient(f"sqlite:///{database}").search_experiments()
+
+
+def test_grid_shows_truth_above_what_was_found():
+    found, truth = np.full((10, 8, 8, 1), 200, np.uint8), np.full((10, 8, 8, 1), 50, np.uint8)
+    picture = tracking.grid(found, truth, 10)
+    assert picture.dtype == np.uint8
+    assert picture.shape == (
+        4 * 30,
+        8 * 30,
+        3,
+    )  # two rows of eight and two, a frame of one pixel, three times as large
+    assert [int(picture[15 + 30 * row, 15, 0]) for row in range(4)] == [50, 200, 50, 200]
+    assert picture[75, 75, 0] == 0  # the ninth and tenth end before here
+    assert tracking.grid(found, truth[:0], 10).shape == (2 * 30, 8 * 30, 3)
+
+
+def test_grid_keeps_colours():
+    assert tracking.grid(*(np.zeros((2, 4, 4, 3), np.uint8),) * 2, 2).shape == (36, 36, 3)
