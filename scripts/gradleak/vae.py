@@ -61,14 +61,14 @@ def build(options: Options, shape: tuple[int, int, int]) -> tuple[keras.Model, k
     else:
         if height % 4 or width % 4:
             raise ValueError(f"architecture conv needs sides divisible by 4, not {height}×{width}")
-        x = layers.Conv2D(32, 4, strides=2, activation="relu", padding="same")(image)
-        x = layers.Conv2D(64, 4, strides=2, activation="relu", padding="same")(x)
+        x = layers.Conv2D(16, 4, strides=2, activation="relu", padding="same")(image)
+        x = layers.Conv2D(32, 4, strides=2, activation="relu", padding="same")(x)
         x = layers.Dense(256, activation="relu")(layers.Flatten()(x))
         y = layers.Dense(256, activation="relu")(code)
-        y = layers.Dense(height // 4 * (width // 4) * 64, activation="relu")(y)
-        y = layers.Reshape((height // 4, width // 4, 64))(y)
-        y = layers.Conv2DTranspose(64, 4, strides=2, activation="relu", padding="same")(y)
+        y = layers.Dense(height // 4 * (width // 4) * 32, activation="relu")(y)
+        y = layers.Reshape((height // 4, width // 4, 32))(y)
         y = layers.Conv2DTranspose(32, 4, strides=2, activation="relu", padding="same")(y)
+        y = layers.Conv2DTranspose(16, 4, strides=2, activation="relu", padding="same")(y)
     y = layers.Conv2D(channels, 3, padding="same", activation="sigmoid")(y)
     statistics = [layers.Dense(options.latent_dim)(x), layers.Dense(options.latent_dim)(x)]
     return keras.Model(image, statistics, name="encoder"), keras.Model(code, y, name="decoder")
