@@ -67,7 +67,7 @@ def logits_model(model_json: str) -> tuple[keras.Model, str]:
     if isinstance(last, keras.layers.Softmax) or (
         isinstance(last, keras.layers.Activation) and last.activation is softmax
     ):
-        return keras.Model(model.inputs, last.input, name=model.name), "a final softmax layer was taken off"
+        return keras.Model(model.inputs[0], last.input, name=model.name), "a final softmax layer was taken off"
     if getattr(last, "activation", None) is softmax:
 
         def linear(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -222,7 +222,7 @@ def _public_statistics(model: keras.Model, x: np.ndarray, y: np.ndarray) -> tupl
     """Mean softmax of public images per true class (C, C); and whether the last layer's input is non-negative."""
     import keras
 
-    tapped = keras.Model(model.inputs, [model.layers[-1].input, model.outputs[0]])
+    tapped = keras.Model(model.inputs[0], [model.layers[-1].input, model.outputs[0]])
     features, logits = tapped.predict(x, batch_size=256, verbose=0)
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     softmax = shifted / shifted.sum(axis=1, keepdims=True)
