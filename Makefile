@@ -10,7 +10,7 @@ ARGS   ?=
 
 .PHONY: run test bench report ui lint schema clean setup gpu lock
 run: setup  ## the default study, start to report
-	$(SNAKE) --cores $(CORES) $(ARGS)
+	$(SNAKE) --cores $(CORES) --quiet rules $(ARGS)
 	@echo
 	@echo "Report:    $(CURDIR)/results/report.html"
 	@echo "MLflow UI: make ui   (then open http://127.0.0.1:5000)"

@@ -1,4 +1,5 @@
-"""A user's own update: artifacts from a plain Keras script that knows nothing of this project."""
+"""Updates that were not simulated: a user's folder, written by a plain Keras script that knows nothing of this
+project, and Google Drive when it cannot be reached."""
 
 import subprocess
 import sys
@@ -114,3 +115,14 @@ def test_a_broken_target_stops_alone_and_says_why(leak, fresh):
         "the good target is carried to its end"
     )
     assert not (fresh.folder / "results/tables").exists(), "no table leaves out a target without a word"
+
+
+def test_an_unreachable_drive_says_what_to_do_and_leaves_nothing(fresh, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nobody listens on the discard port
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    output = fresh.snakemake(
+        "--config", "study=notebook", "--until", "fetch_artifacts", config="config/config.yaml", ok=False
+    )
+    assert "Drive file 1PPcmIeURrWdVWuCaZNRTEZH_y-a7GW-S could not be fetched" in output
+    assert "download the files in a browser into a folder" in output
+    assert not list((fresh.folder / "results/targets").glob("*/*"))
