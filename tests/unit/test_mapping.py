@@ -408,9 +408,11 @@ def test_an_unknown_number_of_images_stops_with_what_to_set(fedsgd, settle, meta
     assert settle([leak], scale=0.05, samples=5).samples == 5
 
 
-@pytest.mark.parametrize(("samples", "scale"), [(1, 1.0), (8, 1.0), (8, 1000.0), (8, 1e-3), (20, 1.0)])
+@pytest.mark.parametrize(("samples", "scale"), [(1, 1.0), (8, 1.0), (8, 1000.0), (8, 1e-5), (20, 1.0)])
 def test_the_rank_of_an_untrained_dense_layer_is_the_number_of_images(digits, settle, samples, scale):
-    *_, leaks = simulated(digits, batch_size=samples, scale=scale, alpha=None)
+    # Where the delta is scaled after the subtraction, its rounding noise is; a small rate makes that noise matter.
+    rate = 0.05 if scale == 1 else 0.005
+    *_, leaks = simulated(digits, batch_size=samples, scale=scale, learning_rate=rate, alpha=None)
     rows = settle(leaks).report["ranks"]
     assert [row["full"] for row in rows] == [64, 300, 10]
     for row in rows:
