@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from gradleak import artifacts, jobs
+from gradleak.errors import Expected
 from gradleak.files import replacing_folder
 
 
@@ -23,7 +24,7 @@ def download(ids: list[str], folder: Path) -> None:
         else:
             reason = "no file came"
         if not found:
-            raise jobs.Expected(
+            raise Expected(
                 f"Drive file {file_id} could not be fetched ({reason}). Check the network and that the file is shared "
                 "with anyone who has the link; or download the files in a browser into a folder and use a target "
                 "with `source: local, path: <that folder>`."

@@ -9,17 +9,19 @@ from gradleak.files import read_npz
 
 def main(snakemake) -> None:
     began = time.monotonic()
-    problem = jobs.load_problem(snakemake)
+    from gradleak import inversions  # imports TensorFlow: only now is the log open
+
+    problem = inversions.load_problem(snakemake)
     options = latent.Options(**snakemake.params.spec)
     _, decoder = vae.load_networks(
         vae.Options(**snakemake.params.prior), problem.shape, read_npz(snakemake.input.prior)
     )
-    checkpoint = jobs.checkpoint(snakemake)
+    checkpoint = inversions.checkpoint(snakemake)
     found = latent.invert(
-        problem, options, decoder, checkpoint, jobs.progress(f"latent {snakemake.wildcards.cell}")
+        problem, options, decoder, checkpoint, inversions.progress(f"latent {snakemake.wildcards.cell}")
     )
-    jobs.write_inversion(snakemake, found, began)
-    jobs.forget(checkpoint)
+    inversions.write_inversion(snakemake, found, began)
+    inversions.forget(checkpoint)
 
 
 if "snakemake" in globals():

@@ -8,12 +8,14 @@ from gradleak.attacks import dlg
 
 def main(snakemake) -> None:
     began = time.monotonic()
-    problem = jobs.load_problem(snakemake)
+    from gradleak import inversions  # imports TensorFlow: only now is the log open
+
+    problem = inversions.load_problem(snakemake)
     options = dlg.Options(**snakemake.params.spec)
-    checkpoint = jobs.checkpoint(snakemake)
-    found = dlg.invert(problem, options, checkpoint, jobs.progress(f"dlg {snakemake.wildcards.cell}"))
-    jobs.write_inversion(snakemake, found, began)
-    jobs.forget(checkpoint)
+    checkpoint = inversions.checkpoint(snakemake)
+    found = dlg.invert(problem, options, checkpoint, inversions.progress(f"dlg {snakemake.wildcards.cell}"))
+    inversions.write_inversion(snakemake, found, began)
+    inversions.forget(checkpoint)
 
 
 if "snakemake" in globals():

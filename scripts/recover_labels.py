@@ -48,7 +48,7 @@ def main(snakemake) -> None:
         raw=np.stack(raw),
         seeds=np.array(snakemake.params.seeds),
     )
-    write_json(snakemake.output.record, jobs.record(snakemake, trials, began, {}))
+    write_json(snakemake.output.record, records.of_block(snakemake, trials, began, {}))
 
 
 if "snakemake" in globals():

@@ -5,6 +5,7 @@ import numpy as np
 from gradleak import jobs, judge, metrics
 from gradleak.datasets import CLASSES, to_float
 from gradleak.files import read_json, read_npz, write_json, write_npz
+from gradleak.truth import load_truth
 
 SHOWN = 32  # matched pairs kept per trial for the figures
 
@@ -91,7 +92,7 @@ def unscored(found: dict, record: dict) -> tuple[list[dict], dict]:
 def main(snakemake) -> None:
     found, record = read_npz(snakemake.input.result), read_json(snakemake.input.record)
     truth_files = list(snakemake.input.get("truth", []))
-    x, y = jobs.load_truth(truth_files, snakemake.params.draws) if truth_files else (None, None)
+    x, y = load_truth(truth_files, snakemake.params.draws) if truth_files else (None, None)
     shown: dict = {}
     if snakemake.params.attack == "labels":
         rows = score_labels(found, y, record)

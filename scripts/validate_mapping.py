@@ -6,6 +6,7 @@ import numpy as np
 
 from gradleak import artifacts, jobs, mapping
 from gradleak.datasets import to_float
+from gradleak.errors import Expected
 from gradleak.files import read_npz, write_json, write_npz
 
 
@@ -19,7 +20,7 @@ def main(snakemake) -> None:
             leaks, to_float(public["x"]), public["y"], options["samples"], options["sign"], options["scale"]
         )
     except mapping.MappingError as error:
-        raise jobs.Expected(
+        raise Expected(
             f"{snakemake.input.artifacts}: the update cannot be mapped to the model: {error}"
         ) from None
     write_npz(

@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from gradleak.errors import Expected
+
 MAX_BYTES = 2 << 30
 
 
-class ArtifactError(Exception):
+class ArtifactError(Expected):
     """A file that cannot be used: which one, why, and what to do."""
 
 

@@ -1,7 +1,7 @@
 """The record of a block: one JSON that says all about its trials but the truth-based metrics.
 
-{"cell", "block", "attack", "target", "parameters", "oracle", "code",
- "environment": {...}, "seconds": {...}, "peak_mb",
+{"cell", "block", "parameters" (those that differ from the defaults), "code", "threads",
+ "environment": {...}, "started", "seconds": {...}, "peak_mb",
  "trials": [{"seed", "draw", "status", "reason", "objective", "history": {"step": [...], "objective": [...]}}]}
 
 status: ok, diverged, not applicable, failed. Every trial has a row, whatever became of it.
@@ -14,6 +14,7 @@ import json
 import platform
 import resource
 import socket
+import time
 from importlib.metadata import version
 from typing import Any
 
@@ -68,3 +69,20 @@ def trial(
 def digest(*parts: Any) -> str:
     """What a tracker compares to know whether a trial has changed."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def of_block(snakemake: Any, trials: list[dict], began: float, seconds: dict[str, float]) -> dict[str, Any]:
+    """The record of the block that a script has just done; ``began`` is in time.monotonic() seconds."""
+    params = snakemake.params
+    return {
+        "cell": snakemake.wildcards.cell,
+        "block": snakemake.wildcards.block,
+        "parameters": params.spec,
+        "code": params.code,
+        "threads": snakemake.threads,
+        "environment": environment(),
+        "started": time.time() - (time.monotonic() - began),
+        "seconds": {**seconds, "total": time.monotonic() - began},
+        "peak_mb": peak_mb(),
+        "trials": trials,
+    }

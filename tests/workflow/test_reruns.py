@@ -64,6 +64,12 @@ def test_editing_an_attack_reruns_its_cells_only(rerun):
     assert rerun.planned() == {"invert_latent": 2, "score": 2, **AGGREGATES}
 
 
+def test_editing_the_engine_reruns_the_inversions_only(rerun):
+    path = rerun.folder / "scripts/gradleak/attacks/loop.py"
+    path.write_text(path.read_text() + "\n_EDITED = 1\n")
+    assert set(rerun.planned()) == {"invert_pixels", "invert_latent", "score_prior", "score", *AGGREGATES}
+
+
 def test_a_comment_reruns_nothing(rerun):
     path = rerun.folder / "scripts/gradleak/attacks/latent.py"
     path.write_text(path.read_text() + "\n# a remark\n")

@@ -1,0 +1,109 @@
+"""A block's files → the Problem of its trials, and the Inversion that an attack makes of it → files."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from gradleak import records
+from gradleak.attacks.matching import Inversion, Problem
+from gradleak.datasets import to_float
+from gradleak.files import read_npz, write_json, write_npz
+from gradleak.jobs import log
+from gradleak.truth import load_truth
+
+REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the label method gave no counts"}
+
+
+def load_mapping(files: list[str], draws: list[int]) -> tuple[Any, dict[str, np.ndarray]]:
+    """(model with the round's weights, arrays) of the mapped ``draws``, in that order; each file holds a run of draws.
+
+    arrays: gradient_0 … gradient_{L-1} [T, *shape], layer [L], samples, public_softmax (C, C).
+    """
+    parts = [read_npz(file) for file in files]
+    where = {int(d): (part, index) for part in parts for index, d in enumerate(part["draws"])}
+    first = parts[0]
+    model = keras.models.model_from_json(str(first["model"]))
+    model.set_weights([first[f"weight_{i}"] for i in range(len(model.weights))])
+    arrays = {
+        f"gradient_{i}": np.stack([where[d][0][f"gradient_{i}"][where[d][1]] for d in draws])
+        for i in range(len(model.trainable_variables))
+    }
+    return model, arrays | {key: first[key] for key in ("layer", "samples", "public_softmax")}
+
+
+def load_problem(snakemake: Any) -> Problem:
+    """The Problem of a block from a rule's inputs (mapping, public, and labels or truth where asked for)."""
+    params, inputs = snakemake.params, snakemake.input
+    model, arrays = load_mapping(list(inputs.mapping), params.draws)
+    gradients = [arrays[f"gradient_{i}"] for i in range(len(model.trainable_variables))]
+    counts = None
+    if inputs.get("labels"):
+        counts = read_npz(inputs.labels[0])["counts"]
+    elif inputs.get("truth"):
+        classes = model.output_shape[-1]
+        counts = np.stack(
+            [np.bincount(y, minlength=classes) for y in load_truth(list(inputs.truth), params.draws)[1]]
+        )
+    public = to_float(read_npz(inputs.public)["x"])
+    return Problem(
+        model, gradients, arrays["layer"], int(arrays["samples"]), list(params.seeds), counts, public
+    )
+
+
+def checkpoint(snakemake: Any) -> Path:
+    """Where a block's unfinished work lies: undeclared, so that Snakemake leaves it alone, and keyed by all that counts."""
+    params = snakemake.params
+    key = records.digest(params.spec, params.code, list(params.seeds), list(params.draws))
+    return Path("results/checkpoints") / snakemake.wildcards.cell / f"{snakemake.wildcards.block}-{key}"
+
+
+def forget(folder: Path) -> None:
+    """The block is written: its checkpoint has done its work."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def progress(label: str) -> Callable[[int, int, np.ndarray], None]:
+    """A callback that writes step, loss and the time that is left into the log."""
+    began = time.monotonic()
+
+    def report(step: int, total: int, losses: np.ndarray) -> None:
+        elapsed = time.monotonic() - began
+        left = elapsed / max(step, 1) * (total - step)
+        log.info("%s  step %d/%d  loss median %.4g  best %.4g  %.0f s done, about %.0f s left",
+                 label, step, total, np.nanmedian(losses), np.nanmin(losses), elapsed, left)  # fmt: skip
+
+    return report
+
+
+def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:
+    """The two files of an attack block: the reconstructions, and the record."""
+    write_npz(
+        snakemake.output.inversion, images=inversion.images, labels=inversion.labels, seeds=inversion.seeds,
+        objective=inversion.objective, accepted=inversion.accepted,
+    )  # fmt: skip
+    trials = [
+        records.trial(
+            seed,
+            draw,
+            status,
+            REASONS.get(status, status),
+            objective,
+            records.thin(inversion.history_steps, curve),
+        )
+        for seed, draw, status, objective, curve in zip(
+            inversion.seeds,
+            snakemake.params.draws,
+            inversion.status,
+            inversion.objective,
+            inversion.history,
+            strict=True,
+        )
+    ]
+    write_json(snakemake.output.record, records.of_block(snakemake, trials, began, inversion.seconds))
