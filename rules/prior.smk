@@ -13,6 +13,7 @@ rule train_vae:
     benchmark:
         "results/benchmarks/train_vae/{prior}.tsv"
     threads: PLAN.config.threads
+    priority: 10 # latent cells wait for it, so it goes first
     resources:
         mem_mb=3000,
         runtime=120,

@@ -204,7 +204,7 @@ def _sync_block(client, experiment, known, parent, rows, readers, parameter, var
 
 
 def _write(client, experiment, identity, mark, tags, parameter, points, image, status, began, ended) -> str:
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
     run = client.create_run(experiment, start_time=began or None, tags={"trial.id": identity, **tags})
     run_id = run.info.run_id
@@ -218,6 +218,9 @@ def _write(client, experiment, identity, mark, tags, parameter, points, image, s
     ]
     metrics = [Metric(name, float(value), ended or began, int(step)) for name, value, step in points]
     client.log_batch(run_id, metrics=metrics[:900], params=params[:90], tags=[])
+    name = tags["dataset"]
+    used = Dataset(name=name, digest=digest(name), source_type="gradleak", source=parameter["target"])
+    client.log_inputs(run_id, datasets=[DatasetInput(used, [InputTag("mlflow.data.context", "attack")])])
     if image is not None:
         client.log_image(run_id, image, key="reconstructions", step=0)
     # Last, so that a run with a digest is a whole one.

@@ -121,6 +121,7 @@ def test_a_run_holds_params_metrics_curve_times_and_tags_of_its_trial(demo, data
                 "labels": "recovered", "oracle": "false", "status": "ok", "batch_size": "4", "dataset": "digits-8x8",
                 "code": "c0de", "env.python": "3"}  # fmt: skip
     assert {key: run.data.tags[key] for key in expected} == expected
+    assert [used.dataset.name for used in run.inputs.dataset_inputs] == ["digits-8x8"]
 
 
 def test_every_run_has_the_same_tags_to_filter_by(demo, database):

@@ -56,19 +56,28 @@ def _conv(layer) -> list[Stage]:
     if layer.groups > 1 or layer.data_format != "channels_last":
         return []
 
-    def run(entered):
-        kernel = layer.kernel.value
-        if entered.shape[3] <= FEW_CHANNELS:  # where TensorFlow's own derivatives are slow
-            patches = _windows(layer, entered).patches(entered)
-            return tf.tensordot(patches, tf.reshape(kernel, [-1, layer.filters]), 1)
-        padding, dilation = layer.padding.upper(), layer.dilation_rate
-        return tf.nn.convolution(entered, kernel, layer.strides, padding, dilations=dilation)
+    def patches(entered):
+        return _windows(layer, entered).patches(entered)
 
-    def gradients(entered, delta, trials):
-        patches = _windows(layer, entered).patches(entered)
+    def convolve(entered):
+        kernel, padding = layer.kernel.value, layer.padding.upper()
+        return tf.nn.convolution(entered, kernel, layer.strides, padding, dilations=layer.dilation_rate)
+
+    def convolve_gradients(entered, delta, trials):
+        return multiply_gradients(patches(entered), delta, trials)
+
+    def multiply(patches):
+        return tf.tensordot(patches, tf.reshape(layer.kernel.value, [-1, layer.filters]), 1)
+
+    def multiply_gradients(patches, delta, trials):
         return [Factored(_fold(patches, trials), _fold(delta, trials))]
 
-    return [Stage(layer.name, run, (layer.kernel,), gradients), *_bias(layer), *_activation(layer)]
+    variables = (layer.kernel,)
+    if layer.kernel.shape[2] > FEW_CHANNELS:
+        stages = [Stage(layer.name, convolve, variables, convolve_gradients)]
+    else:  # TensorFlow's own derivatives are slow there, and the patches serve twice
+        stages = [Stage(layer.name, patches), Stage(layer.name, multiply, variables, multiply_gradients)]
+    return [*stages, *_bias(layer), *_activation(layer)]
 
 
 def _depthwise(layer) -> list[Stage]:

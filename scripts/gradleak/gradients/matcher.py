@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from gradleak.gradients.objectives import Products
-from gradleak.gradients.products import Gradient, as_tensor, inner_and_norm2
+from gradleak.gradients.products import Gradient, as_tensor, inner_and_norm2, norm2
 from gradleak.gradients.trace import Step, Untraceable, forward, trace
 
 log = logging.getLogger("gradleak")
@@ -37,9 +37,9 @@ class Matcher:
         float64 is used as it is; any other is cast at every call.
         """
         pairs = [inner_and_norm2(g, target) for g, target in zip(self._gradients(x, labels), targets)]
-        inner, norm2 = (tf.stack(column, axis=1) for column in zip(*pairs))
-        target_norm2 = tf.stack([_norm2(target) for target in targets], axis=1)
-        return Products(inner, norm2, tf.broadcast_to(target_norm2, inner.shape))
+        inner, own = (tf.stack(column, axis=1) for column in zip(*pairs))
+        others = tf.stack([norm2(target) for target in targets], axis=1)
+        return Products(inner, own, tf.broadcast_to(others, inner.shape))
 
     def gradients(self, x, labels) -> list[tf.Tensor]:
         """Each trial's gradient in full, L tensors [T, *shape]. Memory grows with T times parameters."""
@@ -104,8 +104,3 @@ def _map_trials(model: keras.Model, x, labels) -> list[tf.Tensor]:
     signature = [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
     return tf.map_fn(one_trial, [x, labels], fn_output_signature=signature)
 
-
-def _norm2(target) -> tf.Tensor:
-    """Squared norms [T] or [1] of a target [T, *shape] or [1, *shape], float64."""
-    rows = tf.reshape(tf.cast(target, tf.float64), [target.shape[0], -1])
-    return tf.reduce_sum(tf.square(rows), axis=1)

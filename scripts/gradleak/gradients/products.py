@@ -31,7 +31,8 @@ class Factored(NamedTuple):
         return rows * (inputs + outputs) < inputs * outputs
 
 
-Gradient = Factored | tf.Tensor  # of one variable; a tensor is [T, *variable.shape]
+# Of one variable, per trial. A tensor is [T, *variable.shape]; a target may have one entry for all trials.
+Gradient = Factored | tf.Tensor
 
 
 def as_tensor(gradient: Gradient, shape) -> tf.Tensor:
@@ -41,64 +42,112 @@ def as_tensor(gradient: Gradient, shape) -> tf.Tensor:
     return tf.reshape(gradient, [gradient.shape[0], *shape])
 
 
-def inner_and_norm2(gradient: Gradient, target) -> tuple[tf.Tensor, tf.Tensor]:
-    """``<g, G>`` and ``||g||^2`` per trial, two float64 [T], for a target [T, *shape] or [1, *shape]."""
-    if isinstance(gradient, Factored) and gradient.is_cheaper_as_factors():
-        left, right = gradient
-        target = tf.reshape(target, [target.shape[0], left.shape[2], right.shape[2]])
-        return _products_of_factors(left, right, target)
-    if isinstance(gradient, Factored):
-        gradient = gradient.multiplied_out()
-    rows = tf.reshape(gradient, [gradient.shape[0], -1])
-    return _products_of_rows(rows, tf.reshape(target, [target.shape[0], -1]))
+def inner_and_norm2(gradient: Gradient, target: Gradient) -> tuple[tf.Tensor, tf.Tensor]:
+    """``<g, G>`` and ``||g||^2`` per trial, two float64 [T]; ``target`` is for T trials or for 1.
+
+    A target in factors is for gradients in factors.
+    """
+    if not isinstance(gradient, Factored):
+        rows = _rows(gradient)
+        return _inner_of_rows(rows, _rows(target)), _norm2_of_rows(rows)
+    if gradient.is_cheaper_as_factors():
+        norm2 = _norm2_of_factors(*gradient)
+        if isinstance(target, Factored):
+            return _inner_of_factors(*gradient, *target), norm2
+        full = tf.reshape(target, [target.shape[0], gradient.left.shape[2], gradient.right.shape[2]])
+        return _inner_with_factors(*gradient, full), norm2
+    rows = _rows(gradient.multiplied_out())
+    if isinstance(target, Factored):
+        return _inner_of_factors(*gradient, *target), _norm2_of_rows(rows)
+    return _inner_of_rows(rows, _rows(target)), _norm2_of_rows(rows)
 
 
-# Both below sum in float64 (see objectives.Products for why) and differentiate in the gradient's own
-# precision: the derivative is a difference of terms that are themselves exact to no more than that.
+def norm2(target: Gradient) -> tf.Tensor:
+    """``||G||^2`` of a target, float64 [T] or [1]."""
+    return _norm2_of_factors(*target) if isinstance(target, Factored) else _norm2_of_rows(_rows(target))
+
+
+def _rows(tensor) -> tf.Tensor:
+    return tf.reshape(tensor, [tensor.shape[0], -1])
+
+
+# All below sum in float64 (objectives.Products says why) and differentiate in the gradient's own precision,
+# which is as exact as the terms of the derivative are. Left to autodiff, float64 would go all the way back.
 
 
 @tf.custom_gradient
-def _products_of_rows(rows, target):
-    """For g [T, M] and G [T, M] or [1, M]."""
+def _norm2_of_rows(rows):
+    """Of g [T, M]."""
+
+    def backward(by):
+        return 2 * tf.cast(by[:, None], rows.dtype) * rows
+
+    return tf.reduce_sum(tf.square(tf.cast(rows, tf.float64)), axis=1), backward
+
+
+@tf.custom_gradient
+def _inner_of_rows(rows, target):
+    """Of g [T, M] with G [T, M] or [1, M]."""
     exact, exact_target = tf.cast(rows, tf.float64), tf.cast(target, tf.float64)
+
+    def backward(by):
+        return tf.cast(by[:, None], rows.dtype) * tf.cast(target, rows.dtype), None
+
     if target.shape[0] == 1:
-        inner = tf.linalg.matvec(exact, exact_target[0])
-    else:
-        inner = tf.reduce_sum(exact * exact_target, axis=1)
-    norm2 = tf.reduce_sum(tf.square(exact), axis=1)
-
-    def backward(by_inner, by_norm2):
-        by_inner, by_norm2 = (tf.cast(by[:, None], rows.dtype) for by in (by_inner, by_norm2))
-        return by_inner * tf.cast(target, rows.dtype) + 2 * by_norm2 * rows, None
-
-    return (inner, norm2), backward
+        return tf.linalg.matvec(exact, exact_target[0]), backward
+    return tf.reduce_sum(exact * exact_target, axis=1), backward
 
 
 @tf.custom_gradient
-def _products_of_factors(left, right, target):
-    """For g = left^T right with factors [T, R, I] and [T, R, O], and G [T, I, O] or [1, I, O]."""
-    exact_left, exact_right = tf.cast(left, tf.float64), tf.cast(right, tf.float64)
-    pulled = _times(exact_left, tf.cast(target, tf.float64))
-    left_gram = tf.matmul(exact_left, exact_left, transpose_b=True)
-    right_gram = tf.matmul(exact_right, exact_right, transpose_b=True)
-    inner = tf.reduce_sum(pulled * exact_right, axis=[1, 2])
-    norm2 = tf.reduce_sum(left_gram * right_gram, axis=[1, 2])
+def _norm2_of_factors(left, right):
+    """Of g with factors [T, R, I] and [T, R, O], from R x R Gram matrices."""
+    left_gram, right_gram = (_times(exact, exact, transpose=True) for exact in _exact(left, right))
 
-    def backward(by_inner, by_norm2):
-        by_inner, by_norm2 = (tf.cast(by[:, None, None], left.dtype) for by in (by_inner, by_norm2))
+    def backward(by):
+        by = 2 * tf.cast(by[:, None, None], left.dtype)
+        by_left = by * tf.matmul(tf.cast(right_gram, left.dtype), left)
+        return by_left, by * tf.matmul(tf.cast(left_gram, left.dtype), right)
+
+    return tf.reduce_sum(left_gram * right_gram, axis=[1, 2]), backward
+
+
+@tf.custom_gradient
+def _inner_with_factors(left, right, target):
+    """Of g with factors [T, R, I] and [T, R, O] with G [T, I, O] or [1, I, O]."""
+    exact_left, exact_right, exact_target = _exact(left, right, target)
+    pulled = _times(exact_left, exact_target)
+
+    def backward(by):
+        by = tf.cast(by[:, None, None], left.dtype)
         pushed = _times(right, tf.cast(target, left.dtype), transpose=True)
-        by_left = by_inner * pushed + 2 * by_norm2 * tf.matmul(tf.cast(right_gram, left.dtype), left)
-        by_right = by_inner * tf.cast(pulled, left.dtype) + 2 * by_norm2 * tf.matmul(
-            tf.cast(left_gram, left.dtype), right
-        )
-        return by_left, by_right, None
+        return by * pushed, by * tf.cast(pulled, left.dtype), None
 
-    return (inner, norm2), backward
+    return tf.reduce_sum(pulled * exact_right, axis=[1, 2]), backward
 
 
-def _times(factor, target, transpose=False):
-    """Factor [T, R, F] times target [T, ...] or [1, ...]: with one for all, a single product over all rows."""
-    if target.shape[0] > 1:
-        return tf.matmul(factor, target, transpose_b=transpose)
-    product = tf.matmul(tf.reshape(factor, [-1, factor.shape[2]]), target[0], transpose_b=transpose)
+@tf.custom_gradient
+def _inner_of_factors(left, right, target_left, target_right):
+    """Of g with factors [T, R, I] and [T, R, O] with G of factors [T, S, I] and [T, S, O], or 1 for T."""
+    exact_left, exact_right, *exact_target = _exact(left, right, target_left, target_right)
+    left_gram = _times(exact_left, exact_target[0], transpose=True)
+    right_gram = _times(exact_right, exact_target[1], transpose=True)
+
+    def backward(by):
+        by = tf.cast(by[:, None, None], left.dtype)
+        by_left = by * _times(tf.cast(right_gram, left.dtype), tf.cast(target_left, left.dtype))
+        by_right = by * _times(tf.cast(left_gram, left.dtype), tf.cast(target_right, left.dtype))
+        return by_left, by_right, None, None
+
+    return tf.reduce_sum(left_gram * right_gram, axis=[1, 2]), backward
+
+
+def _exact(*tensors) -> list[tf.Tensor]:
+    return [tf.cast(tensor, tf.float64) for tensor in tensors]
+
+
+def _times(factor, other, transpose: bool = False) -> tf.Tensor:
+    """[T, R, F] times [T, F, ·] or [1, F, ·]; if one serves all trials, one product over all their rows."""
+    if other.shape[0] > 1:
+        return tf.matmul(factor, other, transpose_b=transpose)
+    product = tf.matmul(tf.reshape(factor, [-1, factor.shape[2]]), other[0], transpose_b=transpose)
     return tf.reshape(product, [*factor.shape[:2], -1])

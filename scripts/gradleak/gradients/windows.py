@@ -8,12 +8,12 @@ is written here as a pair of linear maps that are one another's derivative, to a
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 
 import numpy as np
 import tensorflow as tf
 
-# Up to here, a convolution with the identity beats gathering rows of so few numbers.
+# Up to here, rows of an image hold so few numbers that gathering them one by one does not pay.
 FEW_CHANNELS = 4
 
 
@@ -44,32 +44,19 @@ class Windows:
 
     def patches(self, images) -> tf.Tensor:
         """What each window sees, zeros beyond the edge: [B, H, W, C] -> [B, H', W', kh kw C]."""
-        batch, channels = images.shape[0], images.shape[3]
-        size = channels * self._seen.shape[1]
         if self._is_identity:
             return images
+        batch, channels = images.shape[0], images.shape[3]
 
         def unfold(images):
-            if channels <= FEW_CHANNELS:
-                return self._convolved_with_identity(images)
             pixels = tf.reshape(images, [batch, -1, channels])
-            return tf.reshape(_gathered(pixels, self._seen), [batch, *self.positions, size])
+            return tf.reshape(_gathered(pixels, self._seen), [batch, *self.positions, self._seen.shape[1] * channels])
 
         def fold(patches):
             entries = tf.reshape(patches, [batch, -1, channels])
-            return tf.reshape(
-                tf.reduce_sum(_gathered(entries, self._seen_by), axis=2), [batch, *self.image, channels]
-            )
+            return tf.reshape(_gathered(entries, self._seen_by, total=True), [batch, *self.image, channels])
 
         return _adjoint(unfold, fold)(images)
-
-    def _convolved_with_identity(self, images):
-        channels = images.shape[3]
-        size = channels * self._seen.shape[1]
-        identity = tf.reshape(tf.eye(size, dtype=images.dtype), [*self.kernel, channels, size])
-        return tf.nn.convolution(
-            images, identity, self.strides, self.padding.upper(), dilations=self.dilation
-        )
 
     @property
     def _is_identity(self) -> bool:
@@ -112,11 +99,24 @@ class Windows:
         return table
 
 
-def _gathered(rows, table: np.ndarray) -> tf.Tensor:
-    """Rows of [B, R, C] by number, [B, *table.shape, C]; number R stands for a row of zeros."""
-    if table.max() == rows.shape[1]:
-        rows = tf.pad(rows, [(0, 0), (0, 1), (0, 0)])
-    return tf.gather(rows, tf.constant(table, tf.int32), axis=1)
+def _gathered(rows, table: np.ndarray, total: bool = False) -> tf.Tensor:
+    """Rows of [B, R, C] by number, [B, *table.shape, C], or their ``total`` along the table's second axis.
+
+    Number R stands for a row of zeros.
+    """
+    few = rows.shape[2] <= FEW_CHANNELS
+    axis = 0 if few else 1
+    if few:  # then move them all batch by batch
+        rows = tf.transpose(rows, [1, 0, 2])
+    if table.max() == rows.shape[axis]:
+        rows = tf.pad(rows, [(0, 1), (0, 0), (0, 0)] if few else [(0, 0), (0, 1), (0, 0)])
+    found = tf.gather(rows, tf.constant(table, tf.int32), axis=axis)
+    if total:
+        found = tf.reduce_sum(found, axis=axis + 1)
+    if not few:
+        return found
+    rank = len(found.shape)
+    return tf.transpose(found, [rank - 2, *range(rank - 2), rank - 1])
 
 
 def max_pool(images, size: int) -> tf.Tensor:
@@ -126,33 +126,32 @@ def max_pool(images, size: int) -> tf.Tensor:
     """
     batch, height, width, channels = images.shape
     rows, columns = height // size, width // size
-
-    def stacked(images):
-        """[B, rows, columns, size² C]: the pixels of a window one after the other."""
-        return tf.nn.space_to_depth(images[:, : rows * size, : columns * size], size)
+    spare = [(0, 0), (0, height - rows * size), (0, width - columns * size), (0, 0)]
 
     def split(images):
-        return tf.reshape(stacked(images), [batch, rows, columns, size * size, channels])
+        """[size², B, rows, columns, C]: the pixels of a window one after the other."""
+        used = images[:, : rows * size, : columns * size]
+        used = tf.reshape(used, [batch, rows, size, columns, size, channels])
+        return tf.reshape(tf.transpose(used, [2, 4, 0, 1, 3, 5]), [size * size, batch, rows, columns, channels])
 
-    def join(cells):
-        cells = tf.reshape(cells, [batch, rows, columns, size * size * channels])
-        images = tf.nn.depth_to_space(cells, size)
-        return tf.pad(images, [(0, 0), (0, height - rows * size), (0, width - columns * size), (0, 0)])
+    def join(pixels):
+        pixels = tf.reshape(pixels, [size, size, batch, rows, columns, channels])
+        used = tf.reshape(tf.transpose(pixels, [2, 3, 0, 4, 1, 5]), [batch, rows * size, columns * size, channels])
+        return tf.pad(used, spare)
 
-    def first_maximum(images):
-        """1 where ``split(images)`` has its first maximum along axis 3, else 0."""
-        pixels = tf.split(stacked(images), size * size, axis=3)
-        maximum = reduce(tf.maximum, pixels)
-        first, taken = [], tf.zeros_like(maximum, tf.bool)
-        for pixel in pixels:
-            first.append((pixel == maximum) & ~taken)
-            taken |= first[-1]
-        chosen = tf.cast(tf.concat(first, axis=3), images.dtype)
-        return tf.reshape(chosen, [batch, rows, columns, size * size, channels])
-
-    chosen = first_maximum(tf.stop_gradient(images))
+    chosen = _first_maximum(split(tf.stop_gradient(images)))
     gather = _adjoint(
-        lambda images: tf.reduce_sum(split(images) * chosen, axis=3),
-        lambda maxima: join(maxima[:, :, :, None] * chosen),
+        lambda images: tf.reduce_sum(split(images) * chosen, axis=0),
+        lambda maxima: join(maxima * chosen),
     )
     return gather(images)
+
+
+def _first_maximum(pixels) -> tf.Tensor:
+    """1 at the first maximum along axis 0, else 0."""
+    maximum = tf.reduce_max(pixels, axis=0)
+    first, found = [], tf.zeros_like(maximum, tf.bool)
+    for pixel in tf.unstack(pixels):
+        first.append((pixel == maximum) & ~found)
+        found |= first[-1]
+    return tf.cast(tf.stack(first), pixels.dtype)
