@@ -75,7 +75,7 @@ def _label(cell: pd.Series, skip: tuple[str, ...] = ()) -> str:
             parts.append(
                 f"{short.removeprefix('target.').replace('_', ' ')} {cell[name]:g}"
                 if isinstance(cell[name], float)
-                else str(cell[name])
+                else f"{cell[name]} prior"
             )
     return ", ".join(parts)
 

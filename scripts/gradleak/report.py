@@ -87,17 +87,28 @@ def render(
 
 
 def _headline(cells: pd.DataFrame, trials: pd.DataFrame) -> str:
-    fair = cells[
-        (cells["attack"] != "labels") & ~cells["oracle"].astype(bool) & cells["control"].isin(["", "none"])
-    ].dropna(subset=["psnr"])
+    """The best fair attack at each size of the batch, beside the best that any control reaches there."""
+    images = cells[(cells["attack"] != "labels") & ~cells["oracle"].astype(bool)].dropna(subset=["psnr"])
+    controlled = ~images["control"].isin(["", "none"])
+    fair, controls = images[~controlled], images[controlled]
     if not len(fair):
         return f"{len(trials)} trials. No truth was given, so there is nothing to compare the reconstructions with."
-    best = fair.loc[fair.groupby("batch_size")["psnr"].idxmax()]
-    lines = "; ".join(
-        f"N = {r.batch_size:g}: {r.psnr:.1f} dB by {_e(r.attack)}, {100 * r.share_20db:.0f} % of the images at 20 dB or better"
-        for r in best.itertuples()
+    lines = []
+    for size, own in fair.groupby("batch_size"):
+        best = own.loc[own["psnr"].idxmax()]
+        beside = [controls.loc[controls["batch_size"] == size, "psnr"].max(), own["nearest_public_psnr"].mean()]
+        level = max((value for value in beside if pd.notna(value)), default=None)
+        verdict = "" if level is None else f"; the best control: {level:.1f} dB"
+        if level is not None and best["psnr"] <= level:
+            verdict += ", so <b>no image is shown to leak</b> by it"
+        lines.append(
+            f"<li>N = {size:g}: <b>{best['psnr']:.1f} dB</b> by {_e(best['attack'])}, "
+            f"{100 * best['share_20db']:.0f} % of the images at 20 dB or better{verdict}.</li>"
+        )
+    return (
+        f"{len(trials)} trials in {len(cells)} cells. Best attack on images, without oracle labels, at each number N of "
+        f"images in the update:</p><ul>{''.join(lines)}</ul><p>"
     )
-    return f"{len(trials)} trials in {len(cells)} cells. Best attack without oracle at each size of the batch: {lines}."
 
 
 def _table(cells: pd.DataFrame, columns: list[str]) -> str:
