@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "scripts"))
 
-from gradleak import client, code, config as configuration, study
+from gradleak import captions, code, config as configuration, study
 
 try:
     PLAN = study.plan(configuration.load(config, BASE / "config" / "studies"))

@@ -49,7 +49,7 @@ rule plot:
         pairs=[f"results/scores/{c}/{b}.npz" for c, b in PLAN.shown()],
         records=[f"results/inversions/{c}/{b}.json" for c, b in PLAN.shown()],
     output:
-        figure=report("results/figures/{figure}.png", category="Figures", labels={"figure": "{figure}"}, caption="../docs/captions/{figure}.rst"),
+        figure=report("results/figures/{figure}.png", category="Figures", labels={"figure": "{figure}"}, caption="../docs/captions/figure.rst"),
     log:
         "results/logs/plot/{figure}.log",
     resources:
@@ -57,6 +57,7 @@ rule plot:
         runtime=30,
     params:
         pair_cells=[c for c, _ in PLAN.shown()],
+        caption=lambda w: captions.CAPTIONS[w.figure],
         code=code_of("plot.py"),
     localrule: True
     conda:

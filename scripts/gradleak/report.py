@@ -10,16 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-CAPTIONS = {
-    "reconstructions": "True images (upper rows) and what each attack made of them (lower rows), first seed of each cell. "
-    "Pairs are matched one to one after the attack has ended; the best-matched ones are shown first.",
-    "psnr_by_batch_size": "PSNR against the number of images in the update. Bars: 95 % bootstrap intervals over draws. "
-    "Dashed: the public image nearest to each true one, which needs the truth to find; an attack below it is no better than a good guess.",
-    "weighting": "How the weighting of layers in the matching loss changes the result of DLG. Bars: 95 % intervals over draws.",
-    "loss_curves": "Each attack's own objective. Thin: single seeds. Bold: their median.",
-    "label_recovery": "Share of labels recovered. Dashed: uniform guessing, below which nothing is learnt.",
-    "label_counts": "Images per class, recovered against true, over all trials. Area: how often. The diagonal is right.",
-}
+from gradleak.captions import CAPTIONS
+
 COLUMNS = {
     "psnr": ("PSNR (dB)", 1), "ssim": ("SSIM", 3), "share_20db": ("share ≥ 20 dB", 2), "share_30db": ("share ≥ 30 dB", 2),
     "judge_accuracy": ("judge accuracy", 2), "irec": ("labels IRec", 2), "skill": ("label skill", 2),
@@ -96,7 +88,10 @@ def _headline(cells: pd.DataFrame, trials: pd.DataFrame) -> str:
     lines = []
     for size, own in fair.groupby("batch_size"):
         best = own.loc[own["psnr"].idxmax()]
-        beside = [controls.loc[controls["batch_size"] == size, "psnr"].max(), own["nearest_public_psnr"].mean()]
+        beside = [
+            controls.loc[controls["batch_size"] == size, "psnr"].max(),
+            own["nearest_public_psnr"].mean(),
+        ]
         level = max((value for value in beside if pd.notna(value)), default=None)
         verdict = "" if level is None else f"; the best control: {level:.1f} dB"
         if level is not None and best["psnr"] <= level:

@@ -29,6 +29,13 @@ def test_every_trial_is_ok_and_in_mlflow_once(finished):
     assert (finished.folder / "results/report.html").stat().st_size > 10_000
 
 
+def test_snakemakes_own_report_holds_figures_tables_and_captions(rerun):
+    rerun.snakemake("--report", "results/snakemake-report.html")
+    page = (rerun.folder / "results/snakemake-report.html").read_text()
+    for expected in ("Figures", "Tables", "Mapping", "Priors", "95 % bootstrap"):
+        assert expected in page
+
+
 def test_a_second_run_does_nothing_even_after_touching_every_source(rerun):
     assert rerun.planned() == {}
     for path in rerun.folder.rglob("*"):
