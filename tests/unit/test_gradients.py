@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from gradleak.gradients import LOSSES, Products, build_matcher, objective
+from gradleak.gradients import LOSSES, Products, build_matcher, objective, pack_targets, unpack_targets
 
 TRIALS, IMAGES, CLASSES = 3, 2, 4
 
@@ -153,7 +153,7 @@ def engine(model, x, labels, targets, weights):
             values = {loss: objective(products, weights, loss) for loss in LOSSES}
         return {loss: [value, *tape.gradient(value, [x, labels])] for loss, value in values.items()}
 
-    found = run(tf.constant(x), tf.constant(labels), [tf.constant(t) for t in targets])
+    found = run(tf.constant(x), tf.constant(labels), tf.nest.map_structure(tf.convert_to_tensor, targets))
     return {loss: [part.numpy() for part in parts] for loss, parts in found.items()}
 
 
@@ -254,6 +254,44 @@ def test_one_target_for_all_trials_is_as_good_as_one_each(name):
     for loss in LOSSES:
         for a, b in zip(one[loss], each[loss]):
             assert_close(a, b, 1e-6)
+
+
+@pytest.mark.parametrize("images", [1, 40])
+def test_packed_targets_are_as_good_as_plain_ones(images):
+    """Leaks of two images: of rank 2 in the dense kernels, whose own gradient is in factors or multiplied out."""
+    model = built("dense")
+    leaks = build_matcher(model).gradients(*(tf.constant(part) for part in problem(model, seed=1)[:2]))
+    targets = [leak.numpy() for leak in leaks]
+    packed = pack_targets(targets)
+    assert packed["target_0_left"].shape == (TRIALS, IMAGES, 200)
+    x, labels, _, weights = problem(model, images=images)
+    plain_ones = engine(model, x, labels, targets, weights)
+    again = {name: tf.constant(array) for name, array in packed.items()}
+    for loss, parts in engine(model, x, labels, unpack_targets(again, len(targets)), weights).items():
+        for got, wanted in zip(parts, plain_ones[loss]):
+            assert_close(got, wanted, 1e-5)
+
+
+def test_packing_keeps_full_ranks_whole_and_shared_targets_once():
+    rng = np.random.default_rng(3)
+    full = rng.normal(size=(3, 40, 50)).astype(np.float32)
+    low = (rng.normal(size=(3, 40, 2)) @ rng.normal(size=(3, 2, 50))).astype(np.float32)
+    shared = np.repeat(low[:1], 3, axis=0)
+    nothing = np.zeros((3, 40, 50), np.float32)
+    packed = pack_targets([full, low, shared, nothing])
+    shapes = {name: array.shape for name, array in packed.items()}
+    assert shapes == {
+        "target_0": (3, 40, 50),
+        "target_1_left": (3, 2, 40),
+        "target_1_right": (3, 2, 50),
+        "target_2_left": (1, 2, 40),
+        "target_2_right": (1, 2, 50),
+        "target_3_left": (1, 1, 40),
+        "target_3_right": (1, 1, 50),
+    }
+    assert {array.dtype for array in packed.values()} == {np.dtype(np.float32)}
+    left, right = packed["target_1_left"], packed["target_1_right"]
+    assert_close(np.einsum("tsi,tso->tio", left, right), low, 1e-6)
 
 
 def test_finite_differences_of_a_float64_model():

@@ -103,4 +103,3 @@ def _map_trials(model: keras.Model, x, labels) -> list[tf.Tensor]:
 
     signature = [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
     return tf.map_fn(one_trial, [x, labels], fn_output_signature=signature)
-

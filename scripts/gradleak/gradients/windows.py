@@ -50,7 +50,9 @@ class Windows:
 
         def unfold(images):
             pixels = tf.reshape(images, [batch, -1, channels])
-            return tf.reshape(_gathered(pixels, self._seen), [batch, *self.positions, self._seen.shape[1] * channels])
+            return tf.reshape(
+                _gathered(pixels, self._seen), [batch, *self.positions, self._seen.shape[1] * channels]
+            )
 
         def fold(patches):
             entries = tf.reshape(patches, [batch, -1, channels])
@@ -132,11 +134,15 @@ def max_pool(images, size: int) -> tf.Tensor:
         """[size², B, rows, columns, C]: the pixels of a window one after the other."""
         used = images[:, : rows * size, : columns * size]
         used = tf.reshape(used, [batch, rows, size, columns, size, channels])
-        return tf.reshape(tf.transpose(used, [2, 4, 0, 1, 3, 5]), [size * size, batch, rows, columns, channels])
+        return tf.reshape(
+            tf.transpose(used, [2, 4, 0, 1, 3, 5]), [size * size, batch, rows, columns, channels]
+        )
 
     def join(pixels):
         pixels = tf.reshape(pixels, [size, size, batch, rows, columns, channels])
-        used = tf.reshape(tf.transpose(pixels, [2, 3, 0, 4, 1, 5]), [batch, rows * size, columns * size, channels])
+        used = tf.reshape(
+            tf.transpose(pixels, [2, 3, 0, 4, 1, 5]), [batch, rows * size, columns * size, channels]
+        )
         return tf.pad(used, spare)
 
     chosen = _first_maximum(split(tf.stop_gradient(images)))
