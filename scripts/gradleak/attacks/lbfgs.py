@@ -50,7 +50,7 @@ def step(state: dict, data: dict, i, objective, shapes: dict, box: dict) -> tupl
     low, high = _bounds(shapes, box, state["x"].dtype)
     x, gradient, running = state["x"], state["gradient"], state["active"]
     candidate = tf.clip_by_value(x + state["length"][:, None] * state["direction"], low, high)
-    loss, gradients = evaluate(objective, unpack(candidate, shapes), data)
+    loss, gradients = evaluate(objective, _unpack(candidate, shapes), data)
     new_gradient = tf.concat([_flat(gradients[name]) for name in sorted(shapes)], axis=1)
     fine = is_finite(loss, {"": new_gradient})
 
@@ -78,7 +78,12 @@ def step(state: dict, data: dict, i, objective, shapes: dict, box: dict) -> tupl
     return new, reported(new["loss"], running)
 
 
-def unpack(flat, shapes: dict) -> dict:
+def best(state: dict, shapes: dict) -> tuple[dict, np.ndarray]:
+    """Point, a dict of arrays [T, ...], and loss [T] of a state of arrays."""
+    return {name: x.numpy() for name, x in _unpack(state["x"], shapes).items()}, state["loss"]
+
+
+def _unpack(flat, shapes: dict) -> dict:
     """[T, D] -> the variables, a dict of [T, *shape]."""
     variables, offset = {}, 0
     for name in sorted(shapes):

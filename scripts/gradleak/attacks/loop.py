@@ -172,7 +172,7 @@ def _phases(objective, start: dict, settings: LoopSettings, box: dict) -> list[_
                 evaluations=settings.polish_steps,
                 start=lbfgs.start,
                 step=partial(lbfgs.step, objective=objective, shapes=shapes, box=box),
-                best=lambda state: (lbfgs.unpack(state["x"], shapes), state["loss"]),
+                best=partial(lbfgs.best, shapes=shapes),
             )
         )
     return phases
