@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from gradleak.files import replacing
 
@@ -216,6 +217,7 @@ def weighting(frames: dict, pairs: dict, records: dict) -> Figure:
     cells = cells.dropna(subset=["psnr", "batch_size"])
     if not len(cells):
         return _nothing("no trial was scored against truth")
+    cells = _comparable(cells, "weighting")
     sizes = sorted(cells["batch_size"].unique())
     kinds = list(dict.fromkeys(cells["weighting"]))
     figure, axis = plt.subplots(figsize=(1.6 + 1.1 * max(2, len(sizes)), 3.2))
@@ -238,6 +240,13 @@ def weighting(frames: dict, pairs: dict, records: dict) -> Figure:
     axis.set(xticks=range(len(sizes)), xticklabels=[f"N={s:g}" for s in sizes], ylabel="PSNR (dB)")
     axis.legend(title="weighting", fontsize=7)
     return figure
+
+
+def _comparable(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """The cells that differ from others in ``axis`` alone: each value is then seen under the same conditions."""
+    same = [c for c in cells.columns if c in ("target", "batch_size", "labels") or c.startswith("param.")]
+    kinds = cells.groupby([cells[c].astype(str) for c in same])[axis].transform("nunique")
+    return cells[kinds == kinds.max()]
 
 
 def loss_curves(frames: dict, pairs: dict, records: dict[str, Callable]) -> Figure:
@@ -266,7 +275,7 @@ def loss_curves(frames: dict, pairs: dict, records: dict[str, Callable]) -> Figu
             if min(min(c["objective"]) for c in curves) > 0:
                 axis.set_yscale("log")
         axis.set_title(_label(cells.loc[cell]), fontsize=7)
-        axis.tick_params(labelsize=6)
+        axis.tick_params(which="both", labelsize=6)
         if index >= len(chosen) - columns:
             axis.set_xlabel("step", fontsize=7)
         if index % columns == 0:
@@ -298,7 +307,7 @@ def label_counts(frames: dict, pairs: dict, records: dict) -> Figure:
                 color=COLOURS[j % len(COLOURS)],
                 lw=0,
             )
-            axis.tick_params(labelsize=6)
+            axis.tick_params(which="both", labelsize=6)
             if i == 0:
                 axis.set_title(method.replace("_", " "), fontsize=8)
             if j == 0:
@@ -360,6 +369,7 @@ def mapping(report: dict, singular: dict[str, np.ndarray], floor: dict[str, np.n
     left.set(xscale="log", xlabel="norm of the pseudo-gradient, mean over draws")
     left.invert_yaxis()
     left.tick_params(labelsize=7)
+    left.xaxis.set_minor_formatter(NullFormatter())  # decades are enough, and the rest would overlap
     for index, (name, values) in enumerate(singular.items()):
         colour = COLOURS[index % len(COLOURS)]
         positive = np.maximum(values, floor[name][:, None] * 1e-2)

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from results import image_scores, label_scores
@@ -237,3 +238,14 @@ def test_values_come_with_their_interval_where_there_is_one(page):
     assert "20.5 <span class='ci'>20.0–21.0</span>" in html
     assert "97.3 %" in html
     assert "What it is." in html
+
+
+def test_weightings_are_compared_under_the_same_conditions_only():
+    cells = pd.DataFrame({
+        "target": "t", "batch_size": [1, 1, 1, 8, 8], "labels": ["joint", "recovered", "recovered", "recovered", "recovered"],
+        "weighting": ["uniform", "uniform", "depth", "uniform", "depth"], "param.target.batch_size": [1, 1, 1, 8, 8],
+    })  # fmt: skip
+    kept = figures._comparable(cells, "weighting")
+    assert kept.index.tolist() == [1, 2, 3, 4], (
+        "a strategy that only one weighting was run with would bias its bar"
+    )
