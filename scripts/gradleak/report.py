@@ -95,7 +95,7 @@ def _headline(cells: pd.DataFrame, trials: pd.DataFrame) -> str:
         level = max((value for value in beside if pd.notna(value)), default=None)
         verdict = "" if level is None else f"; the best control: {level:.1f} dB"
         if level is not None and best["psnr"] <= level:
-            verdict += ", so <b>no image is shown to leak</b> by it"
+            verdict += ", which <b>its mean does not reach</b>"
         lines.append(
             f"<li>N = {size:g}: <b>{best['psnr']:.1f} dB</b> by {_e(best['attack'])}, "
             f"{100 * best['share_20db']:.0f} % of the images at 20 dB or better{verdict}.</li>"

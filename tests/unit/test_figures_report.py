@@ -211,7 +211,7 @@ def test_the_headline_is_of_fair_attacks_beside_their_best_control(page):
     headline = page(case).split("<h2>")[0]
     assert "<b>20.5 dB</b> by" in headline
     assert "77.7" not in headline, "an oracle never makes the headline"
-    assert "the best control: 66.6 dB, so <b>no image is shown to leak</b>" in headline
+    assert "the best control: 66.6 dB, which <b>its mean does not reach</b>" in headline
     assert "the best control: 11.0 dB." in headline, "alone in its size, the attack is far above it"
 
 
