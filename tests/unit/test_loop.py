@@ -46,7 +46,9 @@ def test_finds_the_minimum(changes, tolerance):
     np.testing.assert_allclose(result.best["x"], CENTRE, atol=tolerance)
     assert result.status == ["ok"] * TRIALS
     assert set(result.seconds) == {"tracing", "compute"}
-    assert all(isinstance(array, np.ndarray) for array in (result.best["x"], result.objective, result.history))
+    assert all(
+        isinstance(array, np.ndarray) for array in (result.best["x"], result.objective, result.history)
+    )
 
 
 def test_objective_is_the_loss_at_best():

@@ -33,8 +33,8 @@ class Matcher:
     def products(self, x, labels, targets) -> Products:
         """Inner products of each trial's gradient with its target, [T, L].
 
-        ``targets``: L tensors [T, *shape], or [1, *shape] where all trials share one. A target in
-        float64 is used as it is; any other is cast at every call.
+        ``targets``: L tensors [T, *shape], or [1, *shape] where all trials share one, or such in factors,
+        as ``unpack_targets`` gives them.
         """
         pairs = [inner_and_norm2(g, target) for g, target in zip(self._gradients(x, labels), targets)]
         inner, own = (tf.stack(column, axis=1) for column in zip(*pairs))

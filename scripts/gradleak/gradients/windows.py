@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import tensorflow as tf
 
-# Up to here, rows of an image hold so few numbers that gathering them one by one does not pay.
+# Up to here, a pixel holds too few numbers to be worth a move of its own.
 FEW_CHANNELS = 4
 
 
@@ -108,7 +108,7 @@ def _gathered(rows, table: np.ndarray, total: bool = False) -> tf.Tensor:
     """
     few = rows.shape[2] <= FEW_CHANNELS
     axis = 0 if few else 1
-    if few:  # then move them all batch by batch
+    if few:  # the batch innermost, so that one move takes a pixel of every image
         rows = tf.transpose(rows, [1, 0, 2])
     if table.max() == rows.shape[axis]:
         rows = tf.pad(rows, [(0, 1), (0, 0), (0, 0)] if few else [(0, 0), (0, 1), (0, 0)])
