@@ -40,6 +40,7 @@ from gradleak import gradients
 
 BATCHES, BLOCKS = (1, 8, 32), (1, 8, 32)
 RATE = 1e-3
+TURN_MS = 400
 
 
 def cnn7() -> keras.Model:
@@ -134,12 +135,6 @@ def eager_steps(model, x, labels, targets, count):
     return x.numpy()
 
 
-def milliseconds(run, count: int) -> float:
-    begun = time.perf_counter()
-    run(count)
-    return (time.perf_counter() - begun) / count * 1e3
-
-
 def measure(model: str, images: int, trials: int, own_targets: bool, rounds: int, baselines: bool) -> dict:
     """One configuration, in this process."""
     net = {"cnn7": cnn7, "dense5m": dense5m}[model]()
@@ -155,23 +150,35 @@ def measure(model: str, images: int, trials: int, own_targets: bool, rounds: int
     engine(2)
     result |= {"memory_mb": peak_memory(), "memory_before_mb": before}
 
-    count = max(2, round(800 / (images * trials)))
-    turns = {"engine": [], "graph": []}
-    first = [tf.constant(target[0]) for target in leaked]
-    graph = partial(repeated(partial(graph_step, net)), x[0], labels[0], first)
+    runs = {"engine": engine}
     if baselines:
-        graph(1)
-    for _ in range(rounds):
-        turns["engine"].append(milliseconds(engine, count) / trials)
-        if baselines:
-            turns["graph"].append(milliseconds(graph, max(3, 80 // images)))
-    result["engine_ms"] = min(turns["engine"])
-    if baselines:
-        eager = partial(eager_steps, net, x[0], labels[0], first)
-        eager(1)
-        result["graph_ms"] = min(turns["graph"])
-        result["eager_ms"] = min(milliseconds(eager, 5) for _ in range(min(rounds, 3)))
+        first = [tf.constant(target[0]) for target in leaked]
+        alone = (net, x[0], labels[0], first)
+        runs["graph"] = partial(repeated(partial(graph_step, net)), *alone[1:])
+        runs["eager"] = partial(eager_steps, *alone)
+    for name, fastest in fastest_turns(runs, rounds).items():
+        result[f"{name}_ms"] = fastest / (trials if name == "engine" else 1)
     return result
+
+
+def fastest_turns(runs: dict, rounds: int) -> dict[str, float]:
+    """Milliseconds per step of each run's fastest turn. They take turns, all about equally long."""
+    counts = {}
+    for name, run in runs.items():
+        run(2)
+        counts[name] = max(1, round(TURN_MS / milliseconds(run, 2)))
+    turns = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            turns[name].append(milliseconds(run, counts[name]))
+    return {name: min(times) for name, times in turns.items()}
+
+
+def milliseconds(run, count: int) -> float:
+    """Per step, of ``count`` steps."""
+    begun = time.perf_counter()
+    run(count)
+    return (time.perf_counter() - begun) / count * 1e3
 
 
 def peak_memory() -> float:
@@ -187,7 +194,7 @@ def in_own_process(threads: int, **configuration) -> dict:
 
 
 def configurations(quick: bool) -> list[dict]:
-    rounds = 2 if quick else 6
+    rounds = 3 if quick else 10
     blocks = [(1, 1), (1, 32), (8, 8)] if quick else [(n, t) for n in BATCHES for t in BLOCKS]
     grid = [
         {"model": "cnn7", "images": n, "trials": t, "own_targets": False, "baselines": True}
