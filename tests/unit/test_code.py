@@ -73,17 +73,17 @@ def test_an_edit_reruns_what_imports_the_file_and_nothing_else(tree, name, chang
     assert [script for script in before if before[script] != after[script]] == list(changed)
 
 
-def test_imports_inside_functions_are_followed(tree):
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "\ndef late():\n    from gradleak.labels import uniform\n    return uniform\n",
+        "\nimport gradleak.labels.uniform\n",
+    ],
+    ids=["inside a function", "plain, of a submodule"],
+)
+def test_imports_of_every_form_are_followed(tree, imports):
     edit, digest = tree
-    edit("score.py", appended("\ndef late():\n    from gradleak.labels import uniform\n    return uniform\n"))
-    before = digest("score.py")
-    edit("gradleak/labels/uniform.py", appended("\nEDITED = 1\n"))
-    assert digest("score.py") != before
-
-
-def test_plain_imports_of_submodules_are_followed(tree):
-    edit, digest = tree
-    edit("score.py", appended("\nimport gradleak.labels.uniform\n"))
+    edit("score.py", appended(imports))
     before = digest("score.py")
     edit("gradleak/labels/uniform.py", appended("\nEDITED = 1\n"))
     assert digest("score.py") != before

@@ -18,7 +18,7 @@ def test_a_thinned_curve_keeps_first_last_and_least_within_the_bound(length, lea
     if length:
         values[where] = -1
     found = records.thin(steps, values, points=10)
-    assert len(found["step"]) == len(found["objective"]) <= max(10, 0)
+    assert len(found["step"]) == len(found["objective"]) <= 10
     assert found["step"] == sorted(set(found["step"]))
     if length:
         assert {0, int(steps[-1]), int(steps[where])} <= set(found["step"])

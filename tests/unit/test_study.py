@@ -147,7 +147,7 @@ def test_an_id_is_ten_hex_digits_and_stands_for_its_spec():
     int(study.identify(spec), 16)
 
 
-def test_known_ids_stay(plan_of):
+def test_known_ids_stay():
     """A change here renames every result that people have: raise study.SCHEMA on purpose, never by accident."""
     assert study.identify({"cell": {"attack": "dlg", "steps": 9}}) == "39ccb86353"
 

@@ -55,13 +55,15 @@ class Seen:
     def __init__(self, database):
         self.client = MlflowClient(f"sqlite:///{database}")
 
-    def runs(self, study="demo"):
+    def all_runs(self, study="demo"):
         experiment = self.client.get_experiment_by_name(f"gradleak/{study}")
-        return {run.data.tags["trial.id"]: run for run in self.client.search_runs([experiment.experiment_id])}
+        return self.client.search_runs([experiment.experiment_id])
 
-    def count(self, study="demo"):
-        experiment = self.client.get_experiment_by_name(f"gradleak/{study}")
-        return len(self.client.search_runs([experiment.experiment_id]))
+    def runs(self, study="demo"):
+        return {run.data.tags["trial.id"]: run for run in self.all_runs(study)}
+
+    def count(self):
+        return len(self.all_runs())
 
     def history(self, run, metric):
         points = self.client.get_metric_history(run.info.run_id, metric)
