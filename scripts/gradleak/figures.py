@@ -68,17 +68,34 @@ def _label(cell: pd.Series, skip: tuple[str, ...] = ()) -> str:
         parts.append(text.format(value).replace("_", " "))
     for name in (c for c in cell.index if c.startswith("param.")):
         short = name.removeprefix("param.")
-        if (
-            short in ("prior", "target.pretrain_epochs", "target.local_epochs")
-            and short not in skip
-            and pd.notna(cell[name])
-        ):
+        if short in ("prior", "target.pretrain_epochs", "target.local_epochs") and pd.notna(cell[name]):
             parts.append(
                 f"{short.removeprefix('target.').replace('_', ' ')} {cell[name]:g}"
                 if isinstance(cell[name], float)
                 else f"{cell[name]} prior"
             )
     return ", ".join(parts)
+
+
+def _spread(cells: pd.DataFrame, metric: str) -> np.ndarray:
+    """[2, cells]: how far a metric's interval reaches below and above it, 0 where there is none."""
+    bounds = cells[[f"{metric}_low", f"{metric}_high"]].to_numpy().T
+    return np.nan_to_num(np.abs(bounds - cells[metric].to_numpy()))
+
+
+def _line(axis: Any, index: int, x: list, cells: pd.DataFrame, metric: str, label: str, **style: Any) -> None:
+    """Line number ``index`` of a figure: a metric with its intervals."""
+    axis.errorbar(
+        x,
+        cells[metric],
+        yerr=_spread(cells, metric),
+        marker=MARKERS[index % len(MARKERS)],
+        ms=4,
+        capsize=2,
+        lw=1.2,
+        label=label,
+        **style,
+    )
 
 
 def _nothing(text: str) -> Figure:
@@ -117,54 +134,33 @@ def reconstructions(frames: dict, pairs: dict[str, Callable], records: dict) -> 
     for row, cell in enumerate(order):
         shown = _pairs_of(pairs[cell](), SHOWN_PAIRS)
         inner = outer[row].subgridspec(2, SHOWN_PAIRS, wspace=0.06, hspace=0.06)
-        for column in range(SHOWN_PAIRS):
-            for line, (name, image) in enumerate(
-                zip(
-                    ("true", "found"), shown[column][:2] if column < len(shown) else (None, None), strict=True
-                )
-            ):
-                axis = figure.add_subplot(inner[line, column])
+        for column, (true, found, psnr) in enumerate(shown):
+            above, below = (figure.add_subplot(inner[line, column]) for line in (0, 1))
+            for axis, name, image in ((above, "true", true), (below, "found", found)):
                 axis.axis("off") if image is None else _picture(axis, image)
                 if column == 0:
-                    axis.text(
-                        -0.12,
-                        0.5,
-                        name,
-                        transform=axis.transAxes,
-                        ha="right",
-                        va="center",
-                        fontsize=6.5,
-                        color="#555555",
-                    )
-                    if line == 0:
-                        axis.set_title(_label(cells.loc[cell]), fontsize=8, loc="left", pad=3)
-                if line == 1 and column < len(shown) and shown[column][2] is not None:
-                    axis.text(
-                        0.5,
-                        -0.05,
-                        f"{shown[column][2]:.0f} dB",
-                        transform=axis.transAxes,
-                        ha="center",
-                        va="top",
-                        fontsize=6.5,
-                    )
+                    _note(axis, -0.12, 0.5, name, ha="right", va="center", color="#555555")
+            if column == 0:
+                above.set_title(_label(cells.loc[cell]), fontsize=8, loc="left", pad=3)
+            if psnr is not None:
+                _note(below, 0.5, -0.05, f"{psnr:.0f} dB", ha="center", va="top")
     return figure
 
 
-def _pairs_of(data: dict[str, np.ndarray], limit: int) -> list[tuple]:
-    """(true image or None, found image, PSNR or None), seed by seed."""
+def _note(axis: Any, x: float, y: float, text: str, **style: Any) -> None:
+    """A few small words beside a picture, placed in shares of its size."""
+    axis.text(x, y, text, transform=axis.transAxes, fontsize=6.5, **style)
+
+
+def _pairs_of(data: dict[str, np.ndarray], size: int) -> list[tuple]:
+    """``size`` times (true image, found image, PSNR), seed by seed; None for what is not known or not there."""
+    known = data["psnr"].shape[1] > 0
     rows = []
     for trial, count in enumerate(data["pairs"]):
-        known = data["psnr"].shape[1] > 0
         for k in range(min(int(count), data["found"].shape[1])):
-            rows.append(
-                (
-                    data["truth"][trial, k] if known else None,
-                    data["found"][trial, k],
-                    float(data["psnr"][trial, k]) if known else None,
-                )
-            )
-    return rows[:limit]
+            true, psnr = (data["truth"][trial, k], data["psnr"][trial, k]) if known else (None, None)
+            rows.append((true, data["found"][trial, k], psnr))
+    return (rows + [(None, None, None)] * size)[:size]
 
 
 def psnr_by_batch_size(frames: dict, pairs: dict, records: dict) -> Figure:
@@ -178,18 +174,7 @@ def psnr_by_batch_size(frames: dict, pairs: dict, records: dict) -> Figure:
     for index, name in enumerate(dict.fromkeys(names)):
         own = cells[names == name].sort_values("batch_size")
         x = [sizes.index(b) + (index - len(set(names)) / 2) * 0.04 for b in own["batch_size"]]
-        spread = np.abs(own[["psnr_low", "psnr_high"]].fillna(0).to_numpy().T - own["psnr"].to_numpy())
-        spread[:, own["psnr_low"].isna()] = 0
-        axis.errorbar(
-            x,
-            own["psnr"],
-            yerr=spread,
-            marker=MARKERS[index % len(MARKERS)],
-            ms=4,
-            capsize=2,
-            lw=1.2,
-            label=name,
-        )
+        _line(axis, index, x, own, "psnr", name)
     base = cells.dropna(subset=["nearest_public_psnr"]).groupby("batch_size")["nearest_public_psnr"].mean()
     if len(base):
         axis.plot(
@@ -227,12 +212,11 @@ def weighting(frames: dict, pairs: dict, records: dict) -> Figure:
             cells[cells["weighting"] == kind].groupby("batch_size")[["psnr", "psnr_low", "psnr_high"]].mean()
         )
         x = np.array([sizes.index(b) for b in own.index]) + (index - (len(kinds) - 1) / 2) * width
-        spread = np.nan_to_num(np.abs(own[["psnr_low", "psnr_high"]].to_numpy().T - own["psnr"].to_numpy()))
         axis.bar(
             x,
             own["psnr"],
             width * 0.92,
-            yerr=spread,
+            yerr=_spread(own, "psnr"),
             capsize=2,
             label=kind.replace("_", " "),
             error_kw={"lw": 0.8},
@@ -327,19 +311,9 @@ def label_recovery(frames: dict, pairs: dict, records: dict) -> Figure:
     figure, axis = plt.subplots(figsize=(6, 3.2))
     for index, method in enumerate(dict.fromkeys(cells["method"])):
         own = cells[cells["method"] == method].groupby("batch_size")[["irec", "irec_low", "irec_high"]].mean()
-        spread = np.nan_to_num(np.abs(own[["irec_low", "irec_high"]].to_numpy().T - own["irec"].to_numpy()))
+        x = [sizes.index(b) + 0.04 * index for b in own.index]
         style = {"color": "#777777", "ls": "--"} if method == "uniform" else {}
-        axis.errorbar(
-            [sizes.index(b) + 0.04 * index for b in own.index],
-            own["irec"],
-            yerr=spread,
-            marker=MARKERS[index % len(MARKERS)],
-            ms=4,
-            capsize=2,
-            lw=1.2,
-            label=method.replace("_", " "),
-            **style,
-        )
+        _line(axis, index, x, own, "irec", method.replace("_", " "), **style)
     axis.set(
         xticks=range(len(sizes)),
         xticklabels=[f"{s:g}" for s in sizes],
