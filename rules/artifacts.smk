@@ -40,7 +40,7 @@ rule simulate_client:
         draws=lambda w: study.seeds_of_block(w.block),
         code=code_of("simulate_client.py"),
     wildcard_constraints:
-        target=ids(["simulate"]),
+        target=PLAN.target_ids("simulate"),
     conda:
         ENVIRONMENT
     script:
@@ -61,7 +61,7 @@ rule fetch_artifacts:
         ids=lambda w: getattr(target(w).options, "ids", []),
         code=code_of("fetch_artifacts.py"),
     wildcard_constraints:
-        target=ids(["local", "drive"]),
+        target=PLAN.target_ids("local", "drive"),
     conda:
         ENVIRONMENT
     script:
@@ -81,7 +81,7 @@ rule import_truth:
     params:
         code=code_of("import_truth.py"),
     wildcard_constraints:
-        target=ids(["local"]),
+        target=PLAN.target_ids("local"),
     conda:
         ENVIRONMENT
     script:

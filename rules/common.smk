@@ -29,13 +29,12 @@ def pool(options, name): return f"results/data/{options.dataset}/{name}.npz"
 def draw_files(w, pattern): return [pattern.format(target=cell(w).target.id, block=b) for b in cell(w).target.draw_blocks(draws(w))]
 def mappings(w): return draw_files(w, "results/mapping/{target}/{block}/gradients.npz")
 def truths(w): return draw_files(w, "results/truth/{target}/{block}.npz") if cell(w).target.has_truth else []
+def ceilings(w): return draw_files(w, f"results/ceilings/{cell(w).prior.id}/{{target}}/{{block}}.npz") if cell(w).prior and truths(w) else []
 def oracle_truths(w): return truths(w) if cell(w).options.labels == "oracle" else []
 def labels_for(w): return [f"results/labels/{c}/{w.block}.npz" for c in [PLAN.label_cell(w.cell)] if c]
-def stage(w): return "labels" if cell(w).attack == "labels" else "inversions"
-def ids(kind): return "|".join(sorted(t.id for t in PLAN.targets.values() if t.options.source in kind)) or "none"
 def database(): return [DATABASE] if TRACKING_URI == f"sqlite:///{DATABASE}" else []
 def tracked(): return [*database(), "results/mlflow/synced.json"] if PLAN.config.tracking.enabled else []
-def blocks(pattern, **only): return [pattern.format(cell=c, block=b, stage="labels" if PLAN.cells[c].attack == "labels" else "inversions") for c, b in PLAN.asked(**only)]
+def blocks(pattern): return [pattern.format(cell=c, block=b, stage=PLAN.cells[c].stage) for c, b in PLAN.asked()]
 
 
 wildcard_constraints:

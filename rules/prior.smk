@@ -3,7 +3,7 @@
 
 rule train_vae:
     input:
-        public=lambda w: f"results/data/{PLAN.priors[w.prior].options.dataset}/public.npz",
+        public=lambda w: pool(PLAN.priors[w.prior].options, "public"),
     output:
         weights="results/priors/{prior}/weights.npz",
         history="results/priors/{prior}/history.json",

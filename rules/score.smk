@@ -44,12 +44,12 @@ rule score_prior:
 
 rule score:
     input:
-        result=lambda w: f"results/{stage(w)}/{w.cell}/{w.block}.npz",
-        record=lambda w: f"results/{stage(w)}/{w.cell}/{w.block}.json",
+        result=lambda w: f"results/{cell(w).stage}/{w.cell}/{w.block}.npz",
+        record=lambda w: f"results/{cell(w).stage}/{w.cell}/{w.block}.json",
         truth=truths,
         public=lambda w: pool(cell(w).target.options, "public"),
         judge=lambda w: f"results/judges/{cell(w).target.options.dataset}.skops",
-        ceiling=lambda w: draw_files(w, f"results/ceilings/{cell(w).prior.id}/{{target}}/{{block}}.npz") if cell(w).prior and truths(w) else [],
+        ceiling=ceilings,
     output:
         rows="results/scores/{cell}/{block}.json",
         pairs="results/scores/{cell}/{block}.npz",

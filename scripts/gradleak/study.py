@@ -12,7 +12,7 @@ import hashlib
 import io
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,9 @@ class TargetPlan:
     @property
     def told(self) -> dict[str, Any]:
         """What the user says of the update, for the mapping to weigh; of a simulated one nothing is said."""
-        return {
-            "samples": None if isinstance(self.options, client.Options) else self.options.samples,
-            "sign": "auto" if isinstance(self.options, client.Options) else self.options.sign,
-            "scale": "auto" if isinstance(self.options, client.Options) else self.options.scale,
-        }
+        if isinstance(self.options, client.Options):
+            return {"samples": None, "sign": "auto", "scale": "auto"}
+        return {key: getattr(self.options, key) for key in ("samples", "sign", "scale")}
 
     def draw_blocks(self, draws: list[int]) -> list[str]:
         """The blocks of draws that hold ``draws``; a target's draws are made and mapped in fixed runs."""
@@ -70,7 +68,7 @@ class TargetPlan:
         if not isinstance(self.options, client.Options):
             return block_name([0])
         first = draw // DRAWS_PER_JOB * DRAWS_PER_JOB
-        return f"{first:04d}-{first + DRAWS_PER_JOB - 1:04d}"
+        return block_name(range(first, first + DRAWS_PER_JOB))
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,11 @@ class Cell:
     @property
     def attack(self) -> str:
         return self.options.attack
+
+    @property
+    def stage(self) -> str:
+        """The folder of results/ in which its results lie."""
+        return "labels" if self.attack == "labels" else "inversions"
 
     def draws(self, seeds: list[int]) -> list[int]:
         """The draw that each seed attacks."""
@@ -132,16 +135,14 @@ class Plan:
     def priors(self) -> dict[str, PriorPlan]:
         return {cell.prior.id: cell.prior for cell in self.cells.values() if cell.prior}
 
-    def asked(self, attack: str | None = None) -> list[tuple[str, str]]:
+    def asked(self) -> list[tuple[str, str]]:
         """The distinct (cell, block) pairs of the selected studies."""
-        pairs = {
+        return sorted({
             (cell, block)
             for study in self.studies
             for cell, blocks in study.cells.items()
             for block in blocks
-            if attack is None or self.cells[cell].attack == attack
-        }
-        return sorted(pairs)
+        })  # fmt: skip
 
     def shown(self) -> list[tuple[str, str]]:
         """The first block of every image cell: what pictures and loss curves are drawn from."""
@@ -172,7 +173,11 @@ class Plan:
 
     def cell_ids(self, attack: str) -> str:
         """A wildcard constraint: the cells of one attack."""
-        return "|".join(sorted(c.id for c in self.cells.values() if c.attack == attack)) or "none"
+        return _any_of(c.id for c in self.cells.values() if c.attack == attack)
+
+    def target_ids(self, *sources: str) -> str:
+        """A wildcard constraint: the targets of some sources."""
+        return _any_of(t.id for t in self.targets.values() if t.options.source in sources)
 
     def described(self) -> dict[str, dict[str, Any]]:
         """Cell id → attack, target, parameters, for tables and trackers."""
@@ -184,20 +189,18 @@ class Plan:
 
     def figures(self) -> list[str]:
         """The figures that the studies have something to show in."""
-        attacks = {self.cells[cell].attack for cell, _ in self.asked()}
-        with_truth = {
-            self.cells[cell].attack for cell, _ in self.asked() if self.cells[cell].target.has_truth
+        cells = [self.cells[cell] for cell, _ in self.asked()]
+        attacks = {cell.attack for cell in cells}
+        with_truth = {cell.attack for cell in cells if cell.target.has_truth}
+        shown = {
+            "reconstructions": attacks - {"labels"},
+            "psnr_by_batch_size": with_truth - {"labels"},
+            "weighting": with_truth & {"dlg"},
+            "loss_curves": attacks - {"labels"},
+            "label_recovery": with_truth & {"labels"},
+            "label_counts": with_truth & {"labels"},
         }
-        names = []
-        if attacks - {"labels"}:
-            names += ["reconstructions", "loss_curves"]
-        if with_truth - {"labels"}:
-            names.insert(1, "psnr_by_batch_size")
-        if "dlg" in with_truth:
-            names.insert(2, "weighting")
-        if "labels" in with_truth:
-            names += ["label_recovery", "label_counts"]
-        return names
+        return [name for name, shown_of in shown.items() if shown_of]
 
     def label_cell(self, cell: str) -> str | None:
         """The label cell that a cell with labels: recovered takes its counts from."""
@@ -220,6 +223,11 @@ class Plan:
         return out.getvalue()
 
 
+def _any_of(ids: Iterable[str]) -> str:
+    """A regular expression for wildcards: one of ``ids``."""
+    return "|".join(sorted(ids)) or "none"
+
+
 def needs_labels(cell: Cell) -> bool:
     return getattr(cell.options, "labels", None) == "recovered"
 
@@ -230,7 +238,7 @@ def label_cell_of(cell: Cell) -> Cell:
     )
 
 
-def block_name(seeds: list[int]) -> str:
+def block_name(seeds: Sequence[int]) -> str:
     return f"{seeds[0]:04d}-{seeds[-1]:04d}"
 
 
