@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from gradleak.datasets import DATASETS
 from gradleak.strict import Strict
 
 ATTACKS = {"labels": labels.Options, "dlg": dlg.Options, "latent": latent.Options}
+COMBINE = ("product", "zip", "one_at_a_time")  # how the axes of an entry may be combined
 
 
 class ConfigError(Exception):
@@ -158,10 +160,7 @@ def _read_study(path: Path) -> dict[str, Any]:
 
 def _merge(low: Any, high: Any) -> Any:
     if isinstance(low, dict) and isinstance(high, dict):
-        return {
-            key: _merge(low[key], high[key]) if key in low and key in high else {**low, **high}[key]
-            for key in {**low, **high}
-        }
+        return low | high | {key: _merge(low[key], high[key]) for key in low.keys() & high.keys()}
     return high
 
 
@@ -200,7 +199,7 @@ def _describe(error: dict, prefix: str, model: Any, places: dict[str, str]) -> s
         return f"{path}: unknown key{nearest(name, _fields(model, keys[:-1], tag))}"
     if error["type"] == "literal_error":
         expected = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
-        return f"{path}: {error['input']!r} is not one of {', '.join(expected)}{nearest(str(error['input']), expected)}"
+        return not_one_of(path, error["input"], expected)
     if error["type"] == "union_tag_not_found":
         return f"{path}: 'source' is missing (simulate, local or drive)"
     if error["type"] == "union_tag_invalid":
@@ -223,7 +222,12 @@ def _fields(model: Any, keys: list, tag: str | None) -> list[str]:
     return list(section.model_fields) if section else []
 
 
-def nearest(name: str, valid: list[str]) -> str:
-    """ ", did you mean …?", or nothing."""
+def not_one_of(path: str, value: Any, valid: Iterable[str]) -> str:
+    """The message for a value that is not among a few words."""
+    return f"{path}: {value!r} is not one of {', '.join(valid)}{nearest(str(value), valid)}"
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """ "; did you mean …?", or nothing."""
     found = difflib.get_close_matches(name, [str(v) for v in valid], 1, 0.5)
     return f"; did you mean {found[0]!r}?" if found else ""

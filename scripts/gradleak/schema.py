@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from gradleak import client, vae
-from gradleak.config import ATTACKS, Config, Dataset, DriveTarget, LocalTarget, Study, Tracking
+from gradleak.config import ATTACKS, COMBINE, Config, Dataset, DriveTarget, LocalTarget, Study, Tracking
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = {
@@ -31,12 +31,11 @@ def schema() -> str:
     whole["title"] = "gradleak configuration"
     whole["$defs"]["Study"]["properties"]["cells"]["items"] = {
         "type": "object",
-        "required": [],
         "properties": {
             "attack": {"enum": list(ATTACKS)},
             "target": {"type": "string"},
             "axes": {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}},
-            "combine": {"enum": ["product", "zip", "one_at_a_time"]},
+            "combine": {"enum": list(COMBINE)},
             "exclude": {"type": "array", "items": {"type": "object"}},
         },
     }

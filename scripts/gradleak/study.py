@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gradleak import client, vae
-from gradleak.config import ATTACKS, Config, ConfigError, LocalTarget, nearest, parse
+from gradleak.config import ATTACKS, COMBINE, Config, ConfigError, LocalTarget, nearest, not_one_of, parse
 from gradleak.datasets import SHAPES
 from gradleak.labels import METHODS
 from gradleak.strict import Strict
@@ -291,10 +291,7 @@ def expand(entry: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
         first = {name: values[0] for name, values in axes.items()}
         points = [first, *({**first, name: value} for name, values in axes.items() for value in values[1:])]
     else:
-        raise ConfigError(
-            f"{path}.combine: {combine!r} is not one of product, zip, one_at_a_time"
-            f"{nearest(str(combine), ['product', 'zip', 'one_at_a_time'])}"
-        )
+        raise ConfigError(not_one_of(f"{path}.combine", combine, COMBINE))
     for rule in exclude:
         unknown = set(rule) - set(axes) - set(base)
         if unknown:
@@ -315,49 +312,49 @@ def _make_cell(options: Any, target: TargetPlan, target_name: str, prior: PriorP
 
 def _resolve(point: dict[str, Any], config: Config, path: str, places: dict[str, str]) -> Cell:
     """``places``: where each key of ``point`` was written, for the messages."""
-    name = point.get("target")
-    if not isinstance(name, str) or name not in config.targets:
-        raise ConfigError(
-            f"{path}.target: there is no target {name!r}{nearest(str(name), list(config.targets))}"
-        )
-    base = config.targets[name]
-    overrides = {
-        key.removeprefix("target."): value for key, value in point.items() if key.startswith("target.")
-    }
-    given = base.model_dump(exclude_unset=True)
-    written = {key.removeprefix("target."): place for key, place in places.items()}
-    target_options = parse(type(base), {**given, **overrides}, path, written) if overrides else base
-    target_spec = spec_of(target_options, "draws", *(["truth"] if isinstance(base, LocalTarget) else []))
-    target = TargetPlan(identify(target_spec), target_options, target_spec)
-
+    target = _resolve_target(point, config, path, places)
     attack = point.get("attack")
     if not isinstance(attack, str) or attack not in ATTACKS:
-        raise ConfigError(
-            f"{path}.attack: {attack!r} is not one of {', '.join(ATTACKS)}{nearest(str(attack), list(ATTACKS))}"
-        )
+        raise ConfigError(not_one_of(f"{path}.attack", attack, ATTACKS))
     chosen = {k: v for k, v in point.items() if k != "target" and not k.startswith("target.")}
     options = parse(ATTACKS[attack], chosen, path, places)
     method = getattr(options, "label_method", None)
     if method is not None and method not in METHODS:
-        raise ConfigError(
-            f"{path}.label_method: {method!r} is not one of {', '.join(METHODS)}{nearest(method, list(METHODS))}"
-        )
-    prior = None
-    if hasattr(options, "prior"):
-        if options.prior not in config.priors:
+        raise ConfigError(not_one_of(f"{path}.label_method", method, METHODS))
+    name = point["target"]
+    prior = _resolve_prior(options.prior, config, path) if hasattr(options, "prior") else None
+    if prior:
+        drawn, wanted = SHAPES[prior.options.dataset], SHAPES[target.options.dataset]
+        if drawn != wanted:
             raise ConfigError(
-                f"{path}.prior: there is no prior {options.prior!r}{nearest(options.prior, list(config.priors))}"
-            )
-        prior_spec = spec_of(config.priors[options.prior])
-        prior = PriorPlan(identify({"prior": prior_spec}), config.priors[options.prior], prior_spec)
-        shapes = [SHAPES[config.priors[options.prior].dataset], SHAPES[target_options.dataset]]
-        if shapes[0] != shapes[1]:
-            raise ConfigError(
-                f"{path}.prior: {options.prior!r} draws images {shapes[0]}, and target {name!r} has {shapes[1]}"
+                f"{path}.prior: {options.prior!r} draws images {drawn}, and target {name!r} has {wanted}"
             )
     if getattr(options, "labels", None) == "oracle" and not target.has_truth:
         raise ConfigError(f"{path}.labels: oracle needs truth, and target {name!r} has none")
-    return _make_cell(options, target, str(name), prior)
+    return _make_cell(options, target, name, prior)
+
+
+def _resolve_target(point: dict[str, Any], config: Config, path: str, places: dict[str, str]) -> TargetPlan:
+    """The target that ``point`` names, with the single settings that it changes."""
+    name = point.get("target")
+    if not isinstance(name, str) or name not in config.targets:
+        raise ConfigError(f"{path}.target: there is no target {name!r}{nearest(str(name), config.targets)}")
+    options = config.targets[name]
+    prefix = "target."
+    overrides = {key.removeprefix(prefix): value for key, value in point.items() if key.startswith(prefix)}
+    if overrides:
+        written = {key.removeprefix(prefix): place for key, place in places.items()}
+        given = options.model_dump(exclude_unset=True)
+        options = parse(type(options), {**given, **overrides}, path, written)
+    spec = spec_of(options, "draws", *(["truth"] if isinstance(options, LocalTarget) else []))
+    return TargetPlan(identify(spec), options, spec)
+
+
+def _resolve_prior(name: str, config: Config, path: str) -> PriorPlan:
+    if name not in config.priors:
+        raise ConfigError(f"{path}.prior: there is no prior {name!r}{nearest(name, config.priors)}")
+    spec = spec_of(config.priors[name])
+    return PriorPlan(identify({"prior": spec}), config.priors[name], spec)
 
 
 def plan(config: Config) -> Plan:
