@@ -16,14 +16,11 @@ def download(ids: list[str], folder: Path) -> None:
         path = folder / f"artifact-{number}"
         try:
             found = gdown.download(id=file_id, output=str(path), quiet=True, use_cookies=False)
+            reason = "" if found else "no file came"
         except Exception as error:  # gdown raises its own, requests' and bare ones: the remedy is the same
-            found, reason = (
-                None,
-                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
-            )
-        else:
-            reason = "no file came"
-        if not found:
+            first_line, _, _ = str(error).strip().partition("\n")
+            reason = f"{type(error).__name__}: {first_line}"
+        if reason:
             raise Expected(
                 f"Drive file {file_id} could not be fetched ({reason}). Check the network and that the file is shared "
                 "with anyone who has the link; or download the files in a browser into a folder and use a target "

@@ -14,11 +14,8 @@ def main(snakemake) -> None:
     folders = sorted(path for path in Path(snakemake.input.artifacts).glob("draw-*") if path.is_dir())
     leaks = [artifacts.read_leak(folder) for folder in folders]
     public = read_npz(snakemake.input.public)
-    options = snakemake.params.told
     try:
-        found = mapping.settle(
-            leaks, to_float(public["x"]), public["y"], options["samples"], options["sign"], options["scale"]
-        )
+        found = mapping.settle(leaks, to_float(public["x"]), public["y"], **snakemake.params.told)
     except mapping.MappingError as error:
         raise Expected(
             f"{snakemake.input.artifacts}: the update cannot be mapped to the model: {error}"

@@ -105,8 +105,8 @@ class _PlainUnpickler(pickle.Unpickler):
 
     ALLOWED = frozenset(
         (module, name)
-        for root in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for module, name in ((root, "_reconstruct"), (root, "scalar"))
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+        for name in ("_reconstruct", "scalar")
     ) | {("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict"), ("_codecs", "encode")}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -160,17 +160,13 @@ def read_leak(folder: str | Path) -> Leak:
             f"{folder}: needs one model JSON, two .npz (weights before, delta) and at most one metadata file; found "
             f"{len(models)} model, {len(archives)} .npz, {len(metas)} metadata in {[path.name for path in files]}"
         )
-    delta, before, evidence = tell_delta(*((path, read_arrays(path)) for path in archives))
+    arrays = {path: read_arrays(path) for path in archives}
+    delta, before, evidence = tell_delta(*arrays.items())
     roles = {"model": models[0].name, "delta": f"{delta.name} ({evidence})", "before": before.name}
     if metas:
         roles["meta"] = metas[0].name
-    return Leak(
-        models[0].read_text(),
-        read_arrays(before),
-        read_arrays(delta),
-        read_meta(metas[0]) if metas else {},
-        roles,
-    )
+    meta = read_meta(metas[0]) if metas else {}
+    return Leak(models[0].read_text(), arrays[before], arrays[delta], meta, roles)
 
 
 def _is_model(path: Path) -> bool:
@@ -207,7 +203,10 @@ def tell_delta(first: tuple[Path, dict], second: tuple[Path, dict]) -> tuple[Pat
 
 
 def _zero_sum(arrays: dict[str, np.ndarray]) -> float:
-    """|Σ over classes| / Σ |.| of the last matrix in natural key order; 1 where there is none."""
+    """|Σ over classes| / Σ |.| of the last matrix; 1 where there is none.
+
+    The last in natural order of the keys or in the archive's own, whichever comes closer to zero.
+    """
     matrices = [arrays[key] for key in sorted(arrays, key=natural) if arrays[key].ndim == 2]
     by_order = [a for a in arrays.values() if a.ndim == 2]
     candidates = [m for m in (matrices[-1:] + by_order[-1:]) if np.abs(m).sum() > 0]

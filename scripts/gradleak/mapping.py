@@ -49,8 +49,9 @@ def logits_model(model_json: str) -> tuple[keras.Model, str]:
     try:
         model = keras.models.model_from_json(model_json)
     except Exception as error:  # Keras raises many kinds for a foreign file; all mean the same to the user
+        first_line, _, _ = str(error).partition("\n")
         raise MappingError(
-            f"the model JSON cannot be built by Keras {keras.__version__}: {str(error).splitlines()[0]}"
+            f"the model JSON cannot be built by Keras {keras.__version__}: {first_line}"
         ) from error
     if (
         not isinstance(model, keras.Model)
@@ -105,18 +106,16 @@ def assign_tensors(
         ]
         if len(hits) == 1:
             by_name[id(variable)] = hits[0]
+    named = [by_name.get(id(v)) for v in variables]
     shapes = {key: arrays[key].shape for key in keys}
-    if all(id(v) in by_name for v in variables) and len({by_name[id(v)] for v in variables}) == len(
-        variables
-    ):
-        chosen, how = [by_name[id(v)] for v in variables], "name"
-    elif [shapes[k] for k in keys] == [tuple(v.shape) for v in variables]:
+    in_order = list(shapes.values())
+    if None not in named and len(set(named)) == len(named):
+        chosen, how = named, "name"
+    elif in_order == [tuple(v.shape) for v in variables]:
         chosen, how = keys, "order"
-    elif [shapes[k] for k in keys] == [tuple(v.shape) for v in everything]:
-        chosen, how = (
-            [keys[[id(w) for w in everything].index(id(v))] for v in variables],
-            "order in all weights",
-        )
+    elif in_order == [tuple(v.shape) for v in everything]:
+        by_place = {id(w): key for w, key in zip(everything, keys, strict=True)}
+        chosen, how = [by_place[id(v)] for v in variables], "order in all weights"
     else:
         options = [[k for k in keys if shapes[k] == tuple(v.shape)] for v in variables]
         if not all(len(found) == 1 for found in options):
@@ -157,18 +156,7 @@ def settle(
             f"the model takes images {model.input_shape[1:]}, the public data set has {public_x.shape[1:]}; choose another `dataset`"
         )
     variables = model.trainable_variables
-    before, _ = assign_tensors(leaks[0].before, variables, model.weights, "weights before")
-    statistics = [
-        w for w in model.weights if id(w) not in {id(v) for v in variables} and "seed" not in w.path
-    ]
-    if statistics and len(leaks[0].before) >= len(variables) + len(statistics):
-        values, _ = assign_tensors(leaks[0].before, statistics, model.weights, "weights before")
-        for variable, value in zip(statistics, values, strict=True):
-            variable.assign(value)
-    for variable, value in zip(variables, before, strict=True):
-        variable.assign(value)
-        if not np.array_equal(variable.numpy(), value):
-            raise MappingError(f"{variable.path} did not take the weights of the file")
+    before = _load_weights(model, leaks[0].before)
     for index, leak in enumerate(leaks):
         if any(
             not np.array_equal(a, b)
@@ -210,6 +198,23 @@ def settle(
         },
     }
     return Mapping(model, gradients, _layer_index(model), int(known), softmax, report, singular, floor)
+
+
+def _load_weights(model: keras.Model, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Give ``model`` the weights of the round, statistics too where the file holds them; returns the trainable ones."""
+    variables = model.trainable_variables
+    trained = {id(v) for v in variables}
+    statistics = [w for w in model.weights if id(w) not in trained and "seed" not in w.path]
+    before, _ = assign_tensors(arrays, variables, model.weights, "weights before")
+    if statistics and len(arrays) >= len(variables) + len(statistics):
+        values, _ = assign_tensors(arrays, statistics, model.weights, "weights before")
+        for variable, value in zip(statistics, values, strict=True):
+            variable.assign(value)
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+        if not np.array_equal(variable.numpy(), value):
+            raise MappingError(f"{variable.path} did not take the weights of the file")
+    return before
 
 
 def _layer_index(model: keras.Model) -> np.ndarray:
@@ -271,8 +276,7 @@ def find_scale(
 
     A class that is absent has the bias gradient p̄_c, so Σ |delta| / Σ p̄ over absent classes ≈ the scale.
     """
-    _, bias = _head(deltas)
-    kernel, _ = _head(deltas)
+    kernel, bias = _head(deltas)
     ratios = []
     if bias is not None:
         for d in range(len(bias)):
