@@ -1,19 +1,17 @@
 """Tables, matched pairs and records → one figure."""
 
+from functools import partial
+
 from gradleak import figures, jobs, tables
 from gradleak.files import read_json, read_npz
 
 
 def main(snakemake) -> None:
     frames = {name: tables.read(snakemake.input[name]) for name in ("trials", "cells", "labels")}
-    pairs = {
-        cell: (lambda file=file: read_npz(file))
-        for cell, file in zip(snakemake.params.pair_cells, snakemake.input.pairs, strict=True)
-    }
-    records = {
-        cell: (lambda file=file: read_json(file))
-        for cell, file in zip(snakemake.params.pair_cells, snakemake.input.records, strict=True)
-    }
+    pairs, records = (
+        {cell: partial(read, file) for cell, file in zip(snakemake.params.pair_cells, files, strict=True)}
+        for read, files in ((read_npz, snakemake.input.pairs), (read_json, snakemake.input.records))
+    )
     figures.save(figures.FIGURES[snakemake.wildcards.figure](frames, pairs, records), snakemake.output.figure)
 
 

@@ -1,12 +1,14 @@
 """Finished trials → MLflow. Running it again changes nothing; a lost database is rebuilt in full."""
 
+from functools import partial
+
 from gradleak import jobs, tables, tracking
 from gradleak.files import read_json, read_npz, write_json
 
 
 def main(snakemake) -> None:
     blocks = {
-        (cell, block): (lambda record=record: read_json(record), lambda pairs=pairs: read_npz(pairs))
+        (cell, block): (partial(read_json, record), partial(read_npz, pairs))
         for (cell, block), record, pairs in zip(
             snakemake.params.blocks, snakemake.input.records, snakemake.input.pairs, strict=True
         )

@@ -39,7 +39,7 @@ def render(
     descriptions: dict[str, str],
 ) -> str:
     """The page as a string. cells and trials as in ``tables``; figures by path, their stems name the captions."""
-    parts = [f"<h1>What the updates gave away</h1><p>{_headline(cells, trials)}</p>"]
+    parts = [f"<h1>What the updates gave away</h1>{_headline(cells, trials)}"]
     failed = trials[trials["status"] != "ok"]
     if len(failed):
         reasons = failed.groupby(["cell", "attack", "status", "reason"]).size().reset_index(name="trials")
@@ -84,7 +84,7 @@ def _headline(cells: pd.DataFrame, trials: pd.DataFrame) -> str:
     controlled = ~images["control"].isin(["", "none"])
     fair, controls = images[~controlled], images[controlled]
     if not len(fair):
-        return f"{len(trials)} trials. No truth was given, so there is nothing to compare the reconstructions with."
+        return f"<p>{len(trials)} trials. No truth was given, so there is nothing to compare the reconstructions with.</p>"
     lines = []
     for size, own in fair.groupby("batch_size"):
         best = own.loc[own["psnr"].idxmax()]
@@ -101,17 +101,15 @@ def _headline(cells: pd.DataFrame, trials: pd.DataFrame) -> str:
             f"{100 * best['share_20db']:.0f} % of the images at 20 dB or better{verdict}.</li>"
         )
     return (
-        f"{len(trials)} trials in {len(cells)} cells. Best attack on images, without oracle labels, at each number N of "
-        f"images in the update:</p><ul>{''.join(lines)}</ul><p>"
+        f"<p>{len(trials)} trials in {len(cells)} cells. Best attack on images, without oracle labels, at each number N "
+        f"of images in the update:</p><ul>{''.join(lines)}</ul>"
     )
 
 
 def _table(cells: pd.DataFrame, columns: list[str]) -> str:
-    varying = [
-        c for c in ("target", "batch_size", "method", "weighting", "labels", "control", *[c for c in cells.columns if c.startswith("param.")])
-        if cells[c].astype(str).nunique() > 1
-    ]  # fmt: skip
-    varying = [c for c in varying if c != "param.target.batch_size"]
+    parameters = [c for c in cells.columns if c.startswith("param.") and c != "param.target.batch_size"]
+    named = ["target", "batch_size", "method", "weighting", "labels", "control", *parameters]
+    varying = [c for c in named if cells[c].astype(str).nunique() > 1]
     head = "".join(f"<th class='w'>{_e(c.removeprefix('param.'))}</th>" for c in ["attack", *varying])
     head += (
         "".join(f"<th>{COLUMNS[c][0]}</th>" for c in columns) + "<th>draws</th><th>s/trial</th><th>cell</th>"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,29 +57,27 @@ def sync(
 
     client = MlflowClient(tracking_uri=uri)
     done = {"created": 0, "replaced": 0, "kept": 0}
-    for study, own in trials.groupby("study", sort=False):
-        experiment = _experiment(client, uri, str(study), descriptions.get(str(study), ""))
-        known = _runs(client, experiment)
-        varying = _naming(own)
+    for name, own in trials.groupby("study", sort=False):
+        experiment = _experiment(client, uri, str(name), descriptions.get(str(name), ""))
+        study = _Study(client, experiment, _runs(client, experiment), _naming(own), done)
         for cell, group in own.groupby("cell", sort=False):
-            summary = cells[(cells["study"] == study) & (cells["cell"] == cell)].iloc[0]
-            parent = _sync_parent(
-                client, experiment, known, str(cell), summary, parameters[str(cell)], varying, done
-            )
+            summary = cells[(cells["study"] == name) & (cells["cell"] == cell)].iloc[0]
+            parent = _sync_parent(study, str(cell), summary, parameters[str(cell)])
             for block, rows in group.groupby("block", sort=False):
-                _sync_block(
-                    client,
-                    experiment,
-                    known,
-                    parent,
-                    rows,
-                    blocks[str(cell), str(block)],
-                    parameters[str(cell)],
-                    varying,
-                    done,
-                )
-        say("study %s: %s", study, done)
+                _sync_block(study, parent, rows, blocks[str(cell), str(block)], parameters[str(cell)])
+        say("study %s: %s", name, done)
     return done
+
+
+@dataclass(frozen=True)
+class _Study:
+    """Where the runs of one study go, and what is there."""
+
+    client: Any
+    experiment: str
+    known: dict[str, list[Any]]  # trial.id → its runs
+    varying: list[str]  # the columns that runs are named by
+    done: dict[str, int]  # counts, of all studies
 
 
 def _experiment(client: Any, uri: str, study: str, description: str) -> str:
@@ -121,57 +120,48 @@ def _runs(client: Any, experiment: str) -> dict[str, list[Any]]:
             return known
 
 
-def _settled(client: Any, known: dict, identity: str, mark: str, done: dict[str, int]) -> Any | None:
+def _settled(study: _Study, identity: str, mark: str) -> Any | None:
     """The run that is up to date; otherwise None, with whatever stood in its place deleted."""
-    runs = known.get(identity, [])
+    runs = study.known.get(identity, [])
     current = [r for r in runs if r.data.tags.get("trial.digest") == mark and r.info.status != "RUNNING"]
     for run in runs:
         if not current or run is not current[0]:
-            client.delete_run(run.info.run_id)
+            study.client.delete_run(run.info.run_id)
     if current:
-        done["kept"] += 1
+        study.done["kept"] += 1
         return current[0]
-    done["replaced" if runs else "created"] += 1
+    study.done["replaced" if runs else "created"] += 1
     return None
 
 
-def _sync_parent(client, experiment, known, cell, summary, parameter, varying, done) -> str:
+def _sync_parent(study: _Study, cell: str, summary: pd.Series, parameter: dict) -> str:
+    """The run of a cell: its means. Returns the run's id."""
     values = {
         name: value for name, value in summary.items() if _number(value) is not None and name not in IDENTITY
     }
     status = "FINISHED" if summary["ok"] == summary["trials"] else "FAILED"
-    tags = _tags(summary, parameter) | {"kind": "cell", "mlflow.runName": _name(summary, varying)}
+    tags = _tags(summary, parameter) | {"kind": "cell", "mlflow.runName": _name(summary, study.varying)}
     if summary["reasons"]:
         tags["reason"] = str(summary["reasons"])[:4000]
     mark = digest(FORMAT, values, tags, parameter)
-    identity = f"{cell}"
-    settled = _settled(client, known, identity, mark, done)
+    settled = _settled(study, cell, mark)
     if settled:
         return settled.info.run_id
-    return _write(
-        client,
-        experiment,
-        identity,
-        mark,
-        tags,
-        parameter,
-        [(k, v, 0) for k, v in values.items()],
-        None,
-        status,
-        0,
-        0,
-    )
+    points = [(name, value, 0) for name, value in values.items()]
+    return _write(study, cell, mark, tags, parameter, points, status)
 
 
-def _sync_block(client, experiment, known, parent, rows, readers, parameter, varying, done) -> None:
-    record, pairs = readers[0](), None
+def _sync_block(study: _Study, parent: str, rows: pd.DataFrame, readers: tuple, parameter: dict) -> None:
+    """The runs of a block's trials, below the run ``parent`` of their cell."""
+    read_record, read_pairs = readers
+    record, pairs = read_record(), None
     by_seed = {trial["seed"]: (index, trial) for index, trial in enumerate(record["trials"])}
     began = int(record["started"] * 1000)
     for _, row in rows.iterrows():
         index, trial = by_seed[int(row["seed"])]
         tags = _tags(row, parameter) | {
             "kind": "trial", "seed": str(row["seed"]), "draw": str(row["draw"]), "block": str(row["block"]),
-            "mlflow.parentRunId": parent, "mlflow.runName": f"{_name(row, varying)} seed={row['seed']}".strip(),
+            "mlflow.parentRunId": parent, "mlflow.runName": f"{_name(row, study.varying)} seed={row['seed']}".strip(),
             "code": str(record["code"]), **{f"env.{k}": str(v) for k, v in record["environment"].items()},
         }  # fmt: skip
         if row["reason"]:
@@ -186,27 +176,27 @@ def _sync_block(client, experiment, known, parent, rows, readers, parameter, var
             FORMAT, final, curve, {k: v for k, v in tags.items() if k != "mlflow.parentRunId"}, parameter
         )
         identity = f"{row['cell']}/{row['seed']}"
-        settled = _settled(client, known, identity, mark, done)
+        settled = _settled(study, identity, mark)
         if settled:
             if settled.data.tags.get("mlflow.parentRunId") != parent:  # the cell's own run was replaced
-                client.set_tag(settled.info.run_id, "mlflow.parentRunId", parent)
+                study.client.set_tag(settled.info.run_id, "mlflow.parentRunId", parent)
             continue
         image = None
         if row["status"] == "ok" and row["attack"] != "labels":
-            pairs = pairs or readers[1]()
+            pairs = pairs or read_pairs()
             if pairs["pairs"][index]:  # an attack may have accepted nothing
                 image = grid(pairs["found"][index], pairs["truth"][index], int(pairs["pairs"][index]))
         status = "FINISHED" if row["status"] == "ok" else "FAILED"
         ended = began + int(1000 * record["seconds"]["total"])
-        _write(
-            client, experiment, identity, mark, tags, parameter, final + curve, image, status, began, ended
-        )
+        _write(study, identity, mark, tags, parameter, final + curve, status, image, began, ended)
 
 
-def _write(client, experiment, identity, mark, tags, parameter, points, image, status, began, ended) -> str:
+def _write(study, identity, mark, tags, parameter, points, status, image=None, began=0, ended=0) -> str:
+    """A whole run. points: (metric, value, step); began, ended: in milliseconds, 0 where there is no time to tell."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
-    run = client.create_run(experiment, start_time=began or None, tags={"trial.id": identity, **tags})
+    client = study.client
+    run = client.create_run(study.experiment, start_time=began or None, tags={"trial.id": identity, **tags})
     run_id = run.info.run_id
     params = [
         Param(k, str(v)[:6000])

@@ -1,5 +1,7 @@
 """Figures and the report, from small tables with all that can be missing."""
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -73,8 +75,8 @@ CASES = [whole, failed, nothing, blind, single, foreign]
 
 def inputs(results):
     images = [b for b in results.blocks if results.cells[b["cell"]]["attack"] != "labels"]
-    pairs = {b["cell"]: (lambda b=b: read_npz(b["pairs"])) for b in images}
-    records = {b["cell"]: (lambda b=b: read_json(b["record"])) for b in images}
+    pairs = {b["cell"]: partial(read_npz, b["pairs"]) for b in images}
+    records = {b["cell"]: partial(read_json, b["record"]) for b in images}
     return results.frames(), pairs, records
 
 

@@ -1,5 +1,6 @@
 """Records → MLflow, against a real SQLite database."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def demo(results):
 def sync(results, database, **chosen):
     frames = results.frames(**chosen)
     blocks = {
-        (b["cell"], b["block"]): (lambda b=b: read_json(b["record"]), lambda b=b: read_npz(b["pairs"]))
+        (b["cell"], b["block"]): (partial(read_json, b["record"]), partial(read_npz, b["pairs"]))
         for b in results.blocks
     }
     return tracking.sync(
