@@ -33,45 +33,52 @@ def score_images(
     """One row a trial, and the matched pairs (uint8) for the figures."""
     rows, kept = [], []
     classes = max(CLASSES, int(found["labels"].max(initial=0)) + 1, int(y.max()) + 1)
+    nothing = np.zeros((0, *found["images"].shape[2:]))
     for index, trial in enumerate(record["trials"]):
-        row = {"seed": trial["seed"]}
+        row, shown = {"seed": trial["seed"]}, (nothing, nothing, np.zeros(0))
         if trial["status"] == "ok":
             accepted = found["accepted"][index]
             images, labels = found["images"][index][accepted], found["labels"][index][accepted]
-            truth = to_float(x[index])
-            measured, pairs = metrics.image_metrics(images, truth)
-            row |= measured
-            row["judge_accuracy"] = judge.accuracy(judged, images[pairs["found"]], y[index][pairs["truth"]])
-            row["nearest_public_psnr"] = float(
-                metrics.psnr(metrics.pairwise_mse(truth, public).min(axis=1)).mean()
+            scored, shown = _score_trial(
+                images, labels, to_float(x[index]), y[index], classes, judged, public
             )
-            counts = np.bincount(labels, minlength=classes)
-            row["counts"] = counts.tolist()
-            row["pair_label_accuracy"] = (
-                float((labels[pairs["found"]] == y[index][pairs["truth"]]).mean()) if len(labels) else 0.0
-            )
-            if len(labels) == len(y[index]):
-                row |= _label_row(counts, y[index])
-            best = np.argsort(-pairs["psnr"], kind="stable")[:SHOWN]
-            kept.append((images[pairs["found"][best]], truth[pairs["truth"][best]], pairs["psnr"][best]))
-        else:
-            kept.append((np.zeros((0, *found["images"].shape[2:])),) * 2 + (np.zeros(0),))
+            row |= scored
         rows.append(row)
-    size = max((len(psnr) for *_, psnr in kept), default=0)
+        kept.append(shown)
+    images, truth, psnr = (_padded(parts) for parts in zip(*kept, strict=True))
+    pairs = np.array([len(values) for *_, values in kept])
+    return rows, {"found": _bytes(images), "truth": _bytes(truth), "psnr": psnr, "pairs": pairs}
 
-    def stack(part: int) -> np.ndarray:
-        out = np.zeros((len(kept), size, *np.shape(kept[0][part])[1:]), np.float32)
-        for index, entry in enumerate(kept):
-            out[index, : len(entry[part])] = entry[part]
-        return out
 
-    shown = {
-        "found": _bytes(stack(0)),
-        "truth": _bytes(stack(1)),
-        "psnr": stack(2),
-        "pairs": np.array([len(k[2]) for k in kept]),
-    }
-    return rows, shown
+def _score_trial(
+    images: np.ndarray,
+    labels: np.ndarray,
+    truth: np.ndarray,
+    y: np.ndarray,
+    classes: int,
+    judged,
+    public: np.ndarray,
+) -> tuple[dict, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The figures of what one trial accepted, and its best pairs: reconstructions, true images, PSNR."""
+    row, pairs = metrics.image_metrics(images, truth)
+    matched, of = pairs["found"], pairs["truth"]
+    row["judge_accuracy"] = judge.accuracy(judged, images[matched], y[of])
+    row["nearest_public_psnr"] = float(metrics.psnr(metrics.pairwise_mse(truth, public).min(axis=1)).mean())
+    counts = np.bincount(labels, minlength=classes)
+    row["counts"] = counts.tolist()
+    row["pair_label_accuracy"] = float((labels[matched] == y[of]).mean()) if len(labels) else 0.0
+    if len(labels) == len(y):
+        row |= _label_row(counts, y)
+    best = np.argsort(-pairs["psnr"], kind="stable")[:SHOWN]
+    return row, (images[matched[best]], truth[of[best]], pairs["psnr"][best])
+
+
+def _padded(parts: tuple[np.ndarray, ...]) -> np.ndarray:
+    """float32 [T, most, ...] from T arrays [n_t, ...], filled up with zeros."""
+    out = np.zeros((len(parts), max(map(len, parts)), *parts[0].shape[1:]), np.float32)
+    for row, part in zip(out, parts, strict=True):
+        row[: len(part)] = part
+    return out
 
 
 def _bytes(images: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ def main(snakemake) -> None:
     for name, pool in pools.items():
         write_npz(snakemake.output[name], x=pool.x, y=pool.y)
         jobs.log.info(
-            "%s: %d images, per class %s", name, len(pool.y), [(pool.y == c).sum() for c in range(10)]
+            "%s: %d images, per class %s", name, len(pool.y), [(pool.y == c).sum() for c in range(datasets.CLASSES)]
         )
 
 

@@ -15,27 +15,26 @@ def digest(script: str | Path) -> str:
 
     Compared as syntax trees: comments and layout do not count, docstrings do.
     """
-    seen: dict[str, str] = {}
-    _collect(Path(script), seen)
-    return hashlib.sha256("\n".join(f"{name} {seen[name]}" for name in sorted(seen)).encode()).hexdigest()[
-        :12
-    ]
+    lines = [f"{name} {content}" for name, content in sorted(_collected(Path(script)).items())]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def modules(script: str | Path) -> set[str]:
     """The names behind ``digest``: the script's and the modules', relative to the library."""
-    seen: dict[str, str] = {}
-    _collect(Path(script), seen)
-    return set(seen)
+    return set(_collected(Path(script)))
 
 
-def _collect(path: Path, seen: dict[str, str]) -> None:
-    name = str(path.relative_to(LIBRARY)) if path.is_relative_to(LIBRARY) else path.name
-    if name in seen:
-        return
-    seen[name], imported = _read(path)
-    for module in imported:
-        _collect(module, seen)
+def _collected(script: Path) -> dict[str, str]:
+    """Name → content digest of the script and of every module behind it."""
+    found: dict[str, str] = {}
+    left = [script]
+    while left:
+        path = left.pop()
+        name = str(path.relative_to(LIBRARY)) if path.is_relative_to(LIBRARY) else path.name
+        if name not in found:
+            found[name], imported = _read(path)
+            left += imported
+    return found
 
 
 @functools.cache

@@ -27,8 +27,8 @@ class Images(NamedTuple):
     y: np.ndarray
 
 
-POOLS = ("private", "others", "public")
 SHARES = {"private": 0.2, "others": 0.4, "public": 0.4}  # of every class
+POOLS = tuple(SHARES)
 
 
 def mnist_5k(path: str | None) -> Images:

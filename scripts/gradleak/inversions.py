@@ -21,39 +21,28 @@ from gradleak.truth import load_truth
 REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the label method gave no counts"}
 
 
-def load_mapping(files: list[str], draws: list[int]) -> tuple[Any, dict[str, np.ndarray]]:
-    """(model with the round's weights, arrays) of the mapped ``draws``, in that order; each file holds a run of draws.
-
-    arrays: gradient_0 … gradient_{L-1} [T, *shape], layer [L], samples, public_softmax (C, C).
-    """
-    parts = [read_npz(file) for file in files]
-    where = {int(d): (part, index) for part in parts for index, d in enumerate(part["draws"])}
-    first = parts[0]
-    model = keras.models.model_from_json(str(first["model"]))
-    model.set_weights([first[f"weight_{i}"] for i in range(len(model.weights))])
-    arrays = {
-        f"gradient_{i}": np.stack([where[d][0][f"gradient_{i}"][where[d][1]] for d in draws])
-        for i in range(len(model.trainable_variables))
-    }
-    return model, arrays | {key: first[key] for key in ("layer", "samples", "public_softmax")}
-
-
 def load_problem(snakemake: Any) -> Problem:
     """The Problem of a block from a rule's inputs (mapping, public, and labels or truth where asked for)."""
     params, inputs = snakemake.params, snakemake.input
-    model, arrays = load_mapping(list(inputs.mapping), params.draws)
-    gradients = [arrays[f"gradient_{i}"] for i in range(len(model.trainable_variables))]
+    parts = [read_npz(file) for file in inputs.mapping]  # each holds a run of draws
+    first = parts[0]
+    model = keras.models.model_from_json(str(first["model"]))
+    model.set_weights([first[f"weight_{i}"] for i in range(len(model.weights))])
+    where = {int(d): (part, index) for part in parts for index, d in enumerate(part["draws"])}
+    leaks = [where[draw] for draw in params.draws]
+    gradients = [
+        np.stack([part[f"gradient_{i}"][index] for part, index in leaks])
+        for i in range(len(model.trainable_variables))
+    ]
     counts = None
     if inputs.get("labels"):
         counts = read_npz(inputs.labels[0])["counts"]
     elif inputs.get("truth"):
-        classes = model.output_shape[-1]
-        counts = np.stack(
-            [np.bincount(y, minlength=classes) for y in load_truth(list(inputs.truth), params.draws)[1]]
-        )
+        _, labels = load_truth(list(inputs.truth), params.draws)
+        counts = np.stack([np.bincount(y, minlength=model.output_shape[-1]) for y in labels])
     public = to_float(read_npz(inputs.public)["x"])
     return Problem(
-        model, gradients, arrays["layer"], int(arrays["samples"]), list(params.seeds), counts, public
+        model, gradients, first["layer"], int(first["samples"]), list(params.seeds), counts, public
     )
 
 

@@ -22,8 +22,8 @@ TRAIN_ON = 8000
 
 def train(x: np.ndarray, y: np.ndarray) -> Pipeline:
     """x: float32 (n, H, W, C) in [0, 1]; y: int (n,)."""
-    flat = x[:TRAIN_ON].reshape(min(len(x), TRAIN_ON), -1)
-    return make_pipeline(PCA(COMPONENTS, random_state=0), SVC(C=5.0)).fit(flat, y[:TRAIN_ON])
+    x, y = x[:TRAIN_ON], y[:TRAIN_ON]
+    return make_pipeline(PCA(COMPONENTS, random_state=0), SVC(C=5.0)).fit(x.reshape(len(x), -1), y)
 
 
 def save(judge: Pipeline, path: str | Path) -> None:

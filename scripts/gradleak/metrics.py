@@ -85,7 +85,7 @@ def label_metrics(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         "leacc": float(((estimate > 0) == (truth > 0)).mean()),
         "lnacc": float((estimate == truth).mean()),
         "irec": float(irec),
-        "skill": float((irec - baseline) / (1 - baseline)) if baseline < 1 else float(irec == 1) * 1.0,
+        "skill": float((irec - baseline) / (1 - baseline)) if baseline < 1 else float(irec == 1),
         "count_mae": float(np.abs(estimate - truth).mean()),
         "labels_exact": float((estimate == truth).all()),
     }

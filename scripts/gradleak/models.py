@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradleak.datasets import CLASSES
+
 if TYPE_CHECKING:
     import keras
-
-CLASSES = 10
 
 
 def _sequential(shape: tuple[int, int, int], name: str, layers: list) -> keras.Model:

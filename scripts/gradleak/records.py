@@ -4,7 +4,7 @@
  "environment": {...}, "started", "seconds": {...}, "peak_mb",
  "trials": [{"seed", "draw", "status", "reason", "objective", "history": {"step": [...], "objective": [...]}}]}
 
-status: ok, diverged, not applicable, failed. Every trial has a row, whatever became of it.
+status: ok, diverged, not applicable. Every trial has a row, whatever became of it.
 """
 
 from __future__ import annotations
