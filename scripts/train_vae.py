@@ -11,7 +11,7 @@ def main(snakemake) -> None:
     options = vae.Options(**snakemake.params.spec)
     public = to_float(read_npz(snakemake.input.public)["x"])
     trained = vae.train(options, public, jobs.log.info)
-    write_npz(snakemake.output.weights, shape=np.array(public.shape[1:]), **vae.weights_of(trained))
+    write_npz(snakemake.output.weights, **vae.weights_of(trained))
     write_json(
         snakemake.output.history, {"options": options.model_dump(mode="json"), "epochs": trained.history}
     )

@@ -83,18 +83,17 @@ def global_model(options: Options, others: Images) -> keras.Model:
     """The model that the server sends out: untrained, or trained on other clients' data (Adam, 1e-3, batch 32)."""
     import keras
 
+    size, images = 32, len(others.y)
     model = build(options.model, datasets.SHAPES[options.dataset], options.model_seed)
-    steps = round(options.pretrain_epochs * len(others.y) / 32)
+    steps = round(options.pretrain_epochs * images / size)
     if steps:
         model.compile(
             keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         )
         rng = np.random.default_rng([options.model_seed, crc32(b"pretrain")])
-        order = np.concatenate(
-            [rng.permutation(len(others.y)) for _ in range(steps * 32 // len(others.y) + 1)]
-        )
+        order = np.concatenate([rng.permutation(images) for _ in range(steps * size // images + 1)])
         for step in range(steps):
-            index = order[step * 32 : (step + 1) * 32]
+            index = order[step * size : (step + 1) * size]
             model.train_on_batch(to_float(others.x[index]), others.y[index])
     return model
 
@@ -104,6 +103,7 @@ def simulate(options: Options, model: keras.Model, pool: Images, draws: list[int
     import tensorflow as tf
 
     before = [v.numpy() for v in model.trainable_variables]
+    factor = np.float32(options.scale if options.sign == "after_minus_before" else -options.scale)
     loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     @tf.function(reduce_retracing=True)
@@ -121,9 +121,7 @@ def simulate(options: Options, model: keras.Model, pool: Images, draws: list[int
         for index in _batches(options, seed):
             x, y = to_float(private.x[index]), private.y[index]
             optimizer.apply_gradients(zip(gradient(x, y), model.trainable_variables, strict=True))
-        sign = 1.0 if options.sign == "after_minus_before" else -1.0
         # Subtracted in float32, as a client would: the rounding noise in the leak is part of the problem.
-        factor = np.float32(sign * options.scale)
         delta = [factor * (v.numpy() - b) for v, b in zip(model.trainable_variables, before, strict=True)]
         result.append(Draw(private, delta, _published(options)))
         for variable, value in zip(model.trainable_variables, before, strict=True):

@@ -130,7 +130,7 @@ def test_progress_is_told_every_epoch(images):
 def test_networks_come_back_from_their_arrays(trained, images, tmp_path):
     from gradleak.files import read_npz, write_npz
 
-    write_npz(tmp_path / "vae.npz", shape=np.array((8, 8, 1)), **vae.weights_of(trained))
+    write_npz(tmp_path / "vae.npz", **vae.weights_of(trained))
     encoder, decoder = vae.load_networks(Options(**TINY), (8, 8, 1), read_npz(tmp_path / "vae.npz"))
     codes = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     np.testing.assert_array_equal(decoder(codes), trained.decoder(codes))
