@@ -118,46 +118,19 @@ def labels(trials: pd.DataFrame, blocks: list[dict[str, Any]]) -> pd.DataFrame:
         for row in read_json(block["rows"]):
             if "counts" in row:
                 counts[block["cell"], row["seed"]] = (row.get("true_counts"), row["counts"])
+    names = ["study", "cell", "seed", "attack", "method", "batch_size"]
     rows = [
-        (
-            t.study,
-            t.cell,
-            t.seed,
-            t.attack,
-            t.method,
-            t.batch_size,
-            c,
-            np.nan if truth is None else truth[c],
-            found[c],
-        )
-        for t in trials.itertuples()
-        if (t.cell, t.seed) in counts
-        for truth, found in [counts[t.cell, t.seed]]
+        (*identity, c, np.nan if truth is None else truth[c], found[c])
+        for identity in trials[names].itertuples(index=False)
+        if (identity.cell, identity.seed) in counts
+        for truth, found in [counts[identity.cell, identity.seed]]
         for c in range(len(found))
     ]
-    return pd.DataFrame(
-        rows,
-        columns=["study", "cell", "seed", "attack", "method", "batch_size", "class", "true", "recovered"],
-    )
+    return pd.DataFrame(rows, columns=[*names, "class", "true", "recovered"])
 
 
 def read(path: str) -> pd.DataFrame:
     """A table as written: empty strings stay strings in the columns that hold words."""
-    words = {
-        name: str
-        for name in (
-            "study",
-            "cell",
-            "attack",
-            "target",
-            "weighting",
-            "labels",
-            "status",
-            "reason",
-            "reasons",
-            "block",
-            "control",
-            "method",
-        )
-    }
-    return pd.read_csv(path, dtype=words, keep_default_na=True).fillna({name: "" for name in words})
+    words = ("study", "cell", "attack", "target", "weighting", "labels", "status", "reason", "reasons", "block",
+             "control", "method")  # fmt: skip
+    return pd.read_csv(path, dtype=dict.fromkeys(words, str)).fillna(dict.fromkeys(words, ""))
