@@ -131,20 +131,17 @@ def train(options: Options, public: np.ndarray, progress: Callable[[str], None])
             rows.append([float(value) for value in step(x, noise(len(x)))])
         reconstruction, kl = np.mean(rows, axis=0)
         held_reconstruction, held_kl = (float(value) for value in evaluate(held_out, held_noise))
+        held_loss = held_reconstruction + held_kl
         history.append({
             "epoch": epoch, "reconstruction": reconstruction, "kl": kl, "elbo": -(reconstruction + kl),
             "held_out_reconstruction": held_reconstruction, "held_out_kl": held_kl,
-            "held_out_elbo": -(held_reconstruction + held_kl),
+            "held_out_elbo": -held_loss,
         })  # fmt: skip
         progress(
             f"epoch {epoch}/{options.epochs}  ELBO {history[-1]['elbo']:.2f}  held out {history[-1]['held_out_elbo']:.2f}"
         )
-        if held_reconstruction + held_kl < best:
-            best, best_weights, best_epoch = (
-                held_reconstruction + held_kl,
-                [v.numpy() for v in variables],
-                epoch,
-            )
+        if held_loss < best:
+            best, best_weights, best_epoch = held_loss, [v.numpy() for v in variables], epoch
         elif epoch - best_epoch >= options.patience:
             break
     if not best_epoch:
