@@ -192,7 +192,7 @@ class Plan:
         cells = [self.cells[cell] for cell, _ in self.asked()]
         attacks = {cell.attack for cell in cells}
         with_truth = {cell.attack for cell in cells if cell.target.has_truth}
-        shown = {
+        drawn = {
             "reconstructions": attacks - {"labels"},
             "psnr_by_batch_size": with_truth - {"labels"},
             "weighting": with_truth & {"dlg"},
@@ -200,7 +200,7 @@ class Plan:
             "label_recovery": with_truth & {"labels"},
             "label_counts": with_truth & {"labels"},
         }
-        return [name for name, shown_of in shown.items() if shown_of]
+        return [name for name, attacks_in in drawn.items() if attacks_in]
 
     def label_cell(self, cell: str) -> str | None:
         """The label cell that a cell with labels: recovered takes its counts from."""
