@@ -1,9 +1,34 @@
-# Class counts from the last layer.
+# Class counts from the last layer. What needs the whole model is rehearsed once for all methods.
+
+
+rule rehearse_labels:
+    input:
+        gradients="results/mapping/{target}/{block}/gradients.npz",
+        report="results/mapping/{target}/{block}/mapping.json",
+        public=lambda w: pool(target(w).options, "public"),
+    output:
+        rehearsal="results/rehearsals/{target}/{block}.npz",
+    log:
+        "results/logs/rehearse_labels/{target}/{block}.log",
+    benchmark:
+        "results/benchmarks/rehearse_labels/{target}/{block}.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        code=code_of("rehearse_labels.py"),
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/rehearse_labels.py"
 
 
 rule recover_labels:
     input:
         mapping=mappings,
+        report=lambda w: draw_files(w, "results/mapping/{target}/{block}/mapping.json"),
+        rehearsal=lambda w: draw_files(w, "results/rehearsals/{target}/{block}.npz") if cell(w).options.rehearses else [],
     output:
         labels="results/labels/{cell}/{block}.npz",
         record="results/labels/{cell}/{block}.json",

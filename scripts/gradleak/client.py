@@ -6,6 +6,7 @@ each draw is one client with its own data and its own update.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from zlib import crc32
@@ -53,6 +54,9 @@ class Options(Strict):
     )
     scale: float = Field(1.0, gt=0, description="Factor on the shared delta (a client weight, say).")
     draws: int = Field(8, ge=1, description="Clients simulated; seed s attacks draw s mod draws.")
+    draws_per_job: int = Field(
+        8, ge=1, description="Clients made, mapped and rehearsed in one job; changes no result."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Options:
@@ -100,10 +104,20 @@ def global_model(options: Options, others: Images) -> keras.Model:
 
 def simulate(options: Options, model: keras.Model, pool: Images, draws: list[int]) -> list[Draw]:
     """The updates of the clients ``draws``, each starting from ``model``'s weights (which are restored)."""
+    step, result = gradient_function(model), []
+    factor = np.float32(options.scale if options.sign == "after_minus_before" else -options.scale)
+    for draw in draws:
+        seed = [draw, crc32(f"client:{options.dataset}".encode())]
+        private = datasets.draw_batch(pool, options.client_samples, options.alpha, seed)
+        change = local_training(options, model, step, private, seed)
+        result.append(Draw(private, [factor * part for part in change], _published(options)))
+    return result
+
+
+def gradient_function(model: keras.Model) -> Callable:
+    """(x float32 [N, H, W, C], y int [N]) → gradients of the mean cross-entropy, compiled."""
     import tensorflow as tf
 
-    before = [v.numpy() for v in model.trainable_variables]
-    factor = np.float32(options.scale if options.sign == "after_minus_before" else -options.scale)
     loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     @tf.function(reduce_retracing=True)
@@ -112,21 +126,29 @@ def simulate(options: Options, model: keras.Model, pool: Images, draws: list[int
             value = loss(y, model(x, training=False))
         return tape.gradient(value, model.trainable_variables)
 
-    result = []
-    for draw in draws:
-        seed = [draw, crc32(f"client:{options.dataset}".encode())]
-        private = datasets.draw_batch(pool, options.client_samples, options.alpha, seed)
-        optimizer = _optimizer(options)
-        optimizer.build(model.trainable_variables)
-        for index in _batches(options, seed):
-            x, y = to_float(private.x[index]), private.y[index]
-            optimizer.apply_gradients(zip(gradient(x, y), model.trainable_variables, strict=True))
-        # Subtracted in float32, as a client would: the rounding noise in the leak is part of the problem.
-        delta = [factor * (v.numpy() - b) for v, b in zip(model.trainable_variables, before, strict=True)]
-        result.append(Draw(private, delta, _published(options)))
-        for variable, value in zip(model.trainable_variables, before, strict=True):
-            variable.assign(value)
-    return result
+    return gradient
+
+
+def local_training(
+    options: Options, model: keras.Model, gradient: Callable, private: Images, seed: list[int],
+    before_step: Callable[[], None] = lambda: None,
+) -> list[np.ndarray]:  # fmt: skip
+    """After − before of one client that trains ``model`` on ``private``; the model's weights are restored.
+
+    gradient: of ``gradient_function``. before_step: called before each local step, to look at the model on its way.
+    """
+    before = [v.numpy() for v in model.trainable_variables]
+    optimizer = _optimizer(options)
+    optimizer.build(model.trainable_variables)
+    for index in _batches(options, seed):
+        before_step()
+        x, y = to_float(private.x[index]), private.y[index]
+        optimizer.apply_gradients(zip(gradient(x, y), model.trainable_variables, strict=True))
+    # Subtracted in float32, as a client would: the rounding noise in the leak is part of the problem.
+    change = [v.numpy() - b for v, b in zip(model.trainable_variables, before, strict=True)]
+    for variable, value in zip(model.trainable_variables, before, strict=True):
+        variable.assign(value)
+    return change
 
 
 def _optimizer(options: Options) -> keras.optimizers.Optimizer:

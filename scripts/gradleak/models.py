@@ -59,7 +59,25 @@ def fcn3(shape: tuple[int, int, int]) -> keras.Model:
     ])  # fmt: skip
 
 
-MODELS = {"cnn7": cnn7, "cnn7_dropout": cnn7_dropout, "lenet_sigmoid": lenet_sigmoid, "fcn3": fcn3}
+def fcn3_published(shape: tuple[int, int, int]) -> keras.Model:
+    """``fcn3`` as those tables have it: pixels normalised by (.1307, .3081), weights and biases ±1/√fan_in."""
+    from keras.initializers import RandomUniform
+    from keras.layers import Dense, Flatten, Rescaling
+
+    def dense(units: int, inputs: int, **more) -> keras.layers.Layer:
+        limit = inputs**-0.5
+        start = {"kernel_initializer": RandomUniform(-limit, limit), "bias_initializer": RandomUniform(-limit, limit)}
+        return Dense(units, **start, **more)
+
+    pixels = shape[0] * shape[1] * shape[2]
+    return _sequential(shape, "fcn3_published", [
+        Rescaling(1 / 0.3081, -0.1307 / 0.3081), Flatten(), dense(300, pixels, activation="relu"),
+        dense(300, 300, activation="relu"), dense(CLASSES, 300),
+    ])  # fmt: skip
+
+
+MODELS = {"cnn7": cnn7, "cnn7_dropout": cnn7_dropout, "lenet_sigmoid": lenet_sigmoid, "fcn3": fcn3,
+          "fcn3_published": fcn3_published}  # fmt: skip
 
 
 def build(name: str, shape: tuple[int, int, int], seed: int) -> keras.Model:

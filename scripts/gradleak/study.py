@@ -24,7 +24,6 @@ from gradleak.labels import METHODS
 from gradleak.strict import Strict
 
 SCHEMA = 1  # raise it when a declared default changes its meaning: it renames every cell
-DRAWS_PER_JOB = 8
 
 
 def spec_of(options: Strict, *leave_out: str) -> dict[str, Any]:
@@ -67,8 +66,9 @@ class TargetPlan:
     def _block(self, draw: int) -> str:
         if not isinstance(self.options, client.Options):
             return block_name([0])
-        first = draw // DRAWS_PER_JOB * DRAWS_PER_JOB
-        return block_name(range(first, first + DRAWS_PER_JOB))
+        size = self.options.draws_per_job
+        first = draw // size * size
+        return block_name(range(first, first + size))
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ class Cell:
         """Every parameter with its value, defaults included, flat: what tables and trackers show."""
         flat = {key: value for key, value in self.options.model_dump(mode="json").items() if key != "attack"}
         settings = self.target.options.model_dump(mode="json")
-        settings.pop("draws", None)
+        for count in ("draws", "draws_per_job"):
+            settings.pop(count, None)
         return flat | {f"target.{key}": value for key, value in settings.items()}
 
 
@@ -346,7 +347,7 @@ def _resolve_target(point: dict[str, Any], config: Config, path: str, places: di
         written = {key.removeprefix(prefix): place for key, place in places.items()}
         given = options.model_dump(exclude_unset=True)
         options = parse(type(options), {**given, **overrides}, path, written)
-    spec = spec_of(options, "draws", *(["truth"] if isinstance(options, LocalTarget) else []))
+    spec = spec_of(options, "draws", "draws_per_job", *(["truth"] if isinstance(options, LocalTarget) else []))
     return TargetPlan(identify(spec), options, spec)
 
 
@@ -370,7 +371,7 @@ def plan(config: Config) -> Plan:
                 f"cell id {cell.id} stands for two different cells: {known.spec} and {cell.spec}"
             )
         # Neither is part of a cell's identity, so one cell cannot have two of them.
-        for key in ("draws", "truth"):
+        for key in ("draws", "draws_per_job", "truth"):
             values = [getattr(c.target.options, key, None) for c in (known, cell)]
             if values[0] != values[1]:
                 raise ConfigError(

@@ -1,8 +1,7 @@
 """Signs of the last layer's gradient (Zhao et al. 2020, "iDLG")."""
 
-import numpy as np
-
-from gradleak.labels.evidence import Estimate, Evidence, project
+from gradleak.labels.evidence import Estimate, Evidence
+from gradleak.labels.presence import shared_out
 
 
 def estimate(evidence: Evidence) -> Estimate:
@@ -11,9 +10,5 @@ def estimate(evidence: Evidence) -> Estimate:
     The paper is about one image; for a batch this is the baseline in use: presence by sign, no counts, so the
     N images are shared out evenly among the classes found. Needs non-negative features (ReLU, sigmoid).
     """
-    sums = evidence.grad_weight.sum(axis=0)
-    present = sums < 0
-    if evidence.samples == 1 or not present.any():
-        present = np.arange(evidence.classes) == sums.argmin()
-    raw = evidence.samples * present / present.sum()
-    return Estimate(project(raw, evidence.samples), raw)
+    sums = evidence.grad_weight.sum(axis=1)
+    return shared_out(sums < 0, sums, evidence.samples)

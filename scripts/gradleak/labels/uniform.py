@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from gradleak.labels.evidence import Estimate, Evidence, project
+from gradleak.labels.evidence import Estimate, Evidence, counted
 
 
 def estimate(evidence: Evidence) -> Estimate:
-    raw = np.full(evidence.classes, evidence.samples / evidence.classes)
-    return Estimate(project(raw, evidence.samples), raw)
+    share = evidence.samples / evidence.classes
+    return counted(np.full((evidence.draws, evidence.classes), share), evidence.samples)

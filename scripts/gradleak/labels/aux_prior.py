@@ -1,0 +1,10 @@
+"""The other blind baseline: class frequencies of the public data."""
+
+import numpy as np
+
+from gradleak.labels.evidence import Estimate, Evidence, counted
+
+
+def estimate(evidence: Evidence) -> Estimate:
+    share = np.bincount(evidence.public.labels, minlength=evidence.classes) / len(evidence.public.labels)
+    return counted(np.tile(evidence.samples * share, (evidence.draws, 1)), evidence.samples)

@@ -1,0 +1,172 @@
+"""The simulated posterior: regress counts on updates of virtual clients, with conformal intervals. Ours.
+
+Virtual clients draw public images under a broad prior of compositions and train under the published settings. Boosted
+trees learn counts from what each update says of each class; the public images are cut in halves, and trees of one
+half's rounds predict the other's, so that shrinkage and intervals are calibrated on images that the trees never saw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradleak.labels import linear, rank1
+from gradleak.labels.evidence import (
+    LEVELS,
+    Estimate,
+    Evidence,
+    Public,
+    Rounds,
+    confusion,
+    counted,
+    simplex,
+    solve_confusion,
+)
+from gradleak.labels.summaries import summaries
+from gradleak.labels.virtual import as_evidence, half, rounds_of
+
+TREES = {"max_iter": 250, "learning_rate": 0.06, "min_samples_leaf": 30, "random_state": 0, "early_stopping": False}
+EVEN_BINS, COUNT_BINS = 5, 6
+BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
+LEAST = 100  # class counts in a stratum, below which its intervals are taken from all
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Quantile bins of how uneven a round looks, Σ (n̂/N)²."""
+
+    edges: np.ndarray
+
+    def of(self, counts: np.ndarray) -> np.ndarray:
+        """(D, C) → int (D,)."""
+        return np.searchsorted(self.edges, ((counts / counts.sum(axis=1, keepdims=True)) ** 2).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """All that the virtual rounds taught. held_out: (S, C), their counts as predicted without their half's images."""
+
+    rounds: Rounds
+    held_out: np.ndarray
+    linear: linear.Fitted
+    trees: tuple[Any, Any] | None  # None where the linear estimate is as good
+    bins: Bins
+    blends: np.ndarray
+    count_edges: np.ndarray
+    quantiles: np.ndarray  # (L, 2, EVEN_BINS, COUNT_BINS + 1), residuals in images
+
+    def predict(self, evidence: Evidence) -> np.ndarray:
+        """Real counts (D, C), on the simplex."""
+        base = self.linear.predict(evidence)
+        if self.trees is None:
+            return simplex(base, evidence.samples)
+        rows = _rows(evidence, evidence.public, base)
+        found = np.mean([_grow(tree, rows, evidence.samples) for tree in self.trees], axis=0)
+        return _blend(found, self.bins, self.blends)
+
+    def intervals(self, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """low, high: int (L, D, C), the integers that the conformal intervals hold."""
+        samples = predicted.sum(axis=1).round().astype(int)[:, None]
+        even, count = self.bins.of(predicted)[:, None], np.searchsorted(self.count_edges, predicted)
+        low = np.ceil(predicted + self.quantiles[:, 0, even, count] - 1e-6)
+        high = np.floor(predicted + self.quantiles[:, 1, even, count] + 1e-6)
+        middle = predicted.round()
+        return (
+            np.clip(np.minimum(low, middle), 0, samples).astype(int),
+            np.clip(np.maximum(high, middle), 0, samples).astype(int),
+        )
+
+
+def fit(evidence: Evidence) -> Fitted:
+    """Learn from virtual rounds; the evidence's own gradients are not looked at."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    rounds, samples = rounds_of(evidence), evidence.samples
+    base = linear.fit(evidence, rounds)
+    parts = []
+    for fold in (0, 1):
+        own, public = rounds.fold == fold, half(evidence.public, 1 - fold)
+        parts.append((own, _rows(as_evidence(evidence, rounds, own, public), public, base.held_out[own])))
+    trees, grown = [], np.empty(rounds.counts.shape)
+    for own, rows in parts:
+        flat = rows.reshape(-1, rows.shape[-1])
+        tree = HistGradientBoostingRegressor(categorical_features=[flat.shape[1] - 1], **TREES)
+        trees.append(tree.fit(flat, rounds.counts[own].ravel() / samples))
+    for tree, (own, rows) in zip(reversed(trees), parts, strict=True):
+        grown[own] = _grow(tree, rows, samples)
+    plain = simplex(base.held_out, samples)
+    bins = Bins(_edges(((grown / samples) ** 2).sum(axis=1), EVEN_BINS))
+    blends = _choose_blends(grown, rounds.counts, bins)
+    blended = _blend(grown, bins, blends)
+    use_trees = np.minimum(blended, rounds.counts).sum() > np.minimum(plain, rounds.counts).sum()
+    held_out = blended if use_trees else plain
+    bins = bins if use_trees else Bins(_edges(((plain / samples) ** 2).sum(axis=1), EVEN_BINS))
+    edges = _edges(held_out.ravel(), COUNT_BINS)
+    return Fitted(rounds, held_out, base, tuple(trees) if use_trees else None, bins, blends, edges,
+                  _residual_quantiles(held_out, rounds.counts, bins.of(held_out), edges))  # fmt: skip
+
+
+def _rows(evidence: Evidence, public: Public, base: np.ndarray) -> np.ndarray:
+    identity = solve_confusion(confusion(evidence), evidence.grad_bias, evidence.samples)
+    return summaries(evidence, public, [base, identity, rank1.weighted(evidence)])
+
+
+def _grow(tree: Any, rows: np.ndarray, samples: int) -> np.ndarray:
+    shares = tree.predict(rows.reshape(-1, rows.shape[-1])).reshape(rows.shape[:2])
+    return simplex(samples * shares, samples)
+
+
+def _edges(values: np.ndarray, bins: int) -> np.ndarray:
+    return np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
+
+
+def _choose_blends(predicted: np.ndarray, counts: np.ndarray, bins: Bins) -> np.ndarray:
+    """Per bin, the weight against an even guess under which most images are recovered."""
+    which, even = bins.of(predicted), counts.sum(axis=1, keepdims=True) / counts.shape[1]
+    chosen = np.ones(EVEN_BINS)
+    for b in np.unique(which):
+        own = which == b
+        scores = [np.minimum(w * predicted[own] + (1 - w) * even[own], counts[own]).sum() for w in BLENDS]
+        chosen[b] = BLENDS[len(scores) - 1 - int(np.argmax(scores[::-1]))]
+    return chosen
+
+
+def _blend(predicted: np.ndarray, bins: Bins, blends: np.ndarray) -> np.ndarray:
+    weight = blends[bins.of(predicted)][:, None]
+    return weight * predicted + (1 - weight) * predicted.mean(axis=1, keepdims=True)
+
+
+def _residual_quantiles(predicted: np.ndarray, counts: np.ndarray, even: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Split-conformal quantiles of true − predicted, in strata of evenness and predicted count (Vovk 2003)."""
+    residual, count = counts - predicted, np.searchsorted(edges, predicted)
+    found = np.empty((len(LEVELS), 2, EVEN_BINS, COUNT_BINS + 1))
+    for b in range(EVEN_BINS):
+        for k in range(COUNT_BINS + 1):
+            own = residual[(even[:, None] == b) & (count == k)]
+            found[:, :, b, k] = _two_sided(own if len(own) >= LEAST else residual.ravel())
+    return found
+
+
+def _two_sided(residual: np.ndarray) -> np.ndarray:
+    """(L, 2): the order statistics that leave half of 1 − level on each side, with the finite-sample correction."""
+    ordered, size = np.sort(residual), len(residual)
+    tails = (1 - np.array(LEVELS)) / 2
+    low = np.floor(tails * (size + 1)).astype(int) - 1
+    high = np.ceil((1 - tails) * (size + 1)).astype(int) - 1
+    return np.stack([ordered[np.clip(low, 0, size - 1)], ordered[np.clip(high, 0, size - 1)]], axis=1)
+
+
+def estimate(evidence: Evidence) -> Estimate:
+    return spoken(fit(evidence), evidence)
+
+
+def spoken(fitted: Fitted, evidence: Evidence) -> Estimate:
+    """The estimate of the draws, with intervals and the IRec of virtual rounds that look as even as each draw."""
+    predicted = fitted.predict(evidence)
+    low, high = fitted.intervals(predicted)
+    recovered = np.minimum(fitted.held_out, fitted.rounds.counts).sum(axis=1) / evidence.samples
+    which = fitted.bins.of(fitted.held_out)
+    means = np.array([recovered[which == b].mean() if (which == b).any() else recovered.mean() for b in range(EVEN_BINS)])
+    return counted(predicted, evidence.samples, low=low, high=high, expected_irec=means[fitted.bins.of(predicted)])

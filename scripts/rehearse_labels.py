@@ -1,0 +1,36 @@
+"""Mapped updates + public images → what the label methods may know of the model beyond its last layer."""
+
+from gradleak import jobs
+from gradleak.datasets import Images
+from gradleak.files import read_json, read_npz, write_npz
+from gradleak.labels.evidence import Client
+from gradleak.labels.packing import pack
+
+
+def main(snakemake) -> None:
+    from gradleak import inversions, rehearsal  # imports TensorFlow: only now is the log open
+
+    draws = [int(d) for d in read_npz(snakemake.input.gradients)["draws"]]
+    model, arrays = inversions.load_mapping([snakemake.input.gradients], draws)
+    report = read_json(snakemake.input.report)
+    meta, samples = report["meta"], int(arrays["samples"])
+    options = rehearsal.published(meta, samples)
+    weight = meta.get("client_weight")
+    per_gradient = report["scale"]["value"] / (weight if isinstance(weight, int | float) and weight > 0 else 1.0)
+    start = [v.numpy() for v in model.trainable_variables]
+    finals = [
+        [value - per_gradient * arrays[f"gradient_{i}"][index] for i, value in enumerate(start)]
+        for index in range(len(draws))
+    ]
+    public = rehearsal.rehearse(model, Images(**read_npz(snakemake.input.public)), options, per_gradient, finals)
+    settings = None if options is None else Client(options.steps, options.learning_rate, options.optimizer)
+    write_npz(snakemake.output.rehearsal, **pack(public, settings))
+    if options is None:
+        jobs.log.info("the client's settings are not published: no virtual clients")
+    elif public.rounds is not None:
+        jobs.log.info("%d virtual clients of %d local steps", len(public.rounds.counts), options.steps)
+
+
+if "snakemake" in globals():
+    with jobs.job(snakemake, tensorflow=True):  # noqa: F821
+        main(snakemake)  # noqa: F821
