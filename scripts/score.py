@@ -5,9 +5,11 @@ import numpy as np
 from gradleak import jobs, judge, metrics
 from gradleak.datasets import CLASSES, to_float
 from gradleak.files import read_json, read_npz, write_json, write_npz
+from gradleak.labels.evidence import LEVELS
 from gradleak.truth import load_truth
 
 SHOWN = 32  # matched pairs kept per trial for the figures
+SHOWN_LEVEL = 0.9  # of the intervals, in labels.csv
 
 
 def score_labels(found: dict, y: np.ndarray | None, record: dict) -> list[dict]:
@@ -16,8 +18,14 @@ def score_labels(found: dict, y: np.ndarray | None, record: dict) -> list[dict]:
         row = {"seed": trial["seed"]}
         if trial["status"] == "ok":
             row["counts"] = found["counts"][index].tolist()
+            low, high = found["low"][index], found["high"][index]
+            if (high >= low).all():
+                row |= {"low": low[LEVELS.index(SHOWN_LEVEL)].tolist(), "high": high[LEVELS.index(SHOWN_LEVEL)].tolist()}
+            if np.isfinite(found["expected_irec"][index]):
+                row["expected_irec"] = float(found["expected_irec"][index])
             if y is not None:
                 row |= _label_row(found["counts"][index], y[index])
+                row |= metrics.interval_metrics(low, high, np.array(row["true_counts"]), LEVELS) if "low" in row else {}
         rows.append(row)
     return rows
 

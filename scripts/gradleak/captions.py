@@ -9,4 +9,9 @@ CAPTIONS = {
     "loss_curves": "Each attack's own objective. Thin: single seeds. Bold: their median.",
     "label_recovery": "Share of labels recovered. Dashed: uniform guessing, below which nothing is learnt.",
     "label_counts": "Images per class, recovered against true, over all trials. Area: how often. The diagonal is right.",
+    "label_skill": "Labels recovered above uniform guessing (dashed: skill 0), as a share of what is left above it.",
+    "label_coverage": "Left: how often the intervals of class counts hold the truth, against how often they should; dots: cells. "
+    "Right: what that costs in width.",
+    "label_intervals": "Class counts with their 90 % intervals against the true ones. Orange: the interval misses the truth.",
+    "label_table": "Mean IRec of every method in every setting. Bold: the best. Below the line: uniform guessing; grey: no better.",
 }

@@ -325,6 +325,126 @@ def label_recovery(frames: dict, pairs: dict, records: dict) -> Figure:
     return figure
 
 
+def label_skill(frames: dict, pairs: dict, records: dict) -> Figure:
+    """IRec above uniform guessing, as a share of what is left above it, against batch size; a panel for each setting."""
+    cells = frames["cells"].query("attack == 'labels' and method != 'uniform'").dropna(subset=["skill", "batch_size"])
+    if not len(cells):
+        return _nothing("no label estimate was scored against truth")
+    panels = {name: own for name, own in cells.groupby(_label_settings(cells), sort=False)}
+    methods = list(dict.fromkeys(cells["method"]))
+    columns = min(3, len(panels))
+    figure, axes = plt.subplots(
+        -(-len(panels) // columns), columns, figsize=(3 * columns + 1, 2.6 * -(-len(panels) // columns)),
+        squeeze=False, sharex=True, sharey=True,
+    )  # fmt: skip
+    for axis, (name, own) in zip(axes.flat, panels.items(), strict=False):
+        for index, method in enumerate(methods):
+            line = own[own["method"] == method].groupby("batch_size")["skill"].mean()
+            axis.plot(line.index, line, marker=MARKERS[index // len(COLOURS) % len(MARKERS)], ms=4, lw=1.2,
+                      color=COLOURS[index % len(COLOURS)], label=method.replace("_", " "))  # fmt: skip
+        axis.axhline(0, color="#777777", ls="--", lw=1)
+        axis.set_title(name, fontsize=8)
+        axis.set_xscale("log", base=2)
+        axis.set_ylim(-1.05, 1.05)
+    for axis in axes[-1]:
+        axis.set_xlabel("images in the update, N")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("skill")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    return figure
+
+
+def _label_settings(cells: pd.DataFrame) -> pd.Series:
+    """What sets the targets of label cells apart, but for batch size and model seed, in a few words."""
+    own = ("param.target.batch_size", "param.target.samples", "param.target.model_seed")
+    names = [c for c in cells.columns if c.startswith("param.target.") and c not in own and cells[c].nunique(dropna=False) > 1]
+    words = [
+        name.rsplit(".", 1)[-1].replace("_", " ") + " " + cells[name].map("{}".format, na_action="ignore").fillna("–")
+        for name in names
+    ]
+    return words[0].str.cat(words[1:], sep=", ") if words else pd.Series("", index=cells.index)
+
+
+def label_coverage(frames: dict, pairs: dict, records: dict) -> Figure:
+    """How often the intervals of class counts hold the truth, against how often they should; one point a cell."""
+    cells = frames["cells"].query("attack == 'labels'").dropna(subset=["coverage_90"])
+    if not len(cells):
+        return _nothing("no method with intervals was scored against truth")
+    levels = [50, 90, 95]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
+    left.plot([40, 100], [40, 100], color="#777777", ls="--", lw=1)
+    for index, (method, own) in enumerate(cells.groupby("method", sort=False)):
+        values = 100 * own[[f"coverage_{level}" for level in levels]].to_numpy()
+        shift = np.linspace(-1.2, 1.2, len(values))[:, None] if len(values) > 1 else 0
+        left.scatter(np.array(levels) + shift + 0 * values, values, s=10, alpha=0.6, color=COLOURS[index], lw=0)
+        left.plot(levels, values.mean(axis=0), marker=MARKERS[index], color=COLOURS[index], label=method)
+        right.scatter(own["batch_size"], own["width_90"], s=14, alpha=0.7, color=COLOURS[index], lw=0, label=method)
+    left.set(xlabel="nominal coverage, %", ylabel="classes covered, %", xticks=levels)
+    right.set(xlabel="images in the update, N", ylabel="mean width at 90 %, images")
+    left.legend(fontsize=7)
+    figure.tight_layout()
+    return figure
+
+
+def label_intervals(frames: dict, pairs: dict, records: dict) -> Figure:
+    """True counts against recovered ones with their 90 % intervals, a panel for each batch size; at most 300 classes."""
+    table = frames["labels"].dropna(subset=["true", "low", "batch_size"])
+    if not len(table):
+        return _nothing("no method with intervals was scored against truth")
+    table = table[table["method"] == table["method"].iloc[0]]
+    sizes = sorted(table["batch_size"].unique())
+    figure, axes = plt.subplots(1, len(sizes), figsize=(2.7 * len(sizes) + 0.4, 2.8), squeeze=False)
+    for axis, size in zip(axes[0], sizes, strict=True):
+        own = table[table["batch_size"] == size]
+        own = own.sample(min(300, len(own)), random_state=0)
+        jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(own))
+        outside = ((own["true"] < own["low"]) | (own["true"] > own["high"])).to_numpy()
+        axis.plot([0, own["true"].max()], [0, own["true"].max()], color="#777777", ls="--", lw=1)
+        for chosen, colour in ((~outside, COLOURS[0]), (outside, COLOURS[1])):
+            part = own[chosen]
+            bars = [part["recovered"] - part["low"], part["high"] - part["recovered"]]
+            axis.errorbar(part["true"] + jitter[chosen], part["recovered"], yerr=np.maximum(bars, 0), fmt="o", ms=2.5,
+                          lw=0.6, alpha=0.6, color=colour)  # fmt: skip
+        axis.set(xlabel="true images of a class", title=f"N={size:g}")
+    axes[0, 0].set_ylabel(f"recovered by {table['method'].iloc[0]}")
+    figure.tight_layout()
+    return figure
+
+
+def label_table(frames: dict, pairs: dict, records: dict) -> Figure:
+    """Methods × settings, mean IRec; best of each setting in bold, uniform guessing under a line, below it in grey."""
+    cells = frames["cells"].query("attack == 'labels'").dropna(subset=["batch_size"])
+    if not cells["irec"].notna().any():
+        return _nothing("no label estimate was scored against truth")
+    settings = "N=" + cells["batch_size"].map("{:g}".format) + " " + _label_settings(cells)
+    means = cells.assign(setting=settings.str.strip()).pivot_table(
+        values="irec", index="method", columns="setting", aggfunc="mean", sort=False, dropna=False
+    )
+    last = [m for m in ("uniform",) if m in means.index]
+    means = means.loc[[*means.drop(index=last).mean(axis=1).sort_values(ascending=False).index, *last]]
+    rows, columns = means.shape
+    figure, axis = plt.subplots(figsize=(1.6 + 0.62 * columns, 1.2 + 0.24 * rows))
+    best, floor = means.max(), means.loc["uniform"] if last else means.min() - 1
+    for i, (method, row) in enumerate(means.iterrows()):
+        axis.text(-0.6, i, method.replace("_", " "), ha="right", va="center", fontsize=7)
+        for j, (setting, value) in enumerate(row.items()):
+            text = "–" if np.isnan(value) else f"{value:.2f}"
+            bold = "bold" if value >= best[setting] - 5e-4 else "normal"
+            grey = "#999999" if value < floor[setting] else "black"
+            axis.text(j, i, text, ha="center", va="center", fontsize=7, weight=bold, color=grey)
+    if last:
+        axis.axhline(rows - 1.5, color="black", lw=1)
+    axis.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), yticks=[], xticks=range(columns))
+    axis.set_xticklabels(means.columns, rotation=60, ha="left", fontsize=6)
+    axis.xaxis.tick_top()
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
 FIGURES = {
     "reconstructions": reconstructions,
     "psnr_by_batch_size": psnr_by_batch_size,
@@ -332,6 +452,10 @@ FIGURES = {
     "loss_curves": loss_curves,
     "label_recovery": label_recovery,
     "label_counts": label_counts,
+    "label_skill": label_skill,
+    "label_coverage": label_coverage,
+    "label_intervals": label_intervals,
+    "label_table": label_table,
 }
 
 

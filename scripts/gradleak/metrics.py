@@ -91,6 +91,17 @@ def label_metrics(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
+def interval_metrics(
+    low: np.ndarray, high: np.ndarray, truth: np.ndarray, levels: tuple[float, ...]
+) -> dict[str, float]:
+    """Intervals (L, C) of the counts (C,) at nominal ``levels``: share of classes covered, and mean width in images."""
+    covered = ((low <= truth) & (truth <= high)).mean(axis=1)
+    width = (high - low).mean(axis=1)
+    return {f"coverage_{100 * level:g}": float(value) for level, value in zip(levels, covered, strict=True)} | {
+        f"width_{100 * level:g}": float(value) for level, value in zip(levels, width, strict=True)
+    }
+
+
 def bootstrap(
     values: np.ndarray, groups: np.ndarray, seed: int = 0, resamples: int = 2000
 ) -> tuple[float, float, float]:

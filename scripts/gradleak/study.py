@@ -20,7 +20,7 @@ from typing import Any
 from gradleak import client, vae
 from gradleak.config import ATTACKS, COMBINE, Config, ConfigError, LocalTarget, nearest, not_one_of, parse
 from gradleak.datasets import SHAPES
-from gradleak.labels import METHODS
+from gradleak.labels import METHODS, WITH_INTERVALS
 from gradleak.strict import Strict
 
 SCHEMA = 1  # raise it when a declared default changes its meaning: it renames every cell
@@ -193,6 +193,11 @@ class Plan:
         cells = [self.cells[cell] for cell, _ in self.asked()]
         attacks = {cell.attack for cell in cells}
         with_truth = {cell.attack for cell in cells if cell.target.has_truth}
+        with_intervals = {
+            cell.options.method
+            for cell in cells
+            if cell.attack == "labels" and cell.target.has_truth and cell.options.method in WITH_INTERVALS
+        }
         drawn = {
             "reconstructions": attacks - {"labels"},
             "psnr_by_batch_size": with_truth - {"labels"},
@@ -200,6 +205,10 @@ class Plan:
             "loss_curves": attacks - {"labels"},
             "label_recovery": with_truth & {"labels"},
             "label_counts": with_truth & {"labels"},
+            "label_skill": with_truth & {"labels"},
+            "label_table": with_truth & {"labels"},
+            "label_coverage": with_intervals,
+            "label_intervals": with_intervals,
         }
         return [name for name, attacks_in in drawn.items() if attacks_in]
 

@@ -31,6 +31,7 @@ IDENTITY = [
 METRICS = [
     "objective", "psnr", "psnr_median", "psnr_best", "ssim", "mse", "share_20db", "share_30db", "matched",
     "judge_accuracy", "pair_label_accuracy", "leacc", "lnacc", "irec", "skill", "count_mae", "labels_exact",
+    "expected_irec", "coverage_50", "coverage_90", "coverage_95", "width_50", "width_90", "width_95",
     "nearest_public_psnr", "prior_ceiling_psnr",
 ]  # fmt: skip
 COST = ["seconds", "peak_mb"]
@@ -112,21 +113,22 @@ def cells(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def labels(trials: pd.DataFrame, blocks: list[dict[str, Any]]) -> pd.DataFrame:
-    """True and recovered images per class: study, cell, seed, attack, method, batch_size, class, true, recovered."""
-    counts = {}
+    """True and recovered images per class: study, cell, seed, attack, method, batch_size, class, true, recovered, and the
+    90 % interval low … high of the methods that have one.
+    """
+    counts, parts = {}, ("true_counts", "counts", "low", "high")
     for block in blocks:
         for row in read_json(block["rows"]):
             if "counts" in row:
-                counts[block["cell"], row["seed"]] = (row.get("true_counts"), row["counts"])
+                counts[block["cell"], row["seed"]] = tuple(row.get(key) for key in parts)
     names = ["study", "cell", "seed", "attack", "method", "batch_size"]
     rows = [
-        (*identity, c, np.nan if truth is None else truth[c], found[c])
+        (*identity, c, *(np.nan if part is None else part[c] for part in counts[identity.cell, identity.seed]))
         for identity in trials[names].itertuples(index=False)
         if (identity.cell, identity.seed) in counts
-        for truth, found in [counts[identity.cell, identity.seed]]
-        for c in range(len(found))
+        for c in range(len(counts[identity.cell, identity.seed][1]))
     ]
-    return pd.DataFrame(rows, columns=[*names, "class", "true", "recovered"])
+    return pd.DataFrame(rows, columns=[*names, "class", "true", "recovered", "low", "high"])
 
 
 def read(path: str) -> pd.DataFrame:

@@ -86,3 +86,8 @@ def label_scores(seed):
         "skill": 0.6,
         "leacc": 0.9,
     }
+
+
+def interval_scores(seed):
+    covered = {f"coverage_{level}": 0.9 for level in (50, 90, 95)} | {f"width_{level}": 1.5 for level in (50, 90, 95)}
+    return label_scores(seed) | covered | {"low": [3] + [0] * 9, "high": [5] + [0] * 9, "expected_irec": 0.7}

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from results import image_scores, label_scores
+from results import image_scores, interval_scores, label_scores
 
 from gradleak import figures, report
 from gradleak.files import read_json, read_npz
@@ -27,6 +27,7 @@ def whole(results):
         results.block(name, scores=image_scores)
     for method in ("rank1", "uniform"):
         results.cell(method, "labels", method=method).block(method, scores=label_scores)
+    results.cell("posterior", "labels", method="posterior").block("posterior", scores=interval_scores)
 
 
 def failed(results):

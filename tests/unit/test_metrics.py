@@ -177,3 +177,11 @@ def test_bootstrap_of_nothing_is_nan(values):
 def test_bootstrap_leaves_out_what_is_missing_and_repeats_itself():
     values, groups = [1.0, np.nan, 2.0, np.inf, 4.0], [0, 1, 1, 2, 3]
     assert metrics.bootstrap(values, groups) == metrics.bootstrap([1.0, 2.0, 4.0], [0, 1, 3])
+
+
+def test_intervals_are_scored_by_coverage_and_width():
+    truth = np.array([3, 0, 5])
+    low, high = np.array([[3, 1, 4], [2, 0, 0]]), np.array([[3, 1, 5], [4, 1, 5]])
+    assert metrics.interval_metrics(low, high, truth, (0.5, 0.9)) == pytest.approx(
+        {"coverage_50": 2 / 3, "coverage_90": 1.0, "width_50": 1 / 3, "width_90": 8 / 3}
+    )

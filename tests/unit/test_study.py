@@ -325,7 +325,11 @@ def test_parameters_hold_defaults_too(plan_of):
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [
-        ([{"attack": "labels", "target": "demo"}], {"label_recovery", "label_counts"}),
+        ([{"attack": "labels", "target": "demo"}], {"label_recovery", "label_counts", "label_skill", "label_table"}),
+        (
+            [{"attack": "labels", "target": "demo", "method": "posterior"}],
+            {"label_recovery", "label_counts", "label_skill", "label_table", "label_coverage", "label_intervals"},
+        ),
         ([DLG], {"reconstructions", "psnr_by_batch_size", "weighting", "loss_curves"}),
         ([{"attack": "latent", "target": "demo"}], {"reconstructions", "psnr_by_batch_size", "loss_curves"}),
     ],

@@ -102,6 +102,9 @@ METHODS = {
 }
 
 
+WITH_INTERVALS = ("posterior", "auto")
+
+
 def refusal(name: str, evidence: Evidence) -> str:
     """Why the method cannot read this update, or ''."""
     method = METHODS[name]
