@@ -54,7 +54,7 @@ def rehearse(
     """Everything of Public.
 
     model: at the round's starting weights. per_gradient: a client's own delta (after − before) per unit of gradient.
-    finals: each draw's trainable variables after its round. rounds: virtual clients in each half.
+    finals: each draw's trainable variables after its round, may be none. rounds: virtual clients in each half.
     """
     tapped, rng = taps(model), np.random.default_rng(0)
     public = Images(public.x[:IMAGES], public.y[:IMAGES])
@@ -92,12 +92,12 @@ def rehearse(
             weight.append(-kernel / per_gradient)
             bias.append(-change[-1] / per_gradient if change[-1].ndim == 1 else np.full(classes, np.nan))
         counts.append(own)
+    ended = {}
+    if ends:
+        ended = {"end_softmax": np.stack([e[0] for e in ends]), "end_feature_sum": np.stack([e[1] for e in ends])}
     made = Rounds(np.concatenate(counts), np.stack(weight).astype(np.float32), np.stack(bias).astype(np.float32),
                   np.repeat([0, 1], rounds))  # fmt: skip
-    return replace(
-        known, path=np.stack(path), path_labels=public.y[:PATH_IMAGES], rounds=made,
-        end_softmax=np.stack([e[0] for e in ends]), end_feature_sum=np.stack([e[1] for e in ends]),
-    )  # fmt: skip
+    return replace(known, path=np.stack(path), path_labels=public.y[:PATH_IMAGES], rounds=made, **ended)
 
 
 def _assign(model: keras.Model, values: list[np.ndarray]) -> None:
