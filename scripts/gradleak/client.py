@@ -52,6 +52,9 @@ class Options(Strict):
     sign: Literal["after_minus_before", "before_minus_after"] = Field(
         "after_minus_before", description="The client's convention for the shared delta."
     )
+    states_sign: bool = Field(
+        False, description="The metadata says which way the delta goes; else it has to be found out."
+    )
     scale: float = Field(1.0, gt=0, description="Factor on the shared delta (a client weight, say).")
     draws: int = Field(8, ge=1, description="Clients simulated; seed s attacks draw s mod draws.")
     draws_per_job: int = Field(
@@ -182,4 +185,5 @@ def _published(options: Options) -> dict:
         "optimizer": options.optimizer,
         "momentum": options.momentum if options.optimizer == "momentum" else 0.0,
         "client_weight": options.scale,
+        **({"sign": options.sign} if options.states_sign else {}),
     }

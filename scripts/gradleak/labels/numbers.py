@@ -14,6 +14,7 @@ LARGEST = 256  # images that are thought of
 INTEGRAL = 0.06  # images: root mean square distance from whole counts that is taken for rounding
 LEAST_CLASSES = 5  # present classes below which a common divisor of all counts is likely (1 − 1/ζ(5) = 3.6 %)
 CLEAR = 2.0  # how much worse a rival must fit
+FLAT = 0.5  # the largest probability of a net that is as good as untrained (the mapping's own limit)
 
 
 def estimate(shares: np.ndarray) -> Estimate:
@@ -72,7 +73,8 @@ def find_scale(evidence: Evidence) -> Scale:
     The common feature of rank-1 least squares, and with it p̄, is the same for any factor. An absent class has the
     delta factor · p̄_c, and no class has more in that direction. So the factor is the extreme ratio delta_c / p̄_c, on
     one side or the other, and the side is the one on which the counts N (p̄ − delta / factor) come out whole. Where no
-    class is absent neither does, and where both do there is no telling.
+    class is absent neither does, and where both do there is no telling. Nor on a trained net, where one feature cannot
+    stand for all and p̄ of an absent class is no more than a guess.
     """
     bias = evidence.grad_bias.astype(float)
     unit = np.maximum(np.linalg.norm(bias, axis=1), 1e-300)[:, None]
@@ -88,9 +90,10 @@ def find_scale(evidence: Evidence) -> Scale:
     factor, misfit = np.where(first, high, low), np.minimum(high_misfit, low_misfit)
     rival = np.maximum(high_misfit, low_misfit)
     reasons = tuple(
-        "no class is surely absent: neither sign makes the counts whole" if own > INTEGRAL
+        "the net is trained: the common feature is classified with confidence" if peak > FLAT
+        else "no class is surely absent: neither sign makes the counts whole" if own > INTEGRAL
         else "both signs make the counts nearly whole" if other < CLEAR * max(own, INTEGRAL / 2)
         else ""
-        for own, other in zip(misfit, rival, strict=True)
+        for own, other, peak in zip(misfit, rival, mean.max(axis=1), strict=True)
     )  # fmt: skip
     return Scale(factor, misfit, np.array([bool(r) for r in reasons]), reasons)
