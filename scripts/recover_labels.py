@@ -68,6 +68,7 @@ def main(snakemake) -> None:
     write_npz(
         snakemake.output.labels,
         **{key: np.stack([row[key] for row in chosen]) for key in chosen[0]},
+        levels=np.array(LEVELS),
         seeds=np.array(snakemake.params.seeds),
     )
     trials = [

@@ -5,7 +5,6 @@ import numpy as np
 from gradleak import jobs, judge, metrics
 from gradleak.datasets import CLASSES, to_float
 from gradleak.files import read_json, read_npz, write_json, write_npz
-from gradleak.labels.evidence import LEVELS
 from gradleak.truth import load_truth
 
 SHOWN = 32  # matched pairs kept per trial for the figures
@@ -13,19 +12,20 @@ SHOWN_LEVEL = 0.9  # of the intervals, in labels.csv
 
 
 def score_labels(found: dict, y: np.ndarray | None, record: dict) -> list[dict]:
-    rows = []
+    rows, levels = [], found["levels"]
     for index, trial in enumerate(record["trials"]):
         row = {"seed": trial["seed"]}
         if trial["status"] == "ok":
             row["counts"] = found["counts"][index].tolist()
             low, high = found["low"][index], found["high"][index]
             if (high >= low).all():
-                row |= {"low": low[LEVELS.index(SHOWN_LEVEL)].tolist(), "high": high[LEVELS.index(SHOWN_LEVEL)].tolist()}
+                shown = int(np.abs(levels - SHOWN_LEVEL).argmin())
+                row |= {"low": low[shown].tolist(), "high": high[shown].tolist()}
             if np.isfinite(found["expected_irec"][index]):
                 row["expected_irec"] = float(found["expected_irec"][index])
             if y is not None:
                 row |= _label_row(found["counts"][index], y[index])
-                row |= metrics.interval_metrics(low, high, np.array(row["true_counts"]), LEVELS) if "low" in row else {}
+                row |= metrics.interval_metrics(low, high, np.array(row["true_counts"]), levels) if "low" in row else {}
         rows.append(row)
     return rows
 

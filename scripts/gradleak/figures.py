@@ -344,7 +344,9 @@ def label_skill(frames: dict, pairs: dict, records: dict) -> Figure:
                       color=COLOURS[index % len(COLOURS)], label=method.replace("_", " "))  # fmt: skip
         axis.axhline(0, color="#777777", ls="--", lw=1)
         axis.set_title(name, fontsize=8)
+        sizes = sorted(cells["batch_size"].unique())
         axis.set_xscale("log", base=2)
+        axis.set_xticks(sizes, [f"{size:g}" for size in sizes])
         axis.set_ylim(-1.05, 1.05)
     for axis in axes[-1]:
         axis.set_xlabel("images in the update, N")
@@ -415,7 +417,7 @@ def label_intervals(frames: dict, pairs: dict, records: dict) -> Figure:
 
 def label_table(frames: dict, pairs: dict, records: dict) -> Figure:
     """Methods × settings, mean IRec; best of each setting in bold, uniform guessing under a line, below it in grey."""
-    cells = frames["cells"].query("attack == 'labels'").dropna(subset=["batch_size"])
+    cells = frames["cells"].query("attack == 'labels'").dropna(subset=["batch_size"]).sort_values("batch_size", kind="stable")
     if not cells["irec"].notna().any():
         return _nothing("no label estimate was scored against truth")
     settings = "N=" + cells["batch_size"].map("{:g}".format) + " " + _label_settings(cells)

@@ -5,6 +5,8 @@ Images are float32 (…, H, W, C) in [0, 1]; the data range is 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from skimage.metrics import structural_similarity
@@ -92,7 +94,7 @@ def label_metrics(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def interval_metrics(
-    low: np.ndarray, high: np.ndarray, truth: np.ndarray, levels: tuple[float, ...]
+    low: np.ndarray, high: np.ndarray, truth: np.ndarray, levels: Sequence[float]
 ) -> dict[str, float]:
     """Intervals (L, C) of the counts (C,) at nominal ``levels``: share of classes covered, and mean width in images."""
     covered = ((low <= truth) & (truth <= high)).mean(axis=1)

@@ -97,7 +97,8 @@ def test_a_figure_with_data_is_not_the_empty_one(results, name):
     whole(results)
     figure = figures.FIGURES[name](*inputs(results))
     shown = sum(
-        len(axis.lines) + len(axis.patches) + len(axis.images) + len(axis.collections) for axis in figure.axes
+        len(axis.lines) + len(axis.patches) + len(axis.images) + len(axis.collections) + len(axis.texts)
+        for axis in figure.axes
     )
     assert shown > 2
 
