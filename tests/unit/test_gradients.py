@@ -272,6 +272,26 @@ def test_packed_targets_are_as_good_as_plain_ones(images):
             assert_close(got, wanted, 1e-5)
 
 
+@pytest.mark.parametrize("name", ["grouped conv", "unknown layer"])
+def test_packed_targets_serve_where_gradients_are_materialised(name):
+    model = built(name)
+    leaks = build_matcher(model).gradients(*(tf.constant(part) for part in problem(model, seed=1)[:2]))
+    targets = [leak.numpy() for leak in leaks]
+    packed = {key: tf.constant(array) for key, array in pack_targets(targets).items()}
+    assert any(key.endswith("_left") for key in packed) == (name == "unknown layer")
+    x, labels, _, weights = problem(model)
+    plain_ones = engine(model, x, labels, targets, weights)
+    for loss, parts in engine(model, x, labels, unpack_targets(packed, len(targets)), weights).items():
+        for got, wanted in zip(parts, plain_ones[loss]):
+            assert_close(got, wanted, 1e-5)
+
+
+def test_a_target_that_is_not_finite_stays_whole():
+    spoilt = np.ones((2, 40, 50), np.float32)
+    spoilt[1] = np.nan
+    assert list(pack_targets([spoilt])) == ["target_0"]
+
+
 def test_packing_keeps_full_ranks_whole_and_shared_targets_once():
     rng = np.random.default_rng(3)
     full = rng.normal(size=(3, 40, 50)).astype(np.float32)

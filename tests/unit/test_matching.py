@@ -234,6 +234,62 @@ def test_a_zero_leak_gives_zero_noise(problem_of):
     assert all((noise == 0).all() for noise in matching.targets(zeros, RANDOM))
 
 
+# --- what the loop is given ------------------------------------------------------------------------------------
+
+
+def leaks_of(model, seeds):
+    """Gradients of one image each: of rank one in the kernels."""
+    from gradleak import gradients
+
+    rng = np.random.default_rng(len(seeds))
+    x = rng.uniform(0, 1, (len(seeds), 1, *SHAPE)).astype(np.float32)
+    labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, (len(seeds), 1))]
+    return [g.numpy() for g in gradients.build_matcher(model).gradients(x, labels)]
+
+
+def test_low_ranks_reach_the_loop_in_factors_and_noise_whole(problem_of, model, monkeypatch):
+    given = {}
+    minimise = loop.minimise
+
+    def spy(*args, data, **kwargs):
+        given.update(data)
+        return minimise(*args, data=data, **kwargs)
+
+    monkeypatch.setattr(loop, "minimise", spy)
+    problem = problem_of([0, 1], gradients=leaks_of(model, [0, 1]))
+    dlg.invert(problem, dlg.Options(steps=1))
+    assert given["target_0_left"].shape == (2, 1, 64)
+    assert given["target_1"].shape == (2, 6)
+    given.clear()
+    dlg.invert(problem, dlg.Options(steps=1, control="random_gradient"))
+    assert given["target_0"].shape == (2, 64, 6)
+
+
+def test_leaks_in_factors_and_whole_ones_come_to_the_same(problem_of, model, monkeypatch):
+    from gradleak import gradients
+
+    problem = problem_of([0, 1], gradients=leaks_of(model, [0, 1]))
+    options = dlg.Options(steps=20)
+    packed = dlg.invert(problem, options)
+    monkeypatch.setattr(
+        gradients, "pack_targets", lambda leaked: {f"target_{i}": g for i, g in enumerate(leaked)}
+    )
+    np.testing.assert_allclose(dlg.invert(problem, options).images, packed.images, atol=1e-4)
+
+
+@pytest.mark.parametrize("same_leak", [True, False])
+def test_a_checkpoint_serves_its_own_leak_alone(problem_of, model, tmp_path, same_leak):
+    problem = problem_of([0, 1], gradients=leaks_of(model, [0, 1]))
+    first = dlg.invert(problem, dlg.Options(steps=5), checkpoint=tmp_path)
+    if not same_leak:
+        problem = replace(problem, gradients=[1.01 * g for g in problem.gradients])
+    calls = []
+    again = dlg.invert(problem, dlg.Options(steps=5), tmp_path, progress=lambda *a: calls.append(a))
+    assert bool(calls) is not same_leak
+    if same_leak:
+        np.testing.assert_array_equal(again.images, first.images)
+
+
 # --- what an attack writes --------------------------------------------------------------------------------------
 
 

@@ -88,7 +88,7 @@ def matching_loss(problem: Problem, options: MatchingOptions) -> Callable:
     factor = float(count) if options.loss == "cosine" else 1.0
 
     def match(images: tf.Tensor, labels: tf.Tensor, data: dict) -> tf.Tensor:
-        targets = [data[f"target_{index}"] for index in range(count)]
+        targets = gradients.unpack_targets(data, count)
         return factor * gradients.objective(
             matcher.products(images, labels, targets), data["weights"], options.loss
         )
@@ -162,17 +162,18 @@ def run_loop(
     progress: Callable | None = None,
 ) -> loop.LoopResult:
     """The shared loop on this problem's targets, weights and labels."""
-    leaked = targets(problem, options)
+    leaked = [g.astype(np.float32) for g in targets(problem, options)]
     norms = np.stack([np.linalg.norm(g.reshape(len(g), -1), axis=1) for g in leaked], axis=1)
-    data = {f"target_{index}": g.astype(np.float32) for index, g in enumerate(leaked)}
-    data["weights"] = weightings.weights(options.weighting, problem.layer, norms)
+    known = {"weights": weightings.weights(options.weighting, problem.layer, norms)}
     if "label_logits" not in start:
-        data["labels"] = np.eye(problem.classes, dtype=np.float32)[given_labels(problem, options)]
+        known["labels"] = np.eye(problem.classes, dtype=np.float32)[given_labels(problem, options)]
+    # Of the leak itself: the last bits of its factors depend on the machine and its threads.
+    facts = known | {f"target_{index}": g for index, g in enumerate(leaked)}
     names = ("steps", "learning_rate", "optimiser", "decay", "clip_norm", "polish_steps", "plateau")
     settings = loop.LoopSettings(**{name: getattr(options, name) for name in names})
     return loop.minimise(
-        objective, start, settings, data=data, box=box, checkpoint=checkpoint, progress=progress,
-        key=f"{options!r} {_fingerprint(data)}",
+        objective, start, settings, data=known | gradients.pack_targets(leaked), box=box, checkpoint=checkpoint,
+        progress=progress, key=f"{options!r} {_fingerprint(facts)}",
     )  # fmt: skip
 
 

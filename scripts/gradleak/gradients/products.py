@@ -43,12 +43,11 @@ def as_tensor(gradient: Gradient, shape) -> tf.Tensor:
 
 
 def inner_and_norm2(gradient: Gradient, target: Gradient) -> tuple[tf.Tensor, tf.Tensor]:
-    """``<g, G>`` and ``||g||^2`` per trial, two float64 [T]; ``target`` is for T trials or for 1.
-
-    A target in factors is for gradients in factors.
-    """
+    """``<g, G>`` and ``||g||^2`` per trial, two float64 [T]; ``target`` is for T trials or for 1."""
     if not isinstance(gradient, Factored):
         rows = _rows(gradient)
+        if isinstance(target, Factored):  # a dense kernel inside a layer or model without algebra of its own
+            target = target.multiplied_out()
         return _inner_of_rows(rows, _rows(target)), _norm2_of_rows(rows)
     if gradient.is_cheaper_as_factors():
         norm2 = _norm2_of_factors(*gradient)

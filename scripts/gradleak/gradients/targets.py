@@ -43,8 +43,13 @@ def _factors(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """[T, S, I] and [T, S, O] with S the greatest rank of the matrices [T, I, O]; None if that saves little."""
     *_, height, width = matrices.shape
     most = min(height * width // (2 * (height + width)), _MOST_FACTORS)
-    split = [_split(matrix, most) if most else None for matrix in matrices]
-    if any(pair is None for pair in split):
+    split = []
+    for matrix in matrices if most else []:
+        pair = _split(matrix, most)
+        if pair is None:
+            break  # of a block of noise the first says all
+        split.append(pair)
+    if len(split) < len(matrices):
         return None
     rank = max(len(left) for left, _ in split)
     return tuple(
@@ -67,7 +72,7 @@ def _split(matrix: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray] | Non
     basis, _ = tf.linalg.qr(matrix @ probes)
     within = tf.matmul(basis, matrix, transpose_a=True)
     floor = _ROUNDING * tf.norm(matrix)
-    if tf.norm(matrix - basis @ within) > floor:
+    if not tf.norm(matrix - basis @ within) <= floor:  # so that one with a NaN in it stays whole
         return None
     values, inner, right = tf.linalg.svd(within)
     lost = tf.sqrt(tf.cumsum(values**2, reverse=True))  # by keeping none, one, two, ... of the values
