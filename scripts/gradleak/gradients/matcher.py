@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from gradleak.gradients.objectives import Products
-from gradleak.gradients.products import Gradient, as_tensor, inner_and_norm2, norm2
+from gradleak.gradients.products import Gradient, as_tensor, products
 from gradleak.gradients.trace import Step, Untraceable, forward, trace
 
 log = logging.getLogger("gradleak")
@@ -36,10 +36,11 @@ class Matcher:
         ``targets``: L tensors [T, *shape], or [1, *shape] where all trials share one, or such in factors,
         as ``unpack_targets`` gives them.
         """
-        pairs = [inner_and_norm2(g, target) for g, target in zip(self._gradients(x, labels), targets)]
-        inner, own = (tf.stack(column, axis=1) for column in zip(*pairs))
-        others = tf.stack([norm2(target) for target in targets], axis=1)
-        return Products(inner, own, tf.broadcast_to(others, inner.shape))
+        found = [products(g, target) for g, target in zip(self._gradients(x, labels), targets)]
+        trials = x.shape[0]
+        return Products(*(
+            tf.stack([tf.broadcast_to(part, [trials]) for part in column], axis=1) for column in zip(*found)
+        ))  # fmt: skip
 
     def gradients(self, x, labels) -> list[tf.Tensor]:
         """Each trial's gradient in full, L tensors [T, *shape]. Memory grows with T times parameters."""

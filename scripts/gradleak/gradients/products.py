@@ -42,59 +42,70 @@ def as_tensor(gradient: Gradient, shape) -> tf.Tensor:
     return tf.reshape(gradient, [gradient.shape[0], *shape])
 
 
-def inner_and_norm2(gradient: Gradient, target: Gradient) -> tuple[tf.Tensor, tf.Tensor]:
-    """``<g, G>`` and ``||g||^2`` per trial, two float64 [T]; ``target`` is for T trials or for 1."""
-    if not isinstance(gradient, Factored):
-        rows = _rows(gradient)
-        if isinstance(target, Factored):  # a dense kernel inside a layer or model without algebra of its own
-            target = target.multiplied_out()
-        return _inner_of_rows(rows, _rows(target)), _norm2_of_rows(rows)
-    if gradient.is_cheaper_as_factors():
-        norm2 = _norm2_of_factors(*gradient)
+def products(gradient: Gradient, target: Gradient) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """``<g, G>``, ``||g||^2`` and ``||G||^2`` per trial, float64 [T]; ``target`` is for T trials or for 1."""
+    if isinstance(gradient, Factored) and gradient.is_cheaper_as_factors():
+        own = _norm2_of_factors(*gradient)
         if isinstance(target, Factored):
-            return _inner_of_factors(*gradient, *target), norm2
+            return _inner_of_factors(*gradient, *target), own, _norm2_of_factors(*target)
         full = tf.reshape(target, [target.shape[0], gradient.left.shape[2], gradient.right.shape[2]])
-        return _inner_with_factors(*gradient, full), norm2
-    rows = _rows(gradient.multiplied_out())
-    if isinstance(target, Factored):
-        return _inner_of_factors(*gradient, *target), _norm2_of_rows(rows)
-    return _inner_of_rows(rows, _rows(target)), _norm2_of_rows(rows)
-
-
-def norm2(target: Gradient) -> tf.Tensor:
-    """``||G||^2`` of a target, float64 [T] or [1]."""
-    return _norm2_of_factors(*target) if isinstance(target, Factored) else _norm2_of_rows(_rows(target))
+        return _inner_with_factors(*gradient, full), own, _norm2_in_float64(full)
+    if isinstance(gradient, Factored) and isinstance(target, Factored):
+        own = _norm2_in_float64(gradient.multiplied_out())
+        return _inner_of_factors(*gradient, *target), own, _norm2_of_factors(*target)
+    if isinstance(target, Factored):  # a dense kernel inside a layer or model without algebra of its own
+        target = target.multiplied_out()
+    if isinstance(gradient, Factored):
+        gradient = gradient.multiplied_out()
+    return _products_of_rows(_rows(gradient), _rows(target))
 
 
 def _rows(tensor) -> tf.Tensor:
     return tf.reshape(tensor, [tensor.shape[0], -1])
 
 
-# All below sum in float64 (objectives.Products says why) and differentiate in the gradient's own precision,
-# which is as exact as the terms of the derivative are. Left to autodiff, float64 would go all the way back.
+# All below is exact enough for objectives.Products, which says why, and differentiates in the gradient's own
+# precision, which is as exact as the terms of the derivative are. Left to autodiff, float64 would go all the way back.
 
 
 @tf.custom_gradient
-def _norm2_of_rows(rows):
-    """Of g [T, M]."""
+def _products_of_rows(rows, target):
+    """Of g [T, M] with G [T, M] or [1, M].
 
-    def backward(by):
-        return 2 * tf.cast(by[:, None], rows.dtype) * rows
+    From ``d = g - c G`` with c near ``<g, G> / ||G||^2``: then ``<g, G> = c ||G||^2 + <d, G>`` and ``||g||^2 =
+    c^2 ||G||^2 + 2 c <d, G> + ||d||^2``. No term is larger than the sum, and where g comes close to G all that is
+    rounded shrinks with d: the float32 sums are as good as float64 ones over copies twice the size.
+    """
+    target_norm2 = tf.reduce_sum(tf.square(target), axis=1)
+    scale = tf.math.divide_no_nan(_dot(rows, target), target_norm2)
+    difference = rows - scale[:, None] * target
+    along, rest = _dot(difference, target), tf.reduce_sum(tf.square(difference), axis=1)
+    scale, along, rest, target_norm2 = _exact(scale, along, rest, target_norm2)
+    inner = scale * target_norm2 + along
+    norm2 = scale * (inner + along) + rest
 
-    return tf.reduce_sum(tf.square(tf.cast(rows, tf.float64)), axis=1), backward
+    def backward(by_inner, by_norm2, by_target_norm2):
+        by_inner, by_norm2 = (tf.cast(by[:, None], rows.dtype) for by in (by_inner, by_norm2))
+        return by_inner * target + 2 * by_norm2 * rows, None
+
+    return (inner, norm2, target_norm2), backward
 
 
-@tf.custom_gradient
-def _inner_of_rows(rows, target):
-    """Of g [T, M] with G [T, M] or [1, M]."""
-    exact, exact_target = tf.cast(rows, tf.float64), tf.cast(target, tf.float64)
-
-    def backward(by):
-        return tf.cast(by[:, None], rows.dtype) * tf.cast(target, rows.dtype), None
-
+def _dot(rows, target):
+    """Of [T, M] with [T, M] or [1, M], [T]."""
     if target.shape[0] == 1:
-        return tf.linalg.matvec(exact, exact_target[0]), backward
-    return tf.reduce_sum(exact * exact_target, axis=1), backward
+        return tf.linalg.matvec(rows, target[0])
+    return tf.reduce_sum(rows * target, axis=1)
+
+
+@tf.custom_gradient
+def _norm2_in_float64(tensor):
+    """Of [T, I, O]."""
+
+    def backward(by):
+        return 2 * tf.cast(by[:, None, None], tensor.dtype) * tensor
+
+    return tf.reduce_sum(tf.square(tf.cast(tensor, tf.float64)), axis=[1, 2]), backward
 
 
 @tf.custom_gradient

@@ -145,19 +145,26 @@ def max_pool(images, size: int) -> tf.Tensor:
         )
         return tf.pad(used, spare)
 
-    chosen = _first_maximum(split(tf.stop_gradient(images)))
-    gather = _adjoint(
-        lambda images: tf.reduce_sum(split(images) * chosen, axis=0),
-        lambda maxima: join(maxima * chosen),
-    )
-    return gather(images)
+    maximum, chosen = _first_maximum(split(tf.stop_gradient(images)))
+
+    def gather(images):
+        return tf.reduce_sum(split(images) * chosen, axis=0)
+
+    def scatter(maxima):
+        return join(maxima * chosen)
+
+    @tf.custom_gradient
+    def pool(images):  # as ``gather``, whose outcome here is known
+        return maximum, _adjoint(scatter, gather)
+
+    return pool(images)
 
 
-def _first_maximum(pixels) -> tf.Tensor:
-    """1 at the first maximum along axis 0, else 0."""
+def _first_maximum(pixels) -> tuple[tf.Tensor, tf.Tensor]:
+    """Maximum along axis 0, and 1 where it stands first, else 0."""
     maximum = tf.reduce_max(pixels, axis=0)
     first, found = [], tf.zeros_like(maximum, tf.bool)
     for pixel in tf.unstack(pixels):
         first.append((pixel == maximum) & ~found)
         found |= first[-1]
-    return tf.cast(tf.stack(first), pixels.dtype)
+    return maximum, tf.cast(tf.stack(first), pixels.dtype)
