@@ -49,6 +49,18 @@ def shared_layer():
     return keras.Model(entry, layers.Dense(CLASSES)(layers.Flatten()(conv(conv(entry)))))
 
 
+def looked_at_twice():
+    """One map, of which pooling sees 8 x 8 of 9 x 9, a convolution all and another, strided, 7 x 7."""
+    entry = keras.Input((11, 11, 2))
+    maps = layers.Conv2D(5, 3, activation="tanh")(entry)
+    heads = [
+        layers.MaxPooling2D(2)(maps),
+        layers.Conv2D(3, 2, strides=3, activation="relu")(maps),
+        layers.MaxPooling2D(3)(layers.Conv2D(3, 1)(maps)),
+    ]
+    return keras.Model(entry, layers.Dense(CLASSES)(layers.Concatenate()([layers.Flatten()(h) for h in heads])))
+
+
 def cnn7():
     return sequential(
         layers.Conv2D(32, 3, activation="relu"), layers.MaxPooling2D(),
@@ -99,6 +111,14 @@ TRACED = {
         layers.Reshape((20, 20, 1)),
         layers.ReLU(),
     ),
+    "pooling leaves over twice": lambda: sequential(
+        layers.Conv2D(6, 3, activation="relu"),
+        layers.MaxPooling2D(2),
+        layers.Conv2D(7, (2, 3), dilation_rate=(2, 1), activation="gelu"),
+        layers.MaxPooling2D(3),
+        size=17,
+    ),
+    "looked at twice": looked_at_twice,
     "residual": residual,
     "nested": nested,
     "frozen layer": lambda: sequential(
@@ -229,6 +249,31 @@ def test_materialised_gradients_equal_plain_autodiff(name):
             mean = tf.reduce_mean(entropy)
         for got, wanted in zip(found, tape.gradient(mean, model.trainable_variables), strict=True):
             assert_close(got[t], wanted, 1e-5)
+
+
+def test_what_pooling_drops_is_not_computed():
+    """Of 28 x 28 pixels cnn7 sees 26 x 26, so that both poolings come out even."""
+    matcher = build_matcher(built("cnn7"))
+    crops = [step for step in matcher.steps if step.stage.name == "crop"]
+    assert [step.inputs for step in crops] == [(0,)]
+    assert crops[0].stage.run(tf.zeros([1, 28, 28, 1])).shape == (1, 26, 26, 1)
+
+
+@pytest.mark.parametrize("size", [0.01, 100.0])
+def test_norms_and_inner_products_of_a_large_tensor_are_exact_at_any_ratio(size):
+    """Of a gradient far smaller or larger than its target, and of one close to it."""
+    from gradleak.gradients.products import products
+
+    rng = np.random.default_rng(5)
+    target = rng.normal(size=(3, 20_000)).astype(np.float32)
+    rows = (size * rng.normal(size=(3, 20_000))).astype(np.float32)
+    rows[2] = target[2] * (1 + 1e-6 * rng.normal(size=20_000))
+    inner, own, other = (part.numpy() for part in products(tf.constant(rows), tf.constant(target)))
+    g, G = rows.astype(np.float64), target.astype(np.float64)
+    np.testing.assert_allclose(own, (g * g).sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(inner, (g * G).sum(axis=1), atol=1e-6 * np.sqrt(own * other).max())
+    distance2 = ((g - G) ** 2).sum(axis=1)
+    np.testing.assert_allclose(own - 2 * inner + other, distance2, rtol=1e-2 if size < 1 else 1e-3)
 
 
 @pytest.mark.parametrize("images", [1, 40])

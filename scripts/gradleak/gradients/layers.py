@@ -24,6 +24,8 @@ class Stage:
     variables: tuple = ()  # what it trains
     # entered, delta, T -> the gradient of each variable
     gradients: Callable[[tf.Tensor, tf.Tensor, int], list[Gradient]] | None = None
+    # (height, width) of the output -> of the input that it follows from, from the top left; None: all of it
+    looks_at: Callable[[tuple[int, int]], tuple[int, int]] | None = None
     is_maximum: bool = False  # over some pixels, channel by channel
     commutes_with_maximum: bool = False  # in value and in derivatives
     is_general: bool = False  # its gradients are materialised one trial at a time
@@ -72,11 +74,14 @@ def _conv(layer) -> list[Stage]:
     def multiply_gradients(patches, delta, trials):
         return [Factored(_fold(patches, trials), _fold(delta, trials))]
 
-    variables = (layer.kernel,)
+    variables, looks_at = (layer.kernel,), _windows_over(layer) if layer.padding == "valid" else None
     if layer.kernel.shape[2] > FEW_CHANNELS:
-        stages = [Stage(layer.name, convolve, variables, convolve_gradients)]
+        stages = [Stage(layer.name, convolve, variables, convolve_gradients, looks_at)]
     else:  # TensorFlow's own derivatives are slow there, and the patches serve twice
-        stages = [Stage(layer.name, patches), Stage(layer.name, multiply, variables, multiply_gradients)]
+        stages = [
+            Stage(layer.name, patches, looks_at=looks_at),
+            Stage(layer.name, multiply, variables, multiply_gradients, looks_at=_same),
+        ]
     return [*stages, *_bias(layer), *_activation(layer)]
 
 
@@ -133,7 +138,7 @@ def _shift(layer, variable) -> list[Stage]:
     def gradients(entered, delta, trials):
         return [tf.reduce_sum(_fold(delta, trials), axis=1)]
 
-    return [Stage(layer.name, run, (variable,), gradients, commutes_with_maximum=True)]
+    return [Stage(layer.name, run, (variable,), gradients, looks_at=_same, commutes_with_maximum=True)]
 
 
 def _activation(layer) -> list[Stage]:
@@ -141,7 +146,9 @@ def _activation(layer) -> list[Stage]:
     if layer.activation is keras.activations.linear:
         return []
     is_relu = layer.activation is keras.activations.relu
-    return [Stage(layer.name, layer.activation, commutes_with_maximum=is_relu)]
+    # Keras's own treat every pixel for itself.
+    looks_at = _same if layer.activation.__module__.startswith("keras.") else None
+    return [Stage(layer.name, layer.activation, looks_at=looks_at, commutes_with_maximum=is_relu)]
 
 
 def _untrained(layer) -> Stage:
@@ -149,7 +156,11 @@ def _untrained(layer) -> Stage:
     if kind is keras.layers.Activation:
         return _activation(layer)[0]
     if kind is keras.layers.MaxPooling2D and _has_plain_windows(layer):
-        return Stage(layer.name, lambda images: max_pool(images, layer.pool_size[0]), is_maximum=True)
+        size = layer.pool_size[0]
+        return Stage(
+            layer.name, lambda images: max_pool(images, size),
+            looks_at=lambda seen: (seen[0] * size, seen[1] * size), is_maximum=True,
+        )  # fmt: skip
     return Stage(layer.name, _inference(layer), is_maximum=kind is keras.layers.MaxPooling2D)
 
 
@@ -182,6 +193,20 @@ def _general_gradients(layer) -> tuple[tuple, Callable]:
         return tf.map_fn(one_trial, split, fn_output_signature=signature)
 
     return variables, gradients
+
+
+def _same(seen: tuple[int, int]) -> tuple[int, int]:
+    return seen
+
+
+def _windows_over(layer) -> Callable[[tuple[int, int]], tuple[int, int]]:
+    """``Stage.looks_at`` of a convolution without padding."""
+
+    def looks_at(seen):
+        sizes = zip(seen, layer.kernel_size, layer.strides, layer.dilation_rate)
+        return tuple((count - 1) * stride + (kernel - 1) * dilation + 1 for count, kernel, stride, dilation in sizes)
+
+    return looks_at
 
 
 def _fold(tensor, trials: int) -> tf.Tensor:

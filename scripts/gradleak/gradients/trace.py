@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from gradleak.gradients.layers import Stage, stages_of
+from gradleak.gradients.windows import crop
 
 
 class Untraceable(Exception):
@@ -48,7 +49,7 @@ def trace(model: keras.Model) -> tuple[Step, ...]:
     if trained != Counter(id(variable) for variable in model.trainable_variables):
         raise Untraceable("a trainable variable is used more than once, or by no layer of the graph")
     _pool_early(steps)
-    return tuple(steps)
+    return _without_unseen(steps, model.inputs[0])
 
 
 def forward(steps: tuple[Step, ...], images) -> tuple[tf.Tensor, list[Captured]]:
@@ -114,6 +115,58 @@ def _pool_early(steps: list[Step]) -> None:
                 replace(steps[here], stage=behind),
             )
             here = before
+
+
+def _without_unseen(steps: list[Step], entry) -> tuple[Step, ...]:
+    """The steps with a crop wherever later ones look at less than a value's whole height and width.
+
+    Pooling by 2 drops the last row of 13, the convolution before it need not compute it, and so on back to
+    the image: of 28 x 28 pixels cnn7 sees 26 x 26, and a sixth of its second convolution is for nothing.
+    """
+    if None in entry.shape[1:]:
+        return tuple(steps)
+    sizes = _sizes(steps, entry)
+    made = list(sizes)  # what is made of each value: as much as is looked at, if its step can make less
+
+    def looked_at(number: int, source: int) -> tuple[int, int] | None:
+        looks = steps[number].stage.looks_at
+        return looks(made[number + 1]) if looks and made[number + 1] else sizes[source]
+
+    for value in reversed(range(1, len(sizes) - 1)):
+        seen = [looked_at(n, value) for n, step in enumerate(steps) if value in step.inputs]
+        if steps[value - 1].stage.looks_at and sizes[value]:
+            made[value] = tuple(max(extents) for extents in zip(*seen))
+    cropped: list[Step] = []
+    places = [0]  # of the old values among the new ones
+    for number, step in enumerate(steps):
+        inputs = []
+        for source in step.inputs:
+            seen = looked_at(number, source)
+            if seen != made[source]:
+                cropped.append(Step(_crop(*seen), (places[source],)))
+            inputs.append(len(cropped) if seen != made[source] else places[source])
+        cropped.append(Step(step.stage, tuple(inputs)))
+        places.append(len(cropped))
+    return tuple(cropped)
+
+
+def _sizes(steps: list[Step], entry) -> list[tuple[int, int] | None]:
+    """Height and width of every value, None for one that is not a map [B, H, W, C]."""
+    shapes = []
+
+    @tf.function(autograph=False)
+    def run(images):
+        values = [images]
+        for step in steps:
+            values.append(step.stage.run(*(values[i] for i in step.inputs)))
+        shapes.extend(value.shape for value in values)
+
+    run.get_concrete_function(tf.TensorSpec([1, *entry.shape[1:]], entry.dtype))
+    return [tuple(shape[1:3]) if len(shape) == 4 else None for shape in shapes]
+
+
+def _crop(height: int, width: int) -> Stage:
+    return Stage("crop", lambda maps: crop(maps, height, width))
 
 
 def _is_keras_own(layer) -> bool:
