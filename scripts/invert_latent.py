@@ -17,9 +17,8 @@ def main(snakemake) -> None:
         vae.Options(**snakemake.params.prior), problem.shape, read_npz(snakemake.input.prior)
     )
     checkpoint = inversions.checkpoint(snakemake)
-    found = latent.invert(
-        problem, options, decoder, checkpoint, inversions.progress(f"latent {snakemake.wildcards.cell}")
-    )
+    progress = inversions.progress(f"latent {snakemake.wildcards.cell}")
+    found = latent.invert(problem, options, decoder, checkpoint, progress, inversions.limits(snakemake))
     inversions.write_inversion(snakemake, found, began)
     inversions.forget(checkpoint)
 

@@ -13,7 +13,8 @@ def main(snakemake) -> None:
     problem = inversions.load_problem(snakemake)
     options = dlg.Options(**snakemake.params.spec)
     checkpoint = inversions.checkpoint(snakemake)
-    found = dlg.invert(problem, options, checkpoint, inversions.progress(f"dlg {snakemake.wildcards.cell}"))
+    progress = inversions.progress(f"dlg {snakemake.wildcards.cell}")
+    found = dlg.invert(problem, options, checkpoint, progress, inversions.limits(snakemake))
     inversions.write_inversion(snakemake, found, began)
     inversions.forget(checkpoint)
 

@@ -110,6 +110,12 @@ class Config(Strict):
     datasets: dict[Literal[*DATASETS], Dataset] = Field({}, description="Where data sets lie.")
     tracking: Tracking = Field(Tracking(), description="MLflow.")
     threads: int = Field(1, ge=1, description="Threads of an attack job.")
+    trials_at_once: int = Field(
+        0,
+        ge=0,
+        description="Trials of a block that an attack job computes side by side, at most; 0: as many as fit into the "
+        "job's memory (`mem_mb`). Changes no result beyond rounding.",
+    )
 
     @property
     def selected(self) -> list[str]:

@@ -10,9 +10,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from gradleak import records
 from gradleak.attacks.matching import Inversion, Problem
+from gradleak.attacks.options import Limits
 from gradleak.datasets import to_float
 from gradleak.files import read_npz, write_json, write_npz
 from gradleak.jobs import log
@@ -51,6 +53,12 @@ def checkpoint(snakemake: Any) -> Path:
     params = snakemake.params
     key = records.digest(params.spec, params.code, list(params.seeds), list(params.draws))
     return Path("results/checkpoints") / snakemake.wildcards.cell / f"{snakemake.wildcards.block}-{key}"
+
+
+def limits(snakemake: Any) -> Limits:
+    """What a job may compute side by side. Of a GPU's memory the rule knows nothing."""
+    has_gpu = tf.config.list_physical_devices("GPU")
+    return Limits(snakemake.resources.trials_at_once, 0 if has_gpu else 1e6 * snakemake.resources.mem_mb)
 
 
 def forget(folder: Path) -> None:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from gradleak.attacks import loop
 from gradleak.attacks.loop import LoopSettings, minimise
+from gradleak.attacks.options import Limits
 
 TRIALS, SIZE = 6, 7
 RNG = np.random.default_rng(5)
@@ -259,3 +261,75 @@ def test_step_decay_follows_the_milestones():
     settings = LoopSettings(steps=8, learning_rate=1.0, decay="step", optimiser="sign_adam", chunk=1)
     minimise(walk, {"x": np.zeros((1, 1))}, settings, progress=lambda *a: places.append(a[2][0]))
     np.testing.assert_allclose(-np.diff(places), [1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.001], rtol=1e-2)
+
+
+# --- computed in groups ------------------------------------------------------------------------------------------
+
+
+def widths_of(limits, start=START, data=DATA, **settings):
+    """The result under some limits, and the numbers of trials that the objective was given."""
+    widths = set()
+
+    def watched(variables, data):
+        widths.add(variables["x"].shape[0])
+        return quadratic(variables, data)
+
+    settings = LoopSettings(**{"steps": 60, "polish_steps": 30, "chunk": 20} | settings)
+    return minimise(watched, start, settings, data=data, limits=limits), widths
+
+
+@pytest.mark.parametrize(("at_once", "width"), [(6, 6), (5, 3), (4, 3), (3, 3), (2, 2), (1, 1), (9, 6)])
+def test_groups_come_to_the_same(at_once, width):
+    whole, _ = widths_of(Limits())
+    groups, widths = widths_of(Limits(at_once=at_once))
+    assert widths == {width}
+    np.testing.assert_allclose(groups.best["x"], whole.best["x"], atol=1e-5)
+    np.testing.assert_allclose(groups.history, whole.history, rtol=1e-3, atol=1e-6)
+    np.testing.assert_array_equal(groups.history_steps, whole.history_steps)
+    assert groups.status == whole.status
+
+
+@pytest.mark.parametrize("trials", [1, 4, 5])
+def test_groups_that_do_not_come_out_even_come_to_the_same(trials):
+    start = {"x": START["x"][:trials]}
+    data = DATA | {"centre": CENTRE[:trials]}
+    whole, _ = widths_of(Limits(), start, data)
+    groups, _ = widths_of(Limits(at_once=3), start, data)
+    np.testing.assert_allclose(groups.best["x"], whole.best["x"], atol=1e-5)
+    np.testing.assert_array_equal(groups.steps_taken, whole.steps_taken)
+
+
+def test_groups_form_anew_when_trials_stop_and_after_a_break(tmp_path):
+    floor = np.geomspace(1e-8, 1e4, TRIALS, dtype=np.float32)
+    settings = LoopSettings(steps=600, plateau=30, chunk=20)
+    calls = []
+
+    def objective(variables, data):
+        return quadratic(variables, data) + data["floor"]
+
+    def interrupt(*args):
+        calls.append(args)
+        if len(calls) == 12:
+            raise Interrupted
+
+    run = {"data": DATA | {"floor": floor}, "limits": Limits(at_once=4)}
+    whole = minimise(objective, START, settings, data=run["data"])
+    groups = minimise(objective, START, settings, **run)
+    with pytest.raises(Interrupted):
+        minimise(objective, START, settings, **run, checkpoint=tmp_path, progress=interrupt)
+    assert_same_bytes(groups, minimise(objective, START, settings, **run, checkpoint=tmp_path))
+    np.testing.assert_array_equal(groups.steps_taken, whole.steps_taken)
+    np.testing.assert_allclose(groups.best["x"], whole.best["x"], atol=1e-4)
+
+
+def test_little_memory_makes_small_groups_and_plenty_one(monkeypatch):
+    monkeypatch.setattr(loop, "peak_memory", lambda: 1e9)
+    start = {"x": np.zeros((TRIALS, 10_000), np.float32)}
+    data = {"centre": np.ones_like(start["x"]), "stiffness": np.ones_like(start["x"][:1])}
+    plenty, widths = widths_of(Limits(memory=2e9), start, data)
+    assert widths == {TRIALS}
+    little, widths = widths_of(Limits(memory=1e9 + 2e6), start, data)
+    assert 1 <= min(widths) < TRIALS
+    np.testing.assert_allclose(little.best["x"], plenty.best["x"], atol=1e-5)
+    _, widths = widths_of(Limits(memory=1), start, data)
+    assert min(widths) == 1

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import logging
-import os
-import uuid
 import zipfile
 from pathlib import Path
 
 import numpy as np
+
+from gradleak.files import read_npz, write_npz
 
 log = logging.getLogger("gradleak")
 
@@ -25,22 +25,14 @@ def digest(facts: dict, arrays: dict) -> str:
 
 
 def save(folder: Path, fingerprint: str, state: dict) -> None:
-    """Write ``state``, a dict of arrays, numbers or dicts of them, under a name of its own, then rename it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{uuid.uuid4().hex}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **{_DIGEST: fingerprint}, **_flattened(state))
-        os.replace(temporary, folder / _FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write ``state``, a dict of arrays, numbers or dicts of them, in place of the one before."""
+    write_npz(folder / _FILE, **{_DIGEST: fingerprint}, **_flattened(state))
 
 
 def load(folder: Path, fingerprint: str) -> dict | None:
     """The state that ``save`` was last given, or None if there is none whole and of this fingerprint."""
     try:
-        with np.load(folder / _FILE, allow_pickle=False) as file:
-            arrays = dict(file)
+        arrays = read_npz(folder / _FILE)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as damage:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from gradleak.attacks.options import MatchingOptions
+from gradleak.attacks.options import UNLIMITED, Limits, MatchingOptions
 
 if TYPE_CHECKING:
     from gradleak.attacks.matching import Inversion, Problem
@@ -53,6 +53,7 @@ def invert(
     options: Options,
     checkpoint: Path | None = None,
     progress: Callable | None = None,
+    limits: Limits = UNLIMITED,
 ) -> Inversion:
     """Reconstruct every trial of ``problem``; the best point by the attack's own objective is the result."""
     import tensorflow as tf
@@ -73,6 +74,6 @@ def invert(
 
     result = matching.run_loop(
         objective, start, problem, options, box={"images": (0.0, 1.0)} if options.box else None,
-        checkpoint=checkpoint, progress=progress,
+        checkpoint=checkpoint, progress=progress, limits=limits,
     )  # fmt: skip
     return matching.inversion(problem, options, result, np.clip(result.best["images"], 0.0, 1.0))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from gradleak.attacks.options import MatchingOptions
+from gradleak.attacks.options import UNLIMITED, Limits, MatchingOptions
 
 if TYPE_CHECKING:
     import keras
@@ -44,6 +44,7 @@ def invert(
     decoder: keras.Model,
     checkpoint: Path | None = None,
     progress: Callable | None = None,
+    limits: Limits = UNLIMITED,
 ) -> Inversion:
     """Reconstruct every trial of ``problem`` through ``decoder`` (z [B, d] → images [B, H, W, C] in [0, 1])."""
     import tensorflow as tf
@@ -77,7 +78,9 @@ def invert(
         loss = match(decode(codes), matching.soft_labels(variables, data), data)
         return loss + options.latent_penalty * tf.reduce_mean(tf.square(codes), axis=[1, 2]) * latent / 2
 
-    result = matching.run_loop(objective, start, copies, options, checkpoint=checkpoint, progress=progress)
+    result = matching.run_loop(
+        objective, start, copies, options, checkpoint=checkpoint, progress=progress, limits=limits
+    )
     result = matching.best_of_starts(result, options.starts)
     return matching.inversion(
         problem, options, result, np.clip(decode(result.best["codes"]).numpy(), 0.0, 1.0)

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from gradleak import gradients
-from gradleak.attacks import loop, weightings
-from gradleak.attacks.options import MatchingOptions
+from gradleak.attacks import checkpoints, loop, weightings
+from gradleak.attacks.options import UNLIMITED, Limits, MatchingOptions
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Inversion:
 
 
 def matching_loss(problem: Problem, options: MatchingOptions) -> Callable:
-    """f(images [T,M,H,W,C], labels [T,M,C], data) → loss [T]; ``data`` is what ``loop_data`` gives the loop."""
+    """f(images [T,M,H,W,C], labels [T,M,C], data) → loss [T]; ``data`` is what ``run_loop`` gives the loop."""
     matcher = gradients.build_matcher(problem.model)
     count = len(matcher.variables)
     # A mean over tensors hides behind 'cosine'; the published attacks sum, and their TV weights are set against that.
@@ -160,6 +160,7 @@ def run_loop(
     box: dict | None = None,
     checkpoint: Path | None = None,
     progress: Callable | None = None,
+    limits: Limits = UNLIMITED,
 ) -> loop.LoopResult:
     """The shared loop on this problem's targets, weights and labels."""
     leaked = [g.astype(np.float32) for g in targets(problem, options)]
@@ -173,13 +174,8 @@ def run_loop(
     settings = loop.LoopSettings(**{name: getattr(options, name) for name in names})
     return loop.minimise(
         objective, start, settings, data=known | gradients.pack_targets(leaked), box=box, checkpoint=checkpoint,
-        progress=progress, key=f"{options!r} {_fingerprint(facts)}",
+        progress=progress, key=checkpoints.digest({"options": repr(options)}, facts), limits=limits,
     )  # fmt: skip
-
-
-def _fingerprint(data: dict[str, np.ndarray]) -> str:
-    """Tells a checkpoint of this leak from one of another."""
-    return " ".join(f"{name} {crc32(np.ascontiguousarray(data[name]))}" for name in sorted(data))
 
 
 def best_of_starts(result: loop.LoopResult, starts: int) -> loop.LoopResult:

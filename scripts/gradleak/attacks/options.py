@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -10,7 +10,19 @@ from gradleak.attacks.weightings import WEIGHTINGS
 from gradleak.strict import Strict
 
 
+class Limits(NamedTuple):
+    """How many trials of a block are computed side by side."""
+
+    at_once: int = 0  # at most; 0: as many as fit into memory
+    memory: float = 0  # bytes that the process may take; 0: any number
+
+
+UNLIMITED = Limits()
+
+
 class MatchingOptions(Strict):
+    """What every gradient-matching cell may say: what is compared, the labels, and how the search goes."""
+
     loss: Literal["l2", "cosine", "l2_global", "cosine_global"] = Field(
         "cosine", description="Distance between the dummy gradient and the leaked one."
     )
