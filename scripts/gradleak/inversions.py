@@ -42,10 +42,11 @@ def load_problem(snakemake: Any) -> Problem:
     elif inputs.get("truth"):
         _, labels = load_truth(list(inputs.truth), params.draws)
         counts = np.stack([np.bincount(y, minlength=model.output_shape[-1]) for y in labels])
-    public = to_float(read_npz(inputs.public)["x"])
+    public = read_npz(inputs.public)
     return Problem(
-        model, gradients, first["layer"], int(first["samples"]), list(params.seeds), counts, public
-    )
+        model, gradients, first["layer"], int(first["samples"]), list(params.seeds), counts, to_float(public["x"]),
+        public["y"],
+    )  # fmt: skip
 
 
 def checkpoint(snakemake: Any) -> Path:

@@ -38,7 +38,8 @@ def problem_of(model):
         counts = np.array([np.bincount([seed % 10, 1, 2], minlength=CLASSES) for seed in seeds])
         public = np.random.default_rng(1).uniform(0, 1, (5, *SHAPE)).astype(np.float32)
         return replace(
-            Problem(model, gradients, np.array([0, 0, 1, 1]), SAMPLES, list(seeds), counts, public), **changes
+            Problem(model, gradients, np.array([0, 0, 1, 1]), SAMPLES, list(seeds), counts, public, np.arange(5)),
+            **changes,
         )
 
     return make
@@ -51,7 +52,7 @@ def assert_rows(block, index, alone):
 # --- the same alone and in a block --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("init", ["normal", "uniform", "public_mean"])
+@pytest.mark.parametrize("init", ["normal", "uniform", "smooth_noise", "public_mean", "class_mean"])
 def test_start_images_are_the_same_alone_and_in_any_block(problem_of, init):
     options = dlg.Options(init=init)
     block = dlg.start_images(problem_of([3, 4, 5]), options)
@@ -71,6 +72,32 @@ def test_start_images_are_what_init_says(problem_of):
     assert normal.std() == pytest.approx(0.5, rel=0.2)
     mean = dlg.start_images(problem, dlg.Options(init="public_mean", init_scale=0))
     np.testing.assert_allclose(mean[0, 0], problem.public.mean(axis=0), rtol=1e-6)
+
+
+def test_smooth_noise_is_smooth_and_spans_the_range(problem_of):
+    images = dlg.start_images(problem_of([0, 1]), dlg.Options(init="smooth_noise"))
+    assert np.abs(images.min(axis=(2, 3, 4))).max() < 1e-6
+    assert np.abs(images.max(axis=(2, 3, 4)) - 1).max() < 1e-6
+    rough = dlg.start_images(problem_of([0, 1]), dlg.Options(init="uniform"))
+
+    def step(x):
+        return np.abs(np.diff(x, axis=3)).mean() / x.std()
+
+    assert step(images) < 0.9 * step(rough)
+
+
+def test_class_means_start_where_the_dummies_labels_say(problem_of):
+    problem = problem_of([0])  # of the classes 0, 1 and 2
+    problem = replace(problem, public_labels=np.array([2, 1, 1, 2, 7]))
+    images = dlg.start_images(problem, dlg.Options(init="class_mean", init_scale=0))[0]
+    np.testing.assert_allclose(images[0], problem.public.mean(axis=0), rtol=1e-6)  # nothing public of class 0
+    np.testing.assert_allclose(images[1], problem.public[1:3].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(images[2], problem.public[[0, 3]].mean(axis=0), rtol=1e-6)
+
+
+def test_class_means_without_known_classes_are_refused():
+    with pytest.raises(ValueError, match="class_mean"):
+        dlg.Options(init="class_mean", labels="joint")
 
 
 def test_start_labels_are_the_same_alone_and_in_any_block(problem_of):
@@ -347,7 +374,7 @@ def test_dlg_recovers_an_image_from_its_own_gradient(model):
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits([4], model(x))
     gradients = [g.numpy()[None] for g in tape.gradient(loss, model.trainable_variables)]
     counts = np.eye(CLASSES, dtype=int)[[4]]
-    problem = Problem(model, gradients, np.array([0, 0, 1, 1]), 1, [0], counts, x)
+    problem = Problem(model, gradients, np.array([0, 0, 1, 1]), 1, [0], counts, x, np.array([4]))
     found = dlg.invert(problem, dlg.Options(steps=400, tv=0.0))
     assert np.mean((found.images[0] - x) ** 2) < 1e-3
     assert found.labels[0, 0] == 4

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gradleak.attacks.options import UNLIMITED, Limits, MatchingOptions
 
@@ -27,25 +27,61 @@ class Options(MatchingOptions):
         3e-5, ge=0, description="Weight of the total variation (sum over pixels, mean over images)."
     )
     box: bool = Field(True, description="Keep pixels in [0, 1] after every step.")
-    init: Literal["normal", "uniform", "public_mean"] = Field(
-        "uniform", description="Start: small normal noise, uniform noise in [0, 1], or the mean public image."
+    init: Literal["normal", "uniform", "smooth_noise", "public_mean", "class_mean"] = Field(
+        "uniform",
+        description="Start: small normal noise, uniform noise in [0, 1], the same blurred, the mean public image, or "
+        "the mean of those of the dummy's class (not with labels: joint).",
     )
     init_scale: float = Field(
-        0.01, ge=0, description="Standard deviation of normal noise (also on public_mean)."
+        0.01, ge=0, description="Standard deviation of normal noise (also on public_mean and class_mean)."
     )
+
+    @model_validator(mode="after")
+    def _class_is_known(self) -> Options:
+        if self.init == "class_mean" and self.labels == "joint":
+            raise ValueError("init: class_mean needs labels that are known beforehand: recovered or oracle")
+        return self
 
 
 def start_images(problem: Problem, options: Options) -> np.ndarray:
     """float32 [T, M, H, W, C]; each trial's start depends on its own seed alone."""
     size = (problem.dummies(options), *problem.shape)
-    base = problem.public.mean(axis=0) if options.init == "public_mean" else 0.0
+    bases = _bases(problem, options)
 
-    def one(rng: np.random.Generator) -> np.ndarray:
+    def one(rng: np.random.Generator, base: np.ndarray | float) -> np.ndarray:
         if options.init == "uniform":
             return rng.uniform(0, 1, size)
+        if options.init == "smooth_noise":
+            return _blurred(rng.uniform(0, 1, size))
         return base + rng.normal(0, options.init_scale, size)
 
-    return np.stack([one(problem.rng(seed, "images")) for seed in problem.seeds]).astype(np.float32)
+    streams = (problem.rng(seed, "images") for seed in problem.seeds)
+    return np.stack([one(rng, base) for rng, base in zip(streams, bases, strict=True)]).astype(np.float32)
+
+
+def _bases(problem: Problem, options: Options) -> list:
+    """What each trial's normal noise is laid over: nothing, or mean images."""
+    trials = len(problem.seeds)
+    if options.init not in ("public_mean", "class_mean"):
+        return [0.0] * trials
+    mean = problem.public.mean(axis=0)
+    if options.init == "public_mean":
+        return [mean] * trials
+    from gradleak.attacks import matching
+
+    members = [problem.public[problem.public_labels == c] for c in range(problem.classes)]
+    means = np.stack([own.mean(axis=0) if len(own) else mean for own in members])
+    return list(means[matching.given_labels(problem, options)])
+
+
+def _blurred(noise: np.ndarray) -> np.ndarray:
+    """[M, H, W, C] with neighbouring pixels alike, each image from 0 to 1."""
+    from scipy.ndimage import gaussian_filter
+
+    width = noise.shape[2] / 14  # of the Gaussian: two pixels of 28
+    smooth = gaussian_filter(noise, (0, width, width, 0), mode="wrap")
+    low, high = (bound(smooth, axis=(1, 2, 3), keepdims=True) for bound in (np.min, np.max))
+    return (smooth - low) / (high - low)
 
 
 def invert(

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradleak import gradients
-from gradleak.attacks import checkpoints, loop, weightings
+from gradleak.attacks import checkpoints, learned, loop, weightings
 from gradleak.attacks.options import UNLIMITED, Limits, MatchingOptions
 
 
@@ -28,6 +28,7 @@ class Problem:
     seeds: the trials' seeds.
     counts: images per class, int [T, C]; None where the labels are optimised along.
     public: the adversary's own images, float32 [P, H, W, C] in [0, 1].
+    public_labels: their classes, int [P].
     """
 
     model: keras.Model
@@ -37,6 +38,7 @@ class Problem:
     seeds: list[int]
     counts: np.ndarray | None
     public: np.ndarray
+    public_labels: np.ndarray
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -152,6 +154,20 @@ def given_labels(problem: Problem, options: MatchingOptions) -> np.ndarray:
     return np.stack(rows)
 
 
+def weights(problem: Problem, options: MatchingOptions, leaked: list[np.ndarray]) -> np.ndarray:
+    """float32 [T, L], or [1, L] where all trials share them: what each tensor of the gradients counts."""
+    if options.weighting != "learned":
+        norms = np.stack([np.linalg.norm(g.reshape(len(g), -1), axis=1) for g in leaked], axis=1)
+        return weightings.weights(options.weighting, problem.layer, norms)
+    images = min(problem.samples, len(problem.public))
+    orders = [problem.rng(c, "learned").permutation(len(problem.public)) for c in range(learned.CLIENTS)]
+    members = np.stack(orders)[:, :images]
+    found = learned.weights(
+        gradients.build_matcher(problem.model), problem.public[members], problem.public_labels[members], options.loss
+    )
+    return weightings.scaled(found[None])
+
+
 def run_loop(
     objective: Callable,
     start: dict[str, np.ndarray],
@@ -164,8 +180,7 @@ def run_loop(
 ) -> loop.LoopResult:
     """The shared loop on this problem's targets, weights and labels."""
     leaked = [g.astype(np.float32) for g in targets(problem, options)]
-    norms = np.stack([np.linalg.norm(g.reshape(len(g), -1), axis=1) for g in leaked], axis=1)
-    known = {"weights": weightings.weights(options.weighting, problem.layer, norms)}
+    known = {"weights": weights(problem, options, leaked)}
     if "label_logits" not in start:
         known["labels"] = np.eye(problem.classes, dtype=np.float32)[given_labels(problem, options)]
     # Of the leak itself: the last bits of its factors depend on the machine and its threads.

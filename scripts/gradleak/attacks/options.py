@@ -26,7 +26,11 @@ class MatchingOptions(Strict):
     loss: Literal["l2", "cosine", "l2_global", "cosine_global"] = Field(
         "cosine", description="Distance between the dummy gradient and the leaked one."
     )
-    weighting: Literal[*WEIGHTINGS] = Field("uniform", description="Weight of each tensor in the loss.")
+    weighting: Literal[*WEIGHTINGS, "learned"] = Field(
+        "uniform",
+        description="Weight of each tensor in the loss. learned: those that lead dummies closest to the images of "
+        "clients simulated with public data.",
+    )
     labels: Literal["joint", "recovered", "oracle"] = Field(
         "recovered",
         description="Labels of the dummies: optimised along, taken from a label method, or the true ones "

@@ -1,7 +1,7 @@
 """How much each tensor of the gradient counts in the matching loss: rows of a [T, L] matrix.
 
 A weighting is one function of the tensors' layer depth and of the target's norms, and one entry in WEIGHTINGS.
-Rows are scaled to sum to L, so that a weighting changes the balance of the loss and never its size.
+(``learned`` takes the model and public images as well, and has a module of its own.) Rows are scaled to sum to L, so that a weighting changes the balance of the loss and never its size.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ WEIGHTINGS = {
 
 def weights(name: str, layer: np.ndarray, norms: np.ndarray) -> np.ndarray:
     """float32 [T, L] for the leaked tensors' layer index [L] (0 = first) and norms [T, L]; rows sum to L."""
-    raw = np.asarray(WEIGHTINGS[name](np.asarray(layer), np.asarray(norms, float)), float)
+    return scaled(WEIGHTINGS[name](np.asarray(layer), np.asarray(norms, float)))
+
+
+def scaled(raw: np.ndarray) -> np.ndarray:
+    """float32 [T, L] with rows that sum to L, in the proportions of ``raw``."""
+    raw = np.asarray(raw, float)
     total = raw.sum(axis=1, keepdims=True)
     return (raw * raw.shape[1] / np.where(total > 0, total, 1.0)).astype(np.float32)
