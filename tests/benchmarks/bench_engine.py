@@ -1,20 +1,22 @@
-"""Time and memory of gradient matching: the engine against plain double backprop, in the same run.
+"""Time and memory of gradient matching: the engine against plain double backprop, each at its best, in the same run.
 
-    python tests/benchmarks/bench_engine.py [--quick] [--threads 2] [--output results/benchmarks/engine.json]
+    python tests/benchmarks/bench_engine.py [--quick] [--output results/benchmarks/engine.json]
 
 One step is the matching loss (cosine per tensor) of a dummy batch, its gradient in the images and in the
-labels, and a plain descent step. Against it stand
+labels, and a plain descent step. Against the engine stand
 
 - graph: the same by double backprop through the Keras model, compiled, one trial at a time
 - eager: the same without compiling, as the notebook does it (and which also asks its persistent tape for
   the gradient of the classification loss in images and labels)
 
-Each configuration runs in a process of its own. Engine and graph take turns there, and of each the fastest
-turn counts, so that what else the machine does weighs on both alike. Memory is the process's peak
-before the baselines have run.
+Every side runs under every setting of SETTINGS: one process with a thread for each of two cores or two processes
+side by side with one each, with TensorFlow's oneDNN kernels and without. Of each side the best setting counts.
+Sides and settings take turns, all about equally long, and of each the fastest turn counts, so that what else the
+machine does weighs on all alike. Memory is the peak of a process before the baselines have run.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -36,20 +38,16 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from gradleak import gradients
+from gradleak import gradients, models
 
-BATCHES, BLOCKS = (1, 8, 32), (1, 8, 32)
+SETTINGS = {
+    f"{processes} × {threads}, oneDNN {'on' if onednn else 'off'}": {
+        "processes": processes, "threads": threads, "onednn": onednn
+    }
+    for processes, threads in ((1, 2), (2, 1)) for onednn in (1, 0)
+}  # fmt: skip
 RATE = 1e-3
 TURN_MS = 400
-
-
-def cnn7() -> keras.Model:
-    return keras.Sequential([
-        keras.Input((28, 28, 1)),
-        layers.Conv2D(32, 3, activation="relu"), layers.MaxPooling2D(),
-        layers.Conv2D(64, 3, activation="relu"), layers.MaxPooling2D(),
-        layers.Flatten(), layers.Dense(128, activation="relu"), layers.Dense(10),
-    ])  # fmt: skip
 
 
 def dense5m() -> keras.Model:
@@ -135,50 +133,53 @@ def eager_steps(model, x, labels, targets, count):
     return x.numpy()
 
 
-def measure(model: str, images: int, trials: int, own_targets: bool, rounds: int, baselines: bool) -> dict:
-    """One configuration, in this process."""
-    net = {"cnn7": cnn7, "dense5m": dense5m}[model]()
-    keras.utils.set_random_seed(0)
-    matcher, x, labels, leaked = problem(net, images, trials, own_targets)
-    packed = {name: tf.constant(array) for name, array in gradients.pack_targets(leaked).items()}
-    before = peak_memory()
-    engine = partial(repeated(partial(engine_step, matcher)), x, labels, packed)
-    begun = time.perf_counter()
-    engine(0)
-    result = {"model": model, "images": images, "trials": trials, "own_targets": own_targets}
-    result["tracing_s"] = time.perf_counter() - begun
-    engine(2)
-    result |= {"memory_mb": peak_memory(), "memory_before_mb": before}
+# --- in a process of its own ---------------------------------------------------------------------------------------
 
-    runs = {"engine": engine}
+
+def work(threads: int, images: int, blocks: list[list], model: str = "cnn7", baselines: bool = True) -> None:
+    """Get all sides of one batch size ready, say what that took, then run what standard input asks for.
+
+    ``blocks``: [trials, whether each has a leak of its own], the larger the later.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.get_logger().setLevel("ERROR")  # the profiler's advice
+    keras.utils.set_random_seed(0)
+    net = dense5m() if model == "dense5m" else models.build(model, (28, 28, 1), 0)
+    runs, sides = {}, {}
+    for trials, own in blocks:
+        matcher, x, labels, leaked = problem(net, images, trials, own)
+        packed = {key: tf.constant(array) for key, array in gradients.pack_targets(leaked).items()}
+        name = f"T={trials}" + (", own leaks" if own else "")
+        facts = {"memory_before_mb": peak_memory(), "trials": trials, "gflop": gflop(matcher, x, labels, packed) / trials}
+        runs[name] = partial(repeated(partial(engine_step, matcher)), x, labels, packed)
+        begun = time.perf_counter()
+        runs[name](0)
+        facts["tracing_s"] = time.perf_counter() - begun
+        runs[name](2)
+        sides[name] = facts | {"memory_mb": peak_memory()}
     if baselines:
         first = [tf.constant(target[0]) for target in leaked]
-        alone = (net, x[0], labels[0], first)
-        runs["graph"] = partial(repeated(partial(graph_step, net)), *alone[1:])
-        runs["eager"] = partial(eager_steps, *alone)
-    for name, fastest in fastest_turns(runs, rounds).items():
-        result[f"{name}_ms"] = fastest / (trials if name == "engine" else 1)
-    return result
+        runs["graph"] = partial(repeated(partial(graph_step, net)), x[0], labels[0], first)
+        runs["eager"] = partial(eager_steps, net, x[0], labels[0], first)
+        square = tf.random.normal([2048, 2048])
+        runs["matmul"] = lambda count: [tf.matmul(square, square) for _ in range(count)][-1].numpy()
+        sides |= {"graph": {}, "eager": {}, "matmul": {"gflop": 2 * 2048**3 / 1e9}}
+    print(json.dumps(sides), flush=True)
+    for line in sys.stdin:
+        name, count = json.loads(line)
+        begun = time.perf_counter()
+        runs[name](count)
+        print((time.perf_counter() - begun) / count * 1e3, flush=True)
 
 
-def fastest_turns(runs: dict, rounds: int) -> dict[str, float]:
-    """Milliseconds per step of each run's fastest turn. They take turns, all about equally long."""
-    counts = {}
-    for name, run in runs.items():
-        run(2)
-        counts[name] = max(1, round(TURN_MS / milliseconds(run, 2)))
-    turns = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            turns[name].append(milliseconds(run, counts[name]))
-    return {name: min(times) for name, times in turns.items()}
+def gflop(matcher, x, labels, packed) -> float:
+    """Floating-point operations of one step in its matrix products and convolutions, by TensorFlow's count."""
+    from tensorflow.python.profiler import model_analyzer, option_builder
 
-
-def milliseconds(run, count: int) -> float:
-    """Per step, of ``count`` steps."""
-    begun = time.perf_counter()
-    run(count)
-    return (time.perf_counter() - begun) / count * 1e3
+    graph = tf.function(partial(engine_step, matcher), autograph=False).get_concrete_function(x, labels, packed).graph
+    options = option_builder.ProfileOptionBuilder(option_builder.ProfileOptionBuilder.float_operation())
+    return model_analyzer.profile(graph, options=options.with_empty_output().build()).total_float_ops / 1e9
 
 
 def peak_memory() -> float:
@@ -186,78 +187,133 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def in_own_process(threads: int, **configuration) -> dict:
-    command = [sys.executable, __file__, "--threads", str(threads), "--one", json.dumps(configuration)]
-    print("…", configuration, file=sys.stderr, flush=True)
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(output.splitlines()[-1])
+class Workers:
+    """The processes of one setting."""
+
+    def __init__(self, setting: dict, **job):
+        environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": str(setting["onednn"])}
+        command = [sys.executable, __file__, "--work", json.dumps({"threads": setting["threads"]} | job)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+        self.processes = [subprocess.Popen(command, **pipes) for _ in range(setting["processes"])]
+
+    def ready(self) -> dict:
+        facts, *_ = [json.loads(self._answer(process)) for process in self.processes]
+        return facts
+
+    def turn(self, side: str, count: int) -> float:
+        """Milliseconds per step of ``count`` steps in each process, over the number of processes."""
+        for process in self.processes:
+            process.stdin.write(json.dumps([side, count]) + "\n")
+            process.stdin.flush()
+        times = [float(self._answer(process)) for process in self.processes]
+        return 1 / sum(1 / milliseconds for milliseconds in times)
+
+    def _answer(self, process) -> str:
+        line = process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a process of the benchmark ended with {process.wait()}")
+        return line
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.stdin.close()
+            process.wait()
 
 
-def configurations(quick: bool) -> list[dict]:
-    rounds = 3 if quick else 10
-    blocks = [(1, 1), (1, 32), (8, 8)] if quick else [(n, t) for n in BATCHES for t in BLOCKS]
-    grid = [
-        {"model": "cnn7", "images": n, "trials": t, "own_targets": False, "baselines": True}
-        for n, t in blocks
-    ]
-    own = [] if quick else [(1, 32), (8, 32)]
-    grid += [
-        {"model": "cnn7", "images": n, "trials": t, "own_targets": True, "baselines": True} for n, t in own
-    ]
-    for own_targets in (False,) if quick else (False, True):
-        grid.append(
-            {"model": "dense5m", "images": 8, "trials": 64, "own_targets": own_targets, "baselines": False}
-        )
-    return [configuration | {"rounds": rounds} for configuration in grid]
+# --- the comparison -------------------------------------------------------------------------------------------------
+
+
+def compare(images: int, blocks: list[list], rounds: int) -> list[dict]:
+    """All sides under all settings, for one batch size."""
+    print(f"… N={images}", file=sys.stderr, flush=True)
+    with contextlib.ExitStack() as stack:
+        workers, sides = {}, {}
+        for name, setting in SETTINGS.items():  # one after the other, so that memory and tracing are undisturbed
+            workers[name] = Workers(setting, images=images, blocks=blocks)
+            stack.callback(workers[name].close)
+            found = workers[name].ready()
+            sides = sides or found
+        counts, turns = {}, {}
+        for _ in range(rounds):
+            for side in sides:
+                for name, group in workers.items():
+                    key = side, name
+                    if key not in counts:
+                        group.turn(side, 2)
+                        per_process = group.turn(side, 2) * SETTINGS[name]["processes"]
+                        counts[key] = max(1, round(TURN_MS / per_process))
+                    turns.setdefault(key, []).append(group.turn(side, counts[key]))
+    best = {}
+    for side, facts in sides.items():
+        times = {name: min(turns[side, name]) / facts.get("trials", 1) for name in workers}
+        chosen = min(times, key=times.get)
+        best[side] = facts | {"side": side, "images": images, "ms": times[chosen], "setting": chosen, "by_setting": times}
+    for side in best.values():
+        for other in ("graph", "eager"):
+            side[f"times_{other}"] = best[other]["ms"] / side["ms"]
+        if "trials" in side:
+            side["share_of_matmul"] = (side["gflop"] / side["ms"]) / (best["matmul"]["gflop"] / best["matmul"]["ms"])
+    return list(best.values())
+
+
+def memory(own_targets: bool) -> dict:
+    """Of a dense net of five million parameters, 64 trials of 8 images."""
+    print("… memory", file=sys.stderr, flush=True)
+    group = Workers(
+        SETTINGS["1 × 2, oneDNN on"], images=8, blocks=[[64, own_targets]], model="dense5m", baselines=False
+    )
+    (facts,) = group.ready().values()
+    group.close()
+    return {"model": "dense5m", "images": 8, "own_leaks": own_targets} | facts
 
 
 def table(results: list[dict]) -> str:
-    head = "| model | N | T | targets | engine | graph | eager | × graph | × eager | peak memory | tracing |"
-    lines = [head, "|" + " --- |" * 11]
+    head = ["N", "side", "ms", "best setting", "× graph", "× eager", "of matmul's speed", "peak memory", "tracing"]
+    lines = [head, ["---"] * len(head)]
     for r in results:
-        cells = [
-            r["model"],
-            r["images"],
-            r["trials"],
-            "own" if r["own_targets"] else "shared",
-            f"{r['engine_ms']:.2f} ms",
-        ]
-        if "graph_ms" in r:
-            cells += [f"{r['graph_ms']:.1f} ms", f"{r['eager_ms']:.1f} ms"]
-            cells += [f"{r['graph_ms'] / r['engine_ms']:.1f}", f"{r['eager_ms'] / r['engine_ms']:.0f}"]
-        else:
-            cells += ["–"] * 4
-        cells += [f"{r['memory_mb']:.0f} MB", f"{r['tracing_s']:.1f} s"]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        if r["side"] == "matmul":
+            continue
+        cells = [r["images"], r["side"], f"{r['ms']:.2f}", r["setting"], f"{r['times_graph']:.1f}", f"{r['times_eager']:.0f}"]
+        if "trials" in r:
+            cells += [f"{r['share_of_matmul']:.0%}", f"{r['memory_mb']:.0f} MB", f"{r['tracing_s']:.1f} s"]
+        lines.append(cells + ["–"] * (len(head) - len(cells)))
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="three small configurations, few repetitions")
-    parser.add_argument("--threads", type=int, default=2, help="intra-op threads")
+    parser.add_argument("--quick", action="store_true", help="one batch size, few repetitions")
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/engine.json"))
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        print(json.dumps(measure(**json.loads(arguments.one))))
+    if arguments.work:
+        work(**json.loads(arguments.work))
         return
-    results = [in_own_process(arguments.threads, **c) for c in configurations(arguments.quick)]
+    shared = [[1, False], [8, False], [32, False]]
+    if arguments.quick:
+        results, memories = compare(1, shared[::2], 2), [memory(False)]
+    else:
+        results = [
+            *compare(1, [*shared, [32, True]], 6), *compare(8, [*shared, [32, True]], 6), *compare(32, shared, 6)
+        ]  # fmt: skip
+        memories = [memory(False), memory(True)]
     report = {
-        "threads": arguments.threads,
         "cores": os.cpu_count(),
         "load_average": os.getloadavg()[0],
         "tensorflow": tf.__version__,
         "python": platform.python_version(),
         "quick": arguments.quick,
-        "unit": "milliseconds per step and trial; fastest of several turns",
+        "unit": "milliseconds per step and trial; fastest of several turns at the side's best setting",
         "results": results,
+        "memory": memories,
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"Milliseconds per step and trial, {arguments.threads} threads:\n\n{table(results)}")
+    print(f"Milliseconds per step and trial, each side at its best setting:\n\n{table(results)}\n")
+    for m in memories:
+        leaks = "a leak each" if m["own_leaks"] else "one leak"
+        print(f"{m['model']}, {m['trials']} trials of {m['images']} images, {leaks}: peak {m['memory_mb']:.0f} MB, "
+              f"of which {m['memory_before_mb']:.0f} MB before the engine ran")  # fmt: skip
 
 
 if __name__ == "__main__":
