@@ -18,8 +18,9 @@ run: setup  ## the default study, start to report
 test: setup  ## the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: setup  ## speed against the alternatives, in the same run -> results/benchmarks/engine.json
-	PYTHONPATH=scripts $(BIN)/python tests/benchmarks/bench_engine.py --output results/benchmarks/engine.json $(ARGS)
+bench: setup  ## speed against the alternatives, in the same run -> results/benchmarks/engine.json, jobs.json
+	$(BIN)/python tests/benchmarks/bench_engine.py $(ARGS)
+	$(BIN)/python tests/benchmarks/bench_jobs.py
 
 report: setup  ## Snakemake's own report with the provenance of every figure and table
 	$(SNAKE) --report results/snakemake-report.html $(ARGS)

@@ -1,0 +1,122 @@
+"""What a whole attack job costs: start-up, tracing and steps, and a sweep in one process against one process per trial.
+
+    python tests/benchmarks/bench_jobs.py [--steps 300] [--trials 64] [--output results/benchmarks/jobs.json]
+
+A job is the workflow's own script on files of its own: a DLG block on `cnn7`, one image in each update, every trial
+another client. It runs with one thread, as jobs do by default. The sweep is one such job; against it stands a job of
+a single trial, of which the fastest of several counts.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+
+def prepare(folder: Path, trials: int) -> None:
+    """The files that the attack rule would be given: a mapping of ``trials`` draws, public images, label counts."""
+    from gradleak import client, datasets
+    from gradleak.files import write_npz
+
+    pools = datasets.split("mnist-5k", datasets.load("mnist-5k"))
+    options = client.Options(batch_size=1, pretrain_epochs=1, learning_rate=1.0)
+    model = client.global_model(options, pools["others"])
+    draws = client.simulate(options, model, pools["private"], list(range(trials)))
+    arrays = {f"weight_{i}": w for i, w in enumerate(model.get_weights())}
+    arrays |= {
+        f"gradient_{i}": -np.stack([draw.delta[i] for draw in draws]) for i in range(len(model.trainable_variables))
+    }
+    layer = np.repeat(np.arange(len(model.trainable_variables) // 2), 2)
+    write_npz(folder / "mapping.npz", model=model.to_json(), draws=np.arange(trials), layer=layer, samples=1, **arrays)
+    write_npz(folder / "public.npz", x=pools["public"].x, y=pools["public"].y)
+    write_npz(folder / "labels.npz", counts=np.eye(10, dtype=int)[[draw.private.y[0] for draw in draws]])
+
+
+class Inputs(SimpleNamespace):
+    """Named files as a rule has them."""
+
+    def get(self, name, default=None):
+        return getattr(self, name, default)
+
+
+def attack(trials: int, steps: int) -> None:
+    """In a process of its own, in the folder with the files: one job, as the rule would run it."""
+    import invert_pixels
+    from gradleak import jobs
+
+    wildcards = {"cell": "0" * 10, "block": f"0000-{trials - 1:04d}"}
+    job = SimpleNamespace(
+        input=Inputs(mapping=["mapping.npz"], public="public.npz", labels=["labels.npz"]),
+        output=SimpleNamespace(inversion="inversion.npz", record="record.json"),
+        log=["job.log"], threads=1, rule="invert_pixels", wildcards=Wildcards(wildcards),
+        resources=SimpleNamespace(mem_mb=4000, trials_at_once=0),
+        params=SimpleNamespace(spec={"steps": steps}, seeds=list(range(trials)), draws=list(range(trials)), code=""),
+    )  # fmt: skip
+    with jobs.job(job, tensorflow=True):
+        invert_pixels.main(job)
+
+
+class Wildcards(dict):
+    __getattr__ = dict.__getitem__
+
+
+def measured(folder: Path, trials: int, steps: int) -> dict:
+    """Seconds of a whole process, and of its parts."""
+    labels = folder / "labels.npz"
+    with np.load(labels) as archive:
+        counts = archive["counts"]
+    place = folder / f"{trials}"
+    place.mkdir(exist_ok=True)
+    for name in ("mapping.npz", "public.npz"):
+        if not (place / name).exists():
+            os.link(folder / name, place / name)
+    np.savez(place / "labels.npz", counts=counts[:trials])
+    command = [sys.executable, str(Path(__file__).resolve()), "--attack", "--trials", str(trials), "--steps", str(steps)]
+    begun = time.perf_counter()
+    subprocess.run(command, check=True, cwd=place)
+    whole = time.perf_counter() - begun
+    parts = json.loads((place / "record.json").read_text())["seconds"]
+    rest = whole - parts["tracing"] - parts["compute"]
+    return {"trials": trials, "whole_s": whole, "start_up_and_files_s": rest, "tracing_s": parts["tracing"],
+            "steps_s": parts["compute"], "per_trial_s": whole / trials}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--output", type=Path, default=Path("results/benchmarks/jobs.json"))
+    parser.add_argument("--attack", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.attack:
+        attack(arguments.trials, arguments.steps)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, arguments.trials)
+        alone = [measured(folder, 1, arguments.steps) for _ in range(3)]
+        sweep = measured(folder, arguments.trials, arguments.steps)
+    one = min(alone, key=lambda job: job["whole_s"])
+    report = {"steps": arguments.steps, "sweep": sweep, "one_per_process": one, "all_alone": alone,
+              "ratio": sweep["per_trial_s"] / one["per_trial_s"]}  # fmt: skip
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+    print("| job | whole | start-up and files | tracing | steps | per trial |\n" + "| --- " * 6 + "|")
+    for job in (sweep, one):
+        parts = (f"{job[key]:.2f} s" for key in ("whole_s", "start_up_and_files_s", "tracing_s", "steps_s", "per_trial_s"))
+        print(f"| {job['trials']} trials | " + " | ".join(parts) + " |")
+    print(f"\nPer trial the sweep costs {report['ratio']:.3f} of a process of its own.")
+
+
+if __name__ == "__main__":
+    main()
