@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from gradleak import unseen
 from gradleak.attacks.options import UNLIMITED, Limits, MatchingOptions
+from gradleak.errors import Expected
 
 if TYPE_CHECKING:
     from gradleak.attacks.matching import Inversion, Problem
@@ -27,13 +29,22 @@ class Options(MatchingOptions):
         3e-5, ge=0, description="Weight of the total variation (sum over pixels, mean over images)."
     )
     box: bool = Field(True, description="Keep pixels in [0, 1] after every step.")
-    init: Literal["normal", "uniform", "smooth_noise", "public_mean", "class_mean"] = Field(
+    init: Literal["normal", "uniform", "smooth_noise", "public_mean", "class_mean", "features"] = Field(
         "uniform",
-        description="Start: small normal noise, uniform noise in [0, 1], the same blurred, the mean public image, or "
-        "the mean of those of the dummy's class (not with labels: joint).",
+        description="Start: small normal noise, uniform noise in [0, 1], the same blurred, the mean public image, "
+        "the mean of those of the dummy's class (not with labels: joint), or (for updates of one image) the public "
+        "image fitted to the input of the first dense layer, which its gradients give in closed form.",
     )
     init_scale: float = Field(
         0.01, ge=0, description="Standard deviation of normal noise (also on public_mean and class_mean)."
+    )
+    starts: int = Field(
+        1, ge=1, description="Restarts per trial, run at once; the attack's own objective chooses."
+    )
+    fill_unseen: bool = Field(
+        False,
+        description="Guess the pixels that no unit of the model sees from the others, with public images; else they "
+        "stay as they were at the start.",
     )
 
     @model_validator(mode="after")
@@ -44,7 +55,11 @@ class Options(MatchingOptions):
 
 
 def start_images(problem: Problem, options: Options) -> np.ndarray:
-    """float32 [T, M, H, W, C]; each trial's start depends on its own seed alone."""
+    """float32 [T, M, H, W, C]; each trial's start depends on its own seed alone.
+
+    ``problem`` holds every trial ``options.starts`` times; start k has its own stream, so that more starts never change
+    the earlier ones.
+    """
     size = (problem.dummies(options), *problem.shape)
     bases = _bases(problem, options)
 
@@ -55,8 +70,23 @@ def start_images(problem: Problem, options: Options) -> np.ndarray:
             return _blurred(rng.uniform(0, 1, size))
         return base + rng.normal(0, options.init_scale, size)
 
-    streams = (problem.rng(seed, "images") for seed in problem.seeds)
+    purposes = ["images", *(f"images:{k}" for k in range(1, options.starts))] * len(problem.seeds)
+    streams = (problem.rng(seed, purpose) for seed, purpose in zip(problem.seeds, purposes, strict=False))
     return np.stack([one(rng, base) for rng, base in zip(streams, bases, strict=True)]).astype(np.float32)
+
+
+def _fitted(problem: Problem, options: Options, limits: Limits) -> np.ndarray:
+    """``start_images`` of ``init: features``, from what the attack is given to match."""
+    from gradleak.attacks import features, matching
+
+    if problem.dummies(options) != 1:
+        raise Expected(
+            f"init: features is for updates of one image, and this one has {problem.dummies(options)}: of several, "
+            "the gradients give a mixture of features; choose another init"
+        )
+    skip = np.arange(len(problem.seeds)) % options.starts * features.STARTS
+    leaked = matching.targets(problem, options)
+    return features.fitted_images(problem.model, leaked, problem.public, skip, limits)[:, None]
 
 
 def _bases(problem: Problem, options: Options) -> list:
@@ -96,8 +126,10 @@ def invert(
 
     from gradleak.attacks import matching
 
-    match = matching.matching_loss(problem, options)
-    start = {"images": start_images(problem, options), **matching.start_labels(problem, options)}
+    copies = problem.repeat(options.starts)
+    match = matching.matching_loss(copies, options)
+    images = _fitted(copies, options, limits) if options.init == "features" else start_images(copies, options)
+    start = {"images": images, **matching.start_labels(copies, options, options.starts)}
 
     def objective(variables: dict, data: dict) -> tf.Tensor:
         images = variables["images"]
@@ -109,7 +141,11 @@ def invert(
         return loss
 
     result = matching.run_loop(
-        objective, start, problem, options, box={"images": (0.0, 1.0)} if options.box else None,
+        objective, start, copies, options, box={"images": (0.0, 1.0)} if options.box else None,
         checkpoint=checkpoint, progress=progress, limits=limits,
     )  # fmt: skip
-    return matching.inversion(problem, options, result, np.clip(result.best["images"], 0.0, 1.0))
+    result = matching.best_of_starts(result, options.starts)
+    found = np.clip(result.best["images"], 0.0, 1.0)
+    if options.fill_unseen:
+        found = unseen.fill(found, unseen.mask(problem.model), problem.public)
+    return matching.inversion(problem, options, result, found)
