@@ -5,7 +5,8 @@
 Every client holds N images of its own and shares the gradient of one step. The attack is given the labels that the
 last layer's gradients give for one image and the true ones for several (``oracle``); it never sees an image. PSNR is
 the mean over a client's images after one-to-one assignment, then over clients, with a 95 % bootstrap interval over
-clients. Beside each stands the control: the same attack on noise of the leak's norms.
+clients. Beside each stand two controls: the same attack on noise of the leak's norms, and the public class means of
+the same labels, which take no attack.
 """
 
 import argparse
@@ -70,7 +71,9 @@ def measure(net: str, images: int, control: str) -> dict:
     seconds = time.perf_counter() - begun
     psnr = [metrics.image_metrics(*pair)[0]["psnr"] for pair in zip(found.images, truth)]
     mean, low, high = metrics.bootstrap(np.array(psnr), np.arange(CLIENTS))
-    return {"net": net, "images": images, "control": control, "psnr": mean, "low": low, "high": high, "all": psnr,
+    class_mean = dlg.Options(init="class_mean", init_scale=0, labels=labels)
+    means = np.mean([metrics.image_metrics(*pair)[0]["psnr"] for pair in zip(dlg.start_images(problem, class_mean), truth)])
+    return {"class_means": means, "net": net, "images": images, "control": control, "psnr": mean, "low": low, "high": high, "all": psnr,
             "objective": found.objective.tolist(), "seconds_per_trial": seconds / CLIENTS, "spec": spec}  # fmt: skip
 
 
@@ -83,14 +86,14 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     parts = arguments.only or [f"{net}:{images}" for net in NETS for images in (1, 2, 4)]
     results = []
-    print("| net | N | PSNR (95 % interval) | worst, median, best client | on noise | seconds per client |\n" + "| --- " * 6 + "|")
+    print("| net | N | PSNR (95 % interval) | worst, median, best client | on noise | class means | seconds per client |\n" + "| --- " * 7 + "|")
     for part in parts:
         net, images = part.split(":")
         attack, noise = (measure(net, int(images), control) for control in ("none", "random_gradient"))
         results += [attack, noise]
         spread = ", ".join(f"{value:.1f}" for value in np.percentile(attack["all"], [0, 50, 100]))
         print(f"| {net} | {images} | {attack['psnr']:.1f} ({attack['low']:.1f}–{attack['high']:.1f}) dB | {spread} | "
-              f"{noise['psnr']:.1f} dB | {attack['seconds_per_trial']:.1f} |", flush=True)  # fmt: skip
+              f"{noise['psnr']:.1f} dB | {attack['class_means']:.1f} dB | {attack['seconds_per_trial']:.1f} |", flush=True)  # fmt: skip
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps({"clients": CLIENTS, "results": results}, indent=2) + "\n")
 
