@@ -8,10 +8,13 @@ from gradleak.labels.packing import pack
 
 
 def main(snakemake) -> None:
-    from gradleak import inversions, rehearsal  # imports TensorFlow: only now is the log open
+    import keras  # imports TensorFlow: only now is the log open
 
-    draws = [int(d) for d in read_npz(snakemake.input.gradients)["draws"]]
-    model, arrays = inversions.load_mapping([snakemake.input.gradients], draws)
+    from gradleak import rehearsal
+
+    arrays = read_npz(snakemake.input.gradients)
+    model = keras.models.model_from_json(str(arrays["model"]))
+    model.set_weights([arrays[f"weight_{i}"] for i in range(len(model.weights))])
     report = read_json(snakemake.input.report)
     meta, samples = report["meta"], int(arrays["samples"])
     options = rehearsal.published(meta, samples)
@@ -20,7 +23,7 @@ def main(snakemake) -> None:
     start = [v.numpy() for v in model.trainable_variables]
     finals = [
         [value - per_gradient * arrays[f"gradient_{i}"][index] for i, value in enumerate(start)]
-        for index in range(len(draws))
+        for index in range(len(arrays["draws"]))
     ]
     public = rehearsal.rehearse(model, Images(**read_npz(snakemake.input.public)), options, per_gradient, finals)
     settings = None if options is None else Client(options.steps, options.learning_rate, options.optimizer)
