@@ -51,6 +51,8 @@ def score_images(
                 images, labels, to_float(x[index]), y[index], classes, judged, public
             )
             row |= scored
+            if "residual" in found:
+                row |= _certificates(found, index, to_float(x[index]))
         rows.append(row)
         kept.append(shown)
     images, truth, psnr = (_padded(parts) for parts in zip(*kept, strict=True))
@@ -70,7 +72,8 @@ def _score_trial(
     """The figures of what one trial accepted, and its best pairs: reconstructions, true images, PSNR."""
     row, pairs = metrics.image_metrics(images, truth)
     matched, of = pairs["found"], pairs["truth"]
-    row["judge_accuracy"] = judge.accuracy(judged, images[matched], y[of])
+    if len(matched):
+        row["judge_accuracy"] = judge.accuracy(judged, images[matched], y[of])
     row["nearest_public_psnr"] = float(metrics.psnr(metrics.pairwise_mse(truth, public).min(axis=1)).mean())
     counts = np.bincount(labels, minlength=classes)
     row["counts"] = counts.tolist()
@@ -79,6 +82,15 @@ def _score_trial(
         row |= _label_row(counts, y)
     best = np.argsort(-pairs["psnr"], kind="stable")[:SHOWN]
     return row, (images[matched[best]], truth[of[best]], pairs["psnr"][best])
+
+
+def _certificates(found: dict, index: int, truth: np.ndarray) -> dict:
+    """What span inversion says of itself, against the truth of one trial."""
+    looked_at = found["residual"][index] >= 0  # shorter lists are filled up with −1
+    return metrics.certificate_metrics(
+        found["images"][index][looked_at], found["accepted"][index][looked_at], found["residual"][index][looked_at],
+        int(found["samples_found"][index]), truth,
+    )  # fmt: skip
 
 
 def _padded(parts: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -95,13 +107,16 @@ def _bytes(images: np.ndarray) -> np.ndarray:
 
 def unscored(found: dict, record: dict) -> tuple[list[dict], dict]:
     """No truth was given: the attack's own figures are all there is, and the pictures stand alone."""
-    images = found["images"][:, :SHOWN]
-    rows = [
-        {"seed": trial["seed"], "counts": np.bincount(found["labels"][i], minlength=CLASSES).tolist()}
-        for i, trial in enumerate(record["trials"])
-    ]
+    rows, kept = [], []
+    for trial, images, labels, accepted in zip(
+        record["trials"], found["images"], found["labels"], found["accepted"], strict=True
+    ):
+        rows.append({"seed": trial["seed"], "counts": np.bincount(labels[accepted], minlength=CLASSES).tolist()})
+        kept.append((images[accepted][:SHOWN],))
+    (images,) = (_padded(parts) for parts in zip(*kept, strict=True))
+    pairs = np.array([len(part) for (part,) in kept])
     return rows, {"found": _bytes(images), "truth": np.zeros((len(images), 0, *images.shape[2:]), np.uint8),
-                  "psnr": np.zeros((len(images), 0), np.float32), "pairs": np.full(len(images), images.shape[1])}  # fmt: skip
+                  "psnr": np.zeros((len(images), 0), np.float32), "pairs": pairs}  # fmt: skip
 
 
 def main(snakemake) -> None:

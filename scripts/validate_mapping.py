@@ -27,7 +27,7 @@ def main(snakemake) -> None:
         **{f"gradient_{i}": g for i, g in enumerate(found.gradients)},
         trainable=np.array([index for v in found.model.trainable_variables
                             for index, w in enumerate(found.model.weights) if w is v]),
-        layer=found.layer, samples=found.samples, public_softmax=found.public_softmax,
+        layer=found.layer, samples=found.samples, public_softmax=found.public_softmax, rounding=found.rounding,
         draws=np.array([int(folder.name.removeprefix("draw-")) for folder in folders]),
     )  # fmt: skip
     write_json(snakemake.output.report, found.report)

@@ -15,11 +15,11 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from gradleak import client, labels, vae
-from gradleak.attacks import dlg, latent
+from gradleak.attacks import dlg, latent, span
 from gradleak.datasets import DATASETS
 from gradleak.strict import Strict
 
-ATTACKS = {"labels": labels.Options, "dlg": dlg.Options, "latent": latent.Options}
+ATTACKS = {"labels": labels.Options, "dlg": dlg.Options, "latent": latent.Options, "span": span.Options}
 COMBINE = ("product", "zip", "one_at_a_time")  # how the axes of an entry may be combined
 
 

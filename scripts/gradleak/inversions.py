@@ -45,7 +45,7 @@ def load_problem(snakemake: Any) -> Problem:
     public = read_npz(inputs.public)
     return Problem(
         model, gradients, first["layer"], int(first["samples"]), list(params.seeds), counts, to_float(public["x"]),
-        public["y"],
+        public["y"], float(first["rounding"]),
     )  # fmt: skip
 
 
@@ -84,14 +84,14 @@ def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:
     """The two files of an attack block: the reconstructions, and the record."""
     write_npz(
         snakemake.output.inversion, images=inversion.images, labels=inversion.labels, seeds=inversion.seeds,
-        objective=inversion.objective, accepted=inversion.accepted,
+        objective=inversion.objective, accepted=inversion.accepted, **inversion.certificates,
     )  # fmt: skip
     trials = [
         records.trial(
             seed,
             draw,
             status,
-            REASONS.get(status, status),
+            inversion.reason or REASONS.get(status, status),
             objective,
             records.thin(inversion.history_steps, curve),
         )

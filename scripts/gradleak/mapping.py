@@ -28,7 +28,8 @@ class Mapping:
 
     model: linear output (logits), the weights of the round loaded.
     gradients: pseudo-gradients in the order of model.trainable_variables, float32 [D, *shape], per-sample mean.
-    layer: layer index of each variable [L], 0 = first. report: findings with evidence, JSON types only.
+    layer: layer index of each variable [L], 0 = first. rounding: standard deviation of a gradient's rounding error in
+    units of the root mean square of its variable (float32 weights were subtracted). report: findings with evidence, JSON types only.
     singular: singular values of every dense kernel's delta, name → float64 [D, K]; floor: name → float64 [D].
     """
 
@@ -37,6 +38,7 @@ class Mapping:
     layer: np.ndarray
     samples: int
     public_softmax: np.ndarray
+    rounding: float
     report: dict[str, Any]
     singular: dict[str, np.ndarray]
     floor: dict[str, np.ndarray]
@@ -176,9 +178,9 @@ def settle(
     if not isinstance(known, int) or isinstance(known, bool) or known < 1:
         raise MappingError("the number of images behind the update is not known: set `samples` on the target")
     gradients = [(-factor / scale_found["value"] * d).astype(np.float32) for d in deltas]
-    singular, floor, ranks = find_ranks(
-        variables, deltas, before, _positive(meta.get("client_weight")) or 1.0
-    )
+    weight = _positive(meta.get("client_weight")) or 1.0
+    singular, floor, ranks = find_ranks(variables, deltas, before, weight)
+    rounding = FLOAT_NOISE * weight / scale_found["value"]
     report = {
         "head": head,
         "files": leaks[0].roles,
@@ -197,7 +199,9 @@ def settle(
             if isinstance(value, str | int | float | bool) or value is None
         },
     }
-    return Mapping(model, gradients, _layer_index(model), int(known), softmax, report, singular, floor)
+    return Mapping(
+        model, gradients, _layer_index(model), int(known), softmax, rounding, report, singular, floor
+    )
 
 
 def _load_weights(model: keras.Model, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 
 PSNR_CEILING = 100.0  # an exact copy would be infinite; float32 pixels are exact to about this
@@ -71,6 +72,25 @@ def image_metrics(found: np.ndarray, truth: np.ndarray) -> tuple[dict[str, float
         "share_20db": float((values >= 20).sum() / len(truth)),
         "share_30db": float((values >= 30).sum() / len(truth)),
     }, pairs | {"psnr": values}
+
+
+def certificate_metrics(
+    images: np.ndarray, accepted: np.ndarray, residual: np.ndarray, samples: int, truth: np.ndarray
+) -> dict[str, float]:
+    """How far certificates can be trusted. images (K, H, W, C) that were looked at, accepted and residual (K,).
+
+    found: accepted images; strangers: those of them that are more than 20 dB from every true image; samples_found: N
+    by the certificates, samples_exact: whether it is right; residual_rank: Spearman correlation of residual and PSNR.
+    """
+    out: dict[str, float] = {"found": int(accepted.sum()), "strangers": 0}
+    if samples > 0:
+        out |= {"samples_found": samples, "samples_exact": float(samples == len(truth))}
+    if len(images):
+        nearest = psnr(pairwise_mse(images, truth).min(axis=1))
+        out["strangers"] = int((accepted & (nearest < 20)).sum())
+        if len(images) > 2 and np.ptp(residual) > 0 and np.ptp(nearest) > 0:
+            out["residual_rank"] = float(spearmanr(residual, nearest).statistic)
+    return out
 
 
 def label_metrics(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:

@@ -332,7 +332,8 @@ def _resolve(point: dict[str, Any], config: Config, path: str, places: dict[str,
     if method is not None and method not in METHODS:
         raise ConfigError(not_one_of(f"{path}.label_method", method, METHODS))
     name = point["target"]
-    prior = _resolve_prior(options.prior, config, path) if hasattr(options, "prior") else None
+    asked = getattr(options, "prior", None)
+    prior = _resolve_prior(asked, config, path) if asked is not None else None
     if prior:
         drawn, wanted = SHAPES[prior.options.dataset], SHAPES[target.options.dataset]
         if drawn != wanted:

@@ -32,7 +32,7 @@ METRICS = [
     "objective", "psnr", "psnr_median", "psnr_best", "ssim", "mse", "share_20db", "share_30db", "matched",
     "judge_accuracy", "pair_label_accuracy", "leacc", "lnacc", "irec", "skill", "count_mae", "labels_exact",
     "expected_irec", "coverage_50", "coverage_90", "coverage_95", "width_50", "width_90", "width_95",
-    "nearest_public_psnr", "prior_ceiling_psnr",
+    "nearest_public_psnr", "prior_ceiling_psnr", "found", "strangers", "samples_found", "samples_exact", "residual_rank",
 ]  # fmt: skip
 COST = ["seconds", "peak_mb"]
 TRIAL_COLUMNS = [*IDENTITY, *METRICS, *COST, "block", "draw", "control", "method"]

@@ -29,6 +29,7 @@ class Problem:
     counts: images per class, int [T, C]; None where the labels are optimised along.
     public: the adversary's own images, float32 [P, H, W, C] in [0, 1].
     public_labels: their classes, int [P].
+    rounding: standard deviation of a gradient's rounding error, relative to the root mean square of its variable.
     """
 
     model: keras.Model
@@ -39,6 +40,7 @@ class Problem:
     counts: np.ndarray | None
     public: np.ndarray
     public_labels: np.ndarray
+    rounding: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -80,6 +82,8 @@ class Inversion:
     history_steps: np.ndarray  # int64 [P]
     history: np.ndarray  # float32 [T, P]
     seconds: dict[str, float]
+    reason: str = ""  # why the whole block is not applicable
+    certificates: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # of span inversion, [T, M] or [T]
 
 
 def matching_loss(problem: Problem, options: MatchingOptions) -> Callable:

@@ -161,7 +161,9 @@ def _sizes(steps: list[Step], entry) -> list[tuple[int, int] | None]:
             values.append(step.stage.run(*(values[i] for i in step.inputs)))
         shapes.extend(value.shape for value in values)
 
-    run.get_concrete_function(tf.TensorSpec([1, *entry.shape[1:]], entry.dtype))
+    # A model cloned in another float type keeps the type of its entry.
+    dtype = next((v.dtype for step in steps for v in step.stage.variables), entry.dtype)
+    run.get_concrete_function(tf.TensorSpec([1, *entry.shape[1:]], dtype))
     return [tuple(shape[1:3]) if len(shape) == 4 else None for shape in shapes]
 
 

@@ -1,0 +1,104 @@
+"""Which candidates count as members: fixed rules on certificates, the same for every model and update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gradleak.spans import subspace
+from gradleak.spans.certificates import Certificates
+from gradleak.spans.subspace import Subspace
+
+SURPRISE = 5.0  # a member's is 1 to 2; the nearest other image's began at 12 on all nets tried
+SURE = 0.005  # relative uncertainty of a weight that may vote for N
+DEVIATION = 0.02  # of a member's weight from N beside its uncertainty
+UNSURE = 0.3  # a weight less certain than that share of N proves nothing
+COARSE_SURPRISE = 100.0  # of a copy that is not quite sharp
+COARSE_DEVIATION = 0.5
+CLEAR_MARGIN = 100.0  # of the label; that of other images is 1 to 5
+BELOW_CONTROL = 0.1  # of the least ρ that the same search reaches in a span without members
+_ALIKE, _SIMILAR = 0.9999, 0.98  # cosines of two features
+MARGIN = 3.0  # times closer to the row space than the next class, where the span is not exact
+
+
+def samples(found: Certificates) -> list[int]:
+    """Votes for N: the rounded weights of candidates that are in the span beyond doubt."""
+    good = (found.surprise < SURPRISE) & (found.uncertainty < SURE * np.abs(found.weight)) & (found.weight > 0.5)
+    return [int(weight) for weight in np.round(found.weight[good])]
+
+
+def members(found: Certificates, samples: int) -> np.ndarray:
+    """bool [B]: who is a member, after one local step.
+
+    Where the update is a mean over N images, δᵀ M⁺ f = N for each of them, and for hardly anything else. So either the
+    feature is in the span as far as the noise lets us see and the weight is N; or both come close, and on top the δ of
+    just one class, which the search has never seen, is in the row space.
+    """
+    off = np.abs(found.weight - samples)
+    sharp = (
+        (found.surprise < SURPRISE)
+        & (off < DEVIATION * samples + 3 * found.uncertainty)
+        & (found.uncertainty < UNSURE * samples)
+    )
+    coarse = (
+        (found.surprise < COARSE_SURPRISE) & (off < COARSE_DEVIATION * samples) & (found.label_margin > CLEAR_MARGIN)
+    )
+    return sharp | coarse
+
+
+def near_members(found: Certificates, least_of_control: float) -> np.ndarray:
+    """bool [B], for several local steps, whose drift leaves no exact span.
+
+    In the span tenfold deeper than the best of the same search in a span that holds no member, and its δ tells one class.
+    """
+    return (found.residual < BELOW_CONTROL * least_of_control) & (found.label_margin > MARGIN)
+
+
+def distinct(features: np.ndarray, order: Sequence[int]) -> list[int]:
+    """The indices of ``order`` whose feature [B, I] is at a cosine below 0.9999 with every earlier one."""
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    kept: list[int] = []
+    for index in order:
+        if not kept or (unit[kept] @ unit[index]).max() < _ALIKE:
+            kept.append(int(index))
+    return kept
+
+
+def one_by_one(
+    matrix: np.ndarray, noise: float, samples: int, found: Certificates, order: Sequence[int], features: np.ndarray,
+    signals: np.ndarray,
+) -> list[int]:
+    """The indices of ``order`` that each take a rank of their own out of M, after the known ones
+    (``features`` [F, I], ``signals`` [F, O]) have theirs.
+
+    Two copies of one member share a rank, two members that look alike do not. A copy that is not quite sharp leaves a
+    little of its member in M, so that such a one must also differ from all others by its looks.
+    """
+    kept: list[int] = []
+    unit = found.feature / np.linalg.norm(found.feature, axis=1, keepdims=True)
+    for index in order:
+        others = np.concatenate([features / np.linalg.norm(features, axis=1, keepdims=True), unit[kept]])
+        if found.surprise[index] > SURPRISE and (others @ unit[index] > _SIMILAR).any():
+            continue
+        left = subspace.without(matrix, np.concatenate([signals, found.signal[kept]]))
+        span = subspace.of_matrix(left, noise)
+        feature, signal = found.feature[index : index + 1], found.signal[index]
+        share = float(span.coefficients(feature)[0] @ signal) / samples
+        if span.surprise(feature)[0] < COARSE_SURPRISE and abs(share - 1) < COARSE_DEVIATION:
+            kept.append(int(index))
+    return kept
+
+
+def apart(span: Subspace, found: Certificates, order: Sequence[int], features: np.ndarray, least_of_control: float) -> list[int]:
+    """The indices of ``order`` that stay in the span after what they share with ``features`` [F, I] is left out.
+
+    For several local steps, where no rank is anybody's own.
+    """
+    kept: list[int] = []
+    for index in order:
+        known = np.concatenate([features, found.feature[kept]])
+        avoid = subspace.basis(known) if len(known) else None
+        if span.residual(found.feature[index : index + 1], avoid)[0] < BELOW_CONTROL * least_of_control:
+            kept.append(int(index))
+    return kept

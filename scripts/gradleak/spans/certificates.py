@@ -1,0 +1,58 @@
+"""Is this image a member? Answers that need no truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradleak.spans.host import Host
+from gradleak.spans.subspace import Subspace
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """What the update says of B candidate images. All arrays [B].
+
+    residual: ρ of the feature, 0 in the span. surprise: the same against the noise, 1 to 2 for a member.
+    label: the class whose δ lies closest to the row space; label_surprise: its distance against the noise;
+    label_margin: how many times farther the next class is. weight: δᵀ M⁺ f, the rank-one share of the image in M:
+    N for a member of a mean over N images, and the rank of M − f δᵀ / weight is one less (Wedderburn 1934).
+    uncertainty: of the weight, in the same unit, from the noise: a faint member's is large.
+    signal: δ under that label, [B, O]. feature: [B, I].
+    """
+
+    residual: np.ndarray
+    surprise: np.ndarray
+    label: np.ndarray
+    label_surprise: np.ndarray
+    label_margin: np.ndarray
+    weight: np.ndarray
+    uncertainty: np.ndarray
+    signal: np.ndarray
+    feature: np.ndarray
+
+
+def certify(host: Host, span: Subspace, images: np.ndarray) -> Certificates:
+    """Judge ``images`` [B, H, W, C] against the whole update; ``host`` should compute in float64."""
+    features = host.features(images.astype(host.dtype)).numpy()
+    signals = host.signals(features)
+    batch, classes, width = signals.shape
+    rows, flat = span.transposed, signals.reshape(-1, width)
+    distances = rows.residual(flat).reshape(batch, classes)
+    label = distances.argmin(axis=1)
+    each = np.arange(batch)
+    signal = signals[each, label]
+    nearest = np.sort(distances, axis=1)
+    left, right = span.coefficients(features), rows.coefficients(signal)
+    return Certificates(
+        residual=span.residual(features),
+        surprise=span.surprise(features),
+        label=label,
+        label_surprise=rows.surprise(signal),
+        label_margin=nearest[:, 1] / np.maximum(nearest[:, 0], 1e-300),
+        weight=(left * signal).sum(axis=1),
+        uncertainty=span.noise * np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1),
+        signal=signal,
+        feature=features,
+    )

@@ -1,0 +1,190 @@
+"""Span inversion: the layer, its span, the certificates and rules, and a small update taken apart without any truth."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from gradleak import client, datasets, mapping, metrics
+from gradleak.attacks import span
+from gradleak.attacks.matching import Problem
+from gradleak.datasets import to_float
+from gradleak.models import build
+from gradleak.spans import acceptance, subspace
+from gradleak.spans.certificates import certify
+from gradleak.spans.host import hosts
+
+SHAPE = (8, 8, 1)
+
+
+@pytest.fixture(scope="module")
+def pools():
+    return datasets.split("digits-8x8", datasets.load("digits-8x8", None))
+
+
+@pytest.fixture(scope="module")
+def update(pools):
+    """fcn3, four images, one step: model, gradients, images, labels, rounding."""
+    options = client.Options(dataset="digits-8x8", model="fcn3", batch_size=4, pretrain_epochs=1)
+    model = client.global_model(options, pools["others"])
+    (draw,) = client.simulate(options, model, pools["private"], [0])
+    gradients = [-part / np.float32(options.learning_rate) for part in draw.delta]
+    rounding = mapping.FLOAT_NOISE / options.learning_rate
+    return SimpleNamespace(
+        model=model, gradients=gradients, x=to_float(draw.private.x), y=draw.private.y, rounding=rounding
+    )
+
+
+def host_of(model, dtype="float64"):
+    """The widest layer behind a nonlinear one."""
+    images = np.random.default_rng(0).uniform(0, 1, (8, *model.input_shape[1:]))
+    return next(host for host in hosts(model, dtype) if host.bends(images))
+
+
+def noise_of(host, rounding):
+    return rounding * np.sqrt(np.mean(host.weights**2)) * sum(np.sqrt(host.weights.shape))
+
+
+def problem(update, pools, **more):
+    public = to_float(pools["public"].x)
+    given = dict(
+        model=update.model, gradients=[g[None] for g in update.gradients], layer=np.arange(len(update.gradients)),
+        samples=99, seeds=[0], counts=None, public=public, public_labels=pools["public"].y, rounding=update.rounding,
+    )  # fmt: skip
+    return Problem(**(given | more))
+
+
+# --- the layer ------------------------------------------------------------------------------------------------------
+
+
+def test_hosts_are_the_dense_layers_that_everything_passes_through_widest_first():
+    assert [host.weights.shape for host in hosts(build("fcn3", SHAPE, 0))] == [(64, 300), (300, 300), (300, 10)]
+    assert [host.weights.shape[1] for host in hosts(build("cnn7", (28, 28, 1), 0))] == [128, 10]
+
+
+def test_a_layer_on_the_pixels_themselves_does_not_bend_and_one_behind_a_relu_does():
+    images = np.random.default_rng(0).uniform(0, 1, (8, *SHAPE))
+    first, second, _ = hosts(build("fcn3", SHAPE, 0))
+    assert not first.bends(images)
+    assert second.bends(images)
+
+
+def test_features_and_signals_multiply_to_the_gradient(update):
+    host = host_of(update.model)
+    features = host.features(update.x.astype(float)).numpy()
+    signals = host.signals(features)[np.arange(4), update.y]
+    expected = features.T @ signals / 4
+    got = host.gradient(update.gradients)
+    assert np.abs(got - expected).max() < 20 * noise_of(host, update.rounding)
+
+
+# --- the span -------------------------------------------------------------------------------------------------------
+
+
+def mean_of_outer(rng, members=5, inputs=40, outputs=20):
+    features, signals = rng.normal(size=(members, inputs)), rng.normal(size=(members, outputs))
+    return features, signals, features.T @ signals / members
+
+
+def test_members_are_in_the_span_and_others_are_not(rng):
+    features, _, matrix = mean_of_outer(rng)
+    whole = subspace.of_matrix(matrix, 1e-9)
+    assert whole.rank == 5
+    assert whole.residual(features).max() < 1e-12
+    assert whole.residual(rng.normal(size=(50, 40))).min() > 0.1
+
+
+def test_rho_is_the_least_of_misfit_and_noise(rng):
+    _, _, matrix = mean_of_outer(rng)
+    whole, vector = subspace.of_matrix(matrix, 0.3), rng.normal(size=40)
+    a = whole.coefficients(vector[None])[0]
+
+    def charged(a):
+        return np.sum((vector - matrix @ a) ** 2) + 0.3**2 * np.sum(a**2)
+
+    assert all(charged(a) <= charged(a + 1e-3 * rng.normal(size=20)) for _ in range(20))
+    assert whole.residual(vector[None])[0] * np.sum(vector**2) == pytest.approx(
+        np.sum((vector - whole.left * whole.gain @ whole.left.T @ vector) ** 2)
+    )
+
+
+def test_a_member_taken_out_lowers_the_rank_by_one_and_leaves_the_others(rng):
+    features, signals, matrix = mean_of_outer(rng)
+    left = subspace.of_matrix(subspace.without(matrix, signals[:2]), 1e-9)
+    assert left.rank == 3
+    assert left.residual(features[2:]).max() < 1e-12
+    assert left.residual(features[:2]).min() > 1e-3
+
+
+def test_what_is_left_out_does_not_count_in_rho(rng):
+    features, _, matrix = mean_of_outer(rng)
+    whole = subspace.of_matrix(matrix, 1e-9)
+    copy = features[:1] + 1e-3 * rng.normal(size=(1, 40))
+    assert whole.residual(copy)[0] < 1e-4
+    assert whole.residual(copy, subspace.basis(features[:1]))[0] > 0.1
+    assert whole.residual(features[1:2], subspace.basis(features[:1]))[0] < 1e-12
+
+
+# --- certificates and rules -----------------------------------------------------------------------------------------
+
+
+def test_members_weigh_n_and_tell_their_label_and_public_images_do_not(update, pools):
+    host = host_of(update.model)
+    whole = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))
+    members = certify(host, whole, update.x)
+    assert members.label.tolist() == update.y.tolist()
+    assert set(acceptance.samples(members)) == {4}
+    assert acceptance.members(members, 4).all()
+    others = certify(host, whole, to_float(pools["public"].x))
+    assert not acceptance.members(others, 4).any()
+
+
+def test_one_member_counts_once_however_often_it_was_found(update):
+    host = host_of(update.model)
+    matrix, noise = host.gradient(update.gradients), noise_of(host, update.rounding)
+    judged = certify(host, subspace.of_matrix(matrix, noise), update.x[[0, 1, 0, 2]])
+    nobody = np.zeros((0, matrix.shape[0])), np.zeros((0, matrix.shape[1]))
+    assert acceptance.one_by_one(matrix, noise, 4, judged, range(4), *nobody) == [0, 1, 3]
+    known = judged.feature[:1], judged.signal[:1]
+    assert acceptance.one_by_one(matrix, noise, 4, judged, range(4), *known) == [1, 3]
+
+
+# --- the attack -----------------------------------------------------------------------------------------------------
+
+SMALL = {"starts": 64, "rounds": 6, "copies": 2}
+
+
+def test_an_update_of_four_is_taken_apart_without_its_n_or_its_labels(update, pools):
+    found = span.invert(problem(update, pools), span.Options(**SMALL))
+    images, labels = found.images[0][found.accepted[0]], found.labels[0][found.accepted[0]]
+    assert found.certificates["samples_found"][0] == 4
+    rows, columns = metrics.assign(images, update.x)
+    psnr = metrics.psnr(np.mean((images[rows] - update.x[columns]) ** 2, axis=(1, 2, 3)))
+    assert len(images) == 4
+    assert psnr.min() > 30
+    assert labels[rows].tolist() == update.y[columns].tolist()
+    assert found.objective[0] < 1e-6  # nothing of the layer's gradient is left
+
+
+def test_in_a_gradient_that_holds_nobody_nobody_is_found(update, pools):
+    found = span.invert(problem(update, pools), span.Options(control="random_gradient", **SMALL))
+    assert not found.accepted.any()
+
+
+def test_a_finished_trial_is_not_done_again(update, pools, tmp_path):
+    first = span.invert(problem(update, pools), span.Options(**SMALL), checkpoint=tmp_path)
+    wrong = problem(update, pools, gradients=[g[None] * 0 for g in update.gradients])
+    again = span.invert(wrong, span.Options(**SMALL), checkpoint=tmp_path)
+    np.testing.assert_array_equal(first.images, again.images)
+    np.testing.assert_array_equal(first.accepted, again.accepted)
+
+
+def test_a_model_without_such_a_layer_is_not_applicable(pools):
+    import keras
+
+    model = keras.Sequential([keras.Input(SHAPE), keras.layers.Conv2D(10, 3), keras.layers.GlobalAveragePooling2D()])
+    gradients = [np.zeros((1, *v.shape), np.float32) for v in model.trainable_variables]
+    given = Problem(model, gradients, np.zeros(2), 4, [0], None, to_float(pools["public"].x), pools["public"].y)
+    found = span.invert(given, span.Options(**SMALL))
+    assert found.status == ["not applicable"]
+    assert "dense layer" in found.reason
