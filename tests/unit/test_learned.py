@@ -36,9 +36,9 @@ def clients(digits):
     return some
 
 
-def distance_left(matcher, clients, loss, weights):
-    """After a step of the best length along the weights' direction, as a share."""
-    left, directions = learned.steps(matcher, *clients, loss)
+def distance_left(steps, weights):
+    """After a step of the best length along the weights' direction, as a share; steps: what ``learned.steps`` gives."""
+    left, directions = steps
     way = directions @ weights
     left_over = left - way * max(way @ left, 0) / (way @ way)
     return (left_over @ left_over) / (left @ left)
@@ -49,19 +49,21 @@ def test_no_weighting_leads_closer(matcher, clients, rng, loss):
     found = learned.weights(matcher, *clients(0, 12), loss)
     assert found.shape == (4,)
     assert (found >= 0).all()
-    least = distance_left(matcher, clients(0, 12), loss, found)
+    steps = learned.steps(matcher, *clients(0, 12), loss)
+    least = distance_left(steps, found)
     others = [rng.exponential(size=4) ** 3 for _ in range(200)] + list(np.eye(4)) + [np.ones(4)]
     assert least < 1
     for other in others:
-        assert least <= distance_left(matcher, clients(0, 12), loss, other) + 1e-9
+        assert least <= distance_left(steps, other) + 1e-9
 
 
 def test_what_was_learnt_helps_with_other_clients(matcher, clients):
     found = learned.weights(matcher, *clients(0, 30), "cosine")
-    least = distance_left(matcher, clients(100, 30), "cosine", found)
+    steps = learned.steps(matcher, *clients(100, 30), "cosine")
+    least = distance_left(steps, found)
     for name in ("uniform", "depth", "last"):
         other = weightings.weights(name, LAYER, np.ones((1, 4)))[0]
-        assert least < distance_left(matcher, clients(100, 30), "cosine", other)
+        assert least < distance_left(steps, other)
 
 
 def test_a_term_leads_downhill(matcher, clients):
