@@ -1,7 +1,8 @@
 """The record of a block: one JSON that says all about its trials but the truth-based metrics.
 
 {"cell", "block", "parameters" (those that differ from the defaults), "code", "threads",
- "environment": {...}, "started", "seconds": {...}, "peak_mb",
+ "environment": {...}, "job" (the cluster's id of it, or ""), "started", "seconds": {...}, "cpu_seconds" (of the whole
+ process, start-up included), "peak_mb",
  "trials": [{"seed", "draw", "status", "reason", "objective", "history": {"step": [...], "objective": [...]}}]}
 
 status: ok, diverged, not applicable. Every trial has a row, whatever became of it.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import resource
 import socket
@@ -22,6 +24,7 @@ import numpy as np
 
 HISTORY_POINTS = 200
 PACKAGES = ("tensorflow", "keras", "numpy", "snakemake")
+JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID", "LSB_JOBID")  # where SLURM, PBS, SGE and LSF tell a job its number
 
 
 def environment() -> dict[str, str]:
@@ -35,6 +38,11 @@ def environment() -> dict[str, str]:
 def peak_mb() -> float:
     """Peak resident memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def job_id() -> str:
+    """The number that the cluster gave the job that this process runs in; empty without a cluster."""
+    return next((os.environ[name] for name in JOB_IDS if os.environ.get(name)), "")
 
 
 def thin(steps: np.ndarray, values: np.ndarray, points: int = HISTORY_POINTS) -> dict[str, list[float]]:
@@ -81,8 +89,10 @@ def of_block(snakemake: Any, trials: list[dict], began: float, seconds: dict[str
         "code": params.code,
         "threads": snakemake.threads,
         "environment": environment(),
+        "job": job_id(),
         "started": time.time() - (time.monotonic() - began),
         "seconds": {**seconds, "total": time.monotonic() - began},
+        "cpu_seconds": time.process_time(),
         "peak_mb": peak_mb(),
         "trials": trials,
     }

@@ -112,7 +112,7 @@ def _table(cells: pd.DataFrame, columns: list[str]) -> str:
     varying = [c for c in named if cells[c].astype(str).nunique() > 1]
     head = "".join(f"<th class='w'>{_e(c.removeprefix('param.'))}</th>" for c in ["attack", *varying])
     head += (
-        "".join(f"<th>{COLUMNS[c][0]}</th>" for c in columns) + "<th>draws</th><th>s/trial</th><th>cell</th>"
+        "".join(f"<th>{COLUMNS[c][0]}</th>" for c in columns) + "<th>draws</th><th>s/trial</th><th>CPU h</th><th>cell</th>"
     )
     rows = []
     for _, cell in cells.sort_values(
@@ -125,7 +125,7 @@ def _table(cells: pd.DataFrame, columns: list[str]) -> str:
         numbers = [f"<td>{_value(cell, c)}</td>" for c in columns]
         bad = " class='bad'" if cell["ok"] < cell["trials"] else ""
         rows.append(
-            f"<tr{bad}>{''.join(words)}{''.join(numbers)}<td>{cell['draws']}</td><td>{cell['seconds_per_trial']:.1f}</td><td><code>{cell['cell']}</code></td></tr>"
+            f"<tr{bad}>{''.join(words)}{''.join(numbers)}<td>{cell['draws']}</td><td>{cell['seconds_per_trial']:.1f}</td><td>{cell['cpu_hours']:.3f}</td><td><code>{cell['cell']}</code></td></tr>"
         )
     return (
         f"<div class='wrap'><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"

@@ -34,8 +34,9 @@ METRICS = [
     "expected_irec", "coverage_50", "coverage_90", "coverage_95", "width_50", "width_90", "width_95",
     "nearest_public_psnr", "prior_ceiling_psnr", "found", "strangers", "samples_found", "samples_exact", "residual_rank",
 ]  # fmt: skip
-COST = ["seconds", "peak_mb"]
-TRIAL_COLUMNS = [*IDENTITY, *METRICS, *COST, "block", "draw", "control", "method"]
+COST = ["seconds", "cpu_seconds", "peak_mb"]
+PLACE = ["host", "job"]  # where a trial's block ran; the cluster's number of it
+TRIAL_COLUMNS = [*IDENTITY, *METRICS, *COST, "block", "draw", "control", "method", *PLACE]
 
 
 def trials(
@@ -52,7 +53,7 @@ def trials(
         # Of a foreign leak only the truth, where there is one, says how many images there were.
         stated = parameters.get("target.samples") or parameters.get("target.batch_size")
         samples = stated or max((sum(row.get("true_counts", ())) for row in scores), default=0) or None
-        share = record["seconds"]["total"] / max(len(record["trials"]), 1)  # a block's trials run as one
+        share = 1 / max(len(record["trials"]), 1)  # a block's trials run as one
         for trial, scored in zip(record["trials"], scores, strict=True):
             rows.append({
                 "cell": block["cell"], "seed": trial["seed"], "attack": cell["attack"], "target": cell["target"],
@@ -61,8 +62,10 @@ def trials(
                 "oracle": parameters.get("labels") == "oracle",
                 "status": trial["status"], "reason": trial["reason"], "objective": trial["objective"],
                 **{name: scored[name] for name in METRICS if name in scored},
-                "seconds": share, "peak_mb": record["peak_mb"], "block": block["block"], "draw": trial["draw"],
+                "seconds": record["seconds"]["total"] * share, "cpu_seconds": record["cpu_seconds"] * share,
+                "peak_mb": record["peak_mb"], "block": block["block"], "draw": trial["draw"],
                 "control": parameters.get("control", "none"), "method": parameters.get("method", ""),
+                "host": record["environment"]["host"], "job": record["job"],
             })  # fmt: skip
     frame = pd.DataFrame(rows)
     varying = _varying({c: cell["parameters"] for c, cell in cells.items()})
@@ -94,7 +97,7 @@ def cells(trials: pd.DataFrame) -> pd.DataFrame:
     """One row a study and cell: how many trials ended how, and each metric's mean with its interval."""
     rows = []
     fixed = [
-        c for c in trials.columns if c not in {*METRICS, *COST, "seed", "draw", "block", "status", "reason"}
+        c for c in trials.columns if c not in {*METRICS, *COST, *PLACE, "seed", "draw", "block", "status", "reason"}
     ]
     for _, group in trials.groupby(["study", "cell"], sort=False):
         row = {name: group[name].iloc[0] for name in fixed}
@@ -108,6 +111,7 @@ def cells(trials: pd.DataFrame) -> pd.DataFrame:
             values = pd.to_numeric(group[name], errors="coerce").to_numpy(float)
             row[name], row[f"{name}_low"], row[f"{name}_high"] = bootstrap(values, group["draw"].to_numpy())
         row["seconds_per_trial"] = float(group["seconds"].mean())
+        row["cpu_hours"] = float(group["cpu_seconds"].sum()) / 3600
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -134,5 +138,5 @@ def labels(trials: pd.DataFrame, blocks: list[dict[str, Any]]) -> pd.DataFrame:
 def read(path: str) -> pd.DataFrame:
     """A table as written: empty strings stay strings in the columns that hold words."""
     words = ("study", "cell", "attack", "target", "weighting", "labels", "status", "reason", "reasons", "block",
-             "control", "method")  # fmt: skip
+             "control", "method", *PLACE)  # fmt: skip
     return pd.read_csv(path, dtype=dict.fromkeys(words, str)).fillna(dict.fromkeys(words, ""))

@@ -37,7 +37,8 @@ class Results:
         stem = self.folder / cell / name
         write_json(f"{stem}.json", {
             "cell": cell, "block": name, "code": "c0de", "threads": 1, "environment": {"python": "3", "host": "h"},
-            "started": started, "seconds": {"total": 4.0 * len(seeds)}, "peak_mb": 100.0, "trials": trials,
+            "job": "17", "started": started, "seconds": {"total": 4.0 * len(seeds)}, "cpu_seconds": 5.0 * len(seeds),
+            "peak_mb": 100.0, "trials": trials,
         })  # fmt: skip
         write_json(f"{stem}-rows.json", rows)
         pixels = np.random.default_rng(seeds[0]).integers(

@@ -61,3 +61,11 @@ def test_digests_depend_on_content_and_not_on_the_order_of_keys():
 def test_the_environment_names_what_results_depend_on():
     assert {"python", "tensorflow", "keras", "numpy"} <= set(records.environment())
     assert records.peak_mb() > 1
+
+
+def test_a_job_knows_its_number_on_the_cluster(monkeypatch):
+    for name in records.JOB_IDS:
+        monkeypatch.delenv(name, raising=False)
+    assert records.job_id() == ""
+    monkeypatch.setenv("PBS_JOBID", "7.head")
+    assert records.job_id() == "7.head"

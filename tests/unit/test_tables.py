@@ -28,7 +28,7 @@ def test_trials_begin_with_the_documented_columns_then_metrics_then_seconds(resu
     )
     assert (row["status"], row["reason"], row["oracle"]) == ("ok", "", False)
     assert row["psnr"] == 21
-    assert row["seconds"] == 4
+    assert (row["seconds"], row["cpu_seconds"], row["host"], row["job"]) == (4, 5, "h", "17")
     assert (row["block"], row["draw"]) == ("0000-0001", 1)
 
 
@@ -43,6 +43,7 @@ def test_a_failed_trial_is_a_row_with_its_reason(results, status):
     assert (cell.trials, cell.ok) == (3, 2)
     assert cell.reasons == 'because, "of" this'
     assert cell.psnr == 21  # of those that ended
+    assert cell.cpu_hours == pytest.approx(3 * 5 / 3600, rel=1e-4)
 
 
 def test_a_cell_whose_trials_all_failed_is_a_row_without_metrics(results):
