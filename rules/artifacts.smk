@@ -59,6 +59,8 @@ rule fetch_artifacts:
         runtime=30,
     params:
         ids=lambda w: getattr(target(w).options, "ids", []),
+        cache="results/fetched",
+        lock="artifacts.lock.json",
         code=code_of("fetch_artifacts.py"),
     wildcard_constraints:
         target=PLAN.target_ids("local", "drive"),

@@ -1,43 +1,30 @@
-"""A stranger's artifacts (a folder, or Google Drive) → a copy under results/, each file sniffed."""
+"""A stranger's artifacts (a folder, or Google Drive) → the leak as plain arrays and JSON under results/, and a manifest."""
 
-import shutil
 from pathlib import Path
 
 from gradleak import artifacts, jobs
-from gradleak.errors import Expected
+from gradleak.artifacts import drive, lock
 from gradleak.files import replacing_folder
 
 
-def download(ids: list[str], folder: Path) -> None:
-    """Fetch Drive files by id; what went wrong and the way by hand are in the error."""
-    import gdown
-
-    for number, file_id in enumerate(ids):
-        path = folder / f"artifact-{number}"
-        try:
-            found = gdown.download(id=file_id, output=str(path), quiet=True, use_cookies=False)
-            reason = "" if found else "no file came"
-        except Exception as error:  # gdown raises its own, requests' and bare ones: the remedy is the same
-            first_line, _, _ = str(error).strip().partition("\n")
-            reason = f"{type(error).__name__}: {first_line}"
-        if reason:
-            raise Expected(
-                f"Drive file {file_id} could not be fetched ({reason}). Check the network and that the file is shared "
-                "with anyone who has the link; or download the files in a browser into a folder and use a target "
-                "with `source: local, path: <that folder>`."
-            )
-
-
 def main(snakemake) -> None:
+    ids, cache = snakemake.params.ids, Path(snakemake.params.cache)
+    known = Path(snakemake.params.lock)
+    files = [Path(name) for name in snakemake.input.get("files", [])] or [
+        drive.fetch(file_id, cache, known) for file_id in ids
+    ]
+    hashes = {path.name: (drive.sha256(path), path.stat().st_size) for path in files if ids}
     with replacing_folder(snakemake.output.artifacts) as folder:
         draw = folder / "draw-000"
         draw.mkdir()
-        if snakemake.params.ids:
-            download(snakemake.params.ids, draw)
-        for source in snakemake.input.get("files", []):
-            shutil.copyfile(source, draw / Path(source).name)
-        for path in sorted(draw.iterdir()):
-            jobs.log.info("%s: %d bytes, %s", path.name, path.stat().st_size, artifacts.sniff(path))
+        try:
+            leak = artifacts.receive(files, draw)
+        finally:  # the plain form is kept, and of a refused one nothing
+            for name in hashes:
+                (cache / name).unlink()
+        for entry in leak.manifest["files"]:
+            jobs.log.info("%(name)s: %(bytes)d bytes, SHA-256 %(sha256)s: %(role)s (%(evidence)s)", entry)
+        lock.record(known, hashes)
 
 
 if "snakemake" in globals():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradleak.artifacts import Leak
+from gradleak.artifacts import ArtifactError, Leak, architecture
 
 if TYPE_CHECKING:
     import keras
@@ -49,7 +49,9 @@ def logits_model(model_json: str) -> tuple[keras.Model, str]:
     import keras
 
     try:
-        model = keras.models.model_from_json(model_json)
+        model = keras.models.model_from_json(architecture.read(model_json).json)
+    except ArtifactError as error:
+        raise MappingError(str(error)) from None
     except Exception as error:  # Keras raises many kinds for a foreign file; all mean the same to the user
         first_line, _, _ = str(error).partition("\n")
         raise MappingError(
@@ -183,7 +185,7 @@ def settle(
     rounding = FLOAT_NOISE * weight / scale_found["value"]
     report = {
         "head": head,
-        "files": leaks[0].roles,
+        "files": leaks[0].manifest.get("files", []),
         "tensors": [
             row | {"norm": float(np.mean(np.linalg.norm(g.reshape(len(g), -1), axis=1)))}
             for row, g in zip(rows, gradients, strict=True)

@@ -1,229 +1,254 @@
-"""Untrusted files → checked arrays. Roles go by content, never by name, and nothing is ever freely unpickled.
-
-A leak is four files in a folder: the model (Keras JSON), the weights before the round (.npz), the shared delta
-(.npz), and optional metadata (.npy with a dict, or JSON).
-"""
+"""Which of a stranger's files is which: by what is in them, with the evidence. Run in the confined child process."""
 
 from __future__ import annotations
 
-import io
+import hashlib
 import json
-import pickle
-import re
-import zipfile
-import zlib
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gradleak.errors import Expected
+from gradleak.artifacts import architecture, arrays, limits, unpickle
+from gradleak.artifacts.architecture import Architecture
+from gradleak.artifacts.errors import ArtifactError
+from gradleak.artifacts.leak import Leak
+from gradleak.artifacts.sniff import sniff
 
-MAX_BYTES = 2 << 30
-
-
-class ArtifactError(Expected):
-    """A file that cannot be used: which one, why, and what to do."""
+NEEDED = "needs one model (its JSON, or a .keras archive), the weights before the round, the delta, and at most one metadata file"
 
 
 @dataclass(frozen=True)
-class Leak:
-    """The artifacts of one draw. Arrays keep their archive's order and keys."""
+class Vote:
+    """One piece of evidence on which of two files is the delta: the index of that file, and how much it counts."""
 
-    model_json: str
-    before: dict[str, np.ndarray]
-    delta: dict[str, np.ndarray]
-    meta: dict[str, Any]
-    roles: dict[str, str] = field(default_factory=dict)  # role → file name and the evidence for it
+    delta: int
+    weight: int
+    why: str
 
 
-def sniff(path: Path) -> str:
-    """npz, npy or json by the first bytes; an ArtifactError for anything else."""
-    size = path.stat().st_size
-    if size == 0:
-        raise ArtifactError(f"{path}: the file is empty; fetch or copy it again")
-    if size > MAX_BYTES:
-        raise ArtifactError(f"{path}: {size} bytes is more than the limit of {MAX_BYTES}")
-    with path.open("rb") as handle:
-        head = handle.read(512)
-    if head.startswith(b"PK\x03\x04"):
-        return "npz"
-    if head.startswith(b"\x93NUMPY"):
-        return "npy"
-    if head.lstrip().startswith(b"{"):
-        return "json"
-    if head.lstrip().startswith(b"<"):
-        raise ArtifactError(
-            f"{path}: this is a web page (a sign-in or quota page?), not an artifact; download it by hand"
-        )
-    if head.startswith(b"\x80"):
-        raise ArtifactError(
-            f"{path}: this is a bare pickle, which could run code; save plain arrays with numpy.savez instead"
-        )
-    raise ArtifactError(f"{path}: not an .npz, .npy or JSON file (starts with {head[:8]!r})")
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz in archive order, as finite float32."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-            if len(set(names)) != len(names):
-                raise ArtifactError(f"{path}: two members have the same name")
-            if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-                raise ArtifactError(f"{path}: unpacks to more than the limit of {MAX_BYTES} bytes")
-        with np.load(path, allow_pickle=False) as arrays:
-            loaded = {name: arrays[name] for name in arrays.files}
-    except ArtifactError:
-        raise
-    except ValueError as error:
-        raise ArtifactError(f"{path}: holds something other than plain numeric arrays ({error}); "
-                            "save one plain array per tensor with numpy.savez") from None  # fmt: skip
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, MemoryError) as error:
-        # RuntimeError: zipfile's word for a password or an unknown compression.
-        raise ArtifactError(f"{path}: damaged or cut off ({error}); fetch or copy it again") from None
-    if not loaded:
-        raise ArtifactError(f"{path}: holds no arrays")
-    return {name: _plain_numbers(array, f"{path}: {name}") for name, array in loaded.items()}
-
-
-def _plain_numbers(array: Any, what: str) -> np.ndarray:
-    """float32, finite. A member of an archive that is no .npy comes as bytes."""
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        kind = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else "a format of its own"
-        raise ArtifactError(f"{what} has {kind}, not numbers")
-    with np.errstate(over="ignore"):
-        single = array.astype(np.float32)
-    if not np.isfinite(single).all():
-        raise ArtifactError(f"{what} holds NaN or Inf, or values too large for float32")
-    return single
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Rebuilds NumPy arrays and scalars and nothing else: an exact allowlist, no module is open as a whole."""
-
-    ALLOWED = frozenset(
-        (module, name)
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for name in ("_reconstruct", "scalar")
-    ) | {("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict"), ("_codecs", "encode")}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"refuses {module}.{name}")
-        return super().find_class(module, name)
-
-
-def read_meta(path: Path) -> dict[str, Any]:
-    """The metadata dict of a .npy file (a 0-d object array, as numpy.save writes a dict) or of a JSON file."""
-    raw = path.read_bytes()
-    try:
-        if sniff(path) == "json":
-            meta = json.loads(raw)
-        else:
-            stream = io.BytesIO(raw)
-            version = np.lib.format.read_magic(stream)
-            read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[
-                version[0]
-            ]
-            _, _, dtype = read_header(stream)
-            array = (
-                _PlainUnpickler(stream).load()
-                if dtype.hasobject
-                else np.load(io.BytesIO(raw), allow_pickle=False)
-            )
-            meta = array.item() if isinstance(array, np.ndarray) and array.ndim == 0 else array
-            meta = json.loads(meta) if isinstance(meta, str) else meta
-    except (
-        pickle.UnpicklingError, ValueError, LookupError, EOFError, AttributeError, TypeError, ImportError,
-        MemoryError, OverflowError, RecursionError,
-    ) as error:  # all that a damaged or hostile pickle of allowed names can raise  # fmt: skip
-        raise ArtifactError(
-            f"{path}: the metadata cannot be read safely ({error}); it is optional: move the file away"
-        ) from None
-    if not isinstance(meta, dict):
-        raise ArtifactError(f"{path}: the metadata is a {type(meta).__name__}, not a dict")
-    return {str(key): value.item() if isinstance(value, np.generic) else value for key, value in meta.items()}
-
-
-def read_leak(folder: str | Path) -> Leak:
-    """The leak in ``folder``. Raises ArtifactError where files are missing, unreadable or ambiguous."""
-    files = sorted(p for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith("."))
-    kinds = {path: sniff(path) for path in files}
-    models, metas = [], [path for path, kind in kinds.items() if kind == "npy"]
+def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None) -> Leak:
+    """The leak in ``files``. Raises ArtifactError where files are missing, unreadable or ambiguous."""
+    kinds = {}
+    for path in files:
+        progress(path)
+        kinds[path] = sniff(path)
+    models: dict[Path, Architecture] = {}
+    metas: dict[Path, dict] = {}
+    tensors: dict[Path, dict[str, np.ndarray]] = {}
+    whole: list[Path] = []  # .keras archives: model and weights in one
     for path in (path for path, kind in kinds.items() if kind == "json"):
-        (models if _is_model(path) else metas).append(path)
-    archives = [path for path, kind in kinds.items() if kind == "npz"]
-    if len(models) != 1 or len(archives) != 2 or len(metas) > 1:
-        raise ArtifactError(
-            f"{folder}: needs one model JSON, two .npz (weights before, delta) and at most one metadata file; found "
-            f"{len(models)} model, {len(archives)} .npz, {len(metas)} metadata in {[path.name for path in files]}"
-        )
-    arrays = {path: read_arrays(path) for path in archives}
-    delta, before, evidence = tell_delta(*arrays.items())
-    roles = {"model": models[0].name, "delta": f"{delta.name} ({evidence})", "before": before.name}
-    if metas:
-        roles["meta"] = metas[0].name
-    meta = read_meta(metas[0]) if metas else {}
-    return Leak(models[0].read_text(), arrays[before], arrays[delta], meta, roles)
+        progress(path)
+        _take_json(path, models, metas)
+    for path in (path for path, kind in kinds.items() if kind == "keras"):
+        progress(path)
+        text, weights = arrays.read_keras(path)
+        models[path] = architecture.read(text, f"{path}: config.json")
+        tensors[path] = in_model_order(weights, models[path], path)
+        whole.append(path)
+    archives = [path for path, kind in kinds.items() if kind in ("npz", "h5", "safetensors")]
+    if len(models) != 1 or len(metas) > 1 or len(tensors) + len(archives) > 2:
+        raise ArtifactError(_found(files, kinds, models, metas))
+    model = next(iter(models.values()))
+    most = min(limits.MAX_FILE, 8 * model.parameters + (1 << 20))  # every parameter as float64, and headers
+    for path in archives:
+        progress(path)
+        tensors[path] = _read_archive(path, kinds[path], model, most)
+    for path in (path for path, kind in kinds.items() if kind == "npy"):
+        progress(path)
+        _take_npy(path, most, metas, tensors)
+    if len(tensors) != 2 or len(metas) > 1:
+        raise ArtifactError(_found(files, kinds, models, metas))
+    for path, own in tensors.items():
+        _check_amount(path, own, model)
+    delta, before, evidence = tell_delta(tensors, model, whole)
+    roles = {path: ("model", "a Keras model by its class_name and config") for path in models}
+    roles |= {path: ("meta", "a mapping that is no model") for path in metas}
+    roles |= {
+        delta: ("delta", evidence),
+        before: ("model and weights before" if before in models else "weights before", evidence),
+    }
+    manifest = {
+        "files": [_describe(path, kinds[path], *roles[path]) for path in files],
+        "notes": model.notes,
+        "parameters": model.parameters,
+    }
+    return Leak(model.json, tensors[before], tensors[delta], next(iter(metas.values()), {}), manifest)
 
 
-def _is_model(path: Path) -> bool:
-    try:
-        value = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not valid JSON ({error})") from None
-    return isinstance(value, dict) and isinstance(value.get("config"), dict) and "class_name" in value
+def _check_amount(path: Path, tensors: dict[str, np.ndarray], model: Architecture) -> None:
+    """As many numbers as the model has, with or without what is not trained; PyTorch's batch counters do not count."""
+    there = sum(a.size for key, a in tensors.items() if not key.endswith("num_batches_tracked"))
+    trained = sum(v.size for v in model.variables if v.trainable)
+    if there not in (trained, model.parameters):
+        untrained = "" if trained == model.parameters else f", {trained} of them trained"
+        shapes = ", ".join(f"{key} {list(a.shape)}" for key, a in list(tensors.items())[:12])
+        raise ArtifactError(f"{path}: holds {there} numbers in {len(tensors)} tensors, the model has {model.parameters} "
+                            f"parameters{untrained}: it belongs to another model, or is not complete ({shapes})")  # fmt: skip
 
 
-def tell_delta(first: tuple[Path, dict], second: tuple[Path, dict]) -> tuple[Path, Path, str]:
-    """(delta file, weights file, evidence). Both hold equal shapes, so the arrays themselves must tell.
+def _describe(path: Path, kind: str, role: str, evidence: str) -> dict[str, Any]:
+    with path.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    size = path.stat().st_size
+    return {
+        "name": path.name, "bytes": size, "sha256": digest, "kind": kind, "role": role, "evidence": evidence,
+    }  # fmt: skip
 
-    The softmax's gradient sums to zero over classes, so does every row of the last kernel's delta under SGD, and
-    those of the weights do not. Where that does not tell (Adam), the delta is the one of smaller norm.
-    """
-    scores = [_zero_sum(arrays) for _, arrays in (first, second)]
-    norms = [
-        float(np.sqrt(sum(np.square(a, dtype=float).sum() for a in arrays.values())))
-        for _, arrays in (first, second)
-    ]
-    if min(scores) < 1e-3 < 10 * max(scores) and min(scores) < 0.1 * max(scores):
-        index, evidence = (
-            int(np.argmin(scores)),
-            f"rows of its last kernel sum to zero: {min(scores):.1e} against {max(scores):.1e}",
-        )
-    elif min(norms) < 0.5 * max(norms):
-        index, evidence = int(np.argmin(norms)), f"smaller norm: {min(norms):.2e} against {max(norms):.2e}"
+
+def _found(files: list[Path], kinds: dict, models: dict, metas: dict) -> str:
+    what = ", ".join(
+        f"{path.name} ({'model' if path in models else 'metadata' if path in metas else kinds[path]})" for path in files
+    )
+    folder = files[0].parent if files else "the folder"
+    return f"{folder}: {NEEDED}; found {what or 'nothing'}"
+
+
+def _take_json(path: Path, models: dict, metas: dict) -> None:
+    size = path.stat().st_size
+    if size > limits.MAX_JSON:
+        raise ArtifactError(f"{path}: {size} bytes of JSON are more than the limit of {limits.MAX_JSON}")
+    value = architecture.parse_json(path.read_bytes(), str(path))
+    if isinstance(value, str):  # json.dump(model.to_json()): JSON in JSON
+        value = architecture.parse_json(value, str(path))
+    if architecture.is_model(value):
+        models[path] = architecture.read(json.dumps(value), str(path))
+    elif isinstance(value, dict):
+        metas[path] = unpickle.plain(value, str(path))
     else:
-        raise ArtifactError(f"{first[0]} and {second[0]}: cannot tell the delta from the weights "
-                            f"(norms {norms[0]:.2e} and {norms[1]:.2e})")  # fmt: skip
-    pair = (first[0], second[0])
-    return pair[index], pair[1 - index], evidence
+        raise ArtifactError(f"{path}: is a JSON {type(value).__name__}, neither a model nor metadata")
 
 
-def _zero_sum(arrays: dict[str, np.ndarray]) -> float:
-    """|Σ over classes| / Σ |.| of the last matrix; 1 where there is none.
+def _take_npy(path: Path, most: int, metas: dict, tensors: dict) -> None:
+    """A .npy holds the metadata (a dict, or a JSON string) or an object array of tensors."""
+    value = arrays.read_npy(path, most)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "SU":
+        text = value.ravel()[0]
+        value = architecture.parse_json(text if isinstance(text, bytes) else str(text), str(path))
+    if isinstance(value, dict) and not (value and all(isinstance(one, np.ndarray) and one.ndim for one in value.values())):
+        metas[path] = unpickle.plain(value, str(path))
+    elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        raise ArtifactError(f"{path}: is one plain array of shape {list(value.shape)}; metadata are a dict, and tensors "
+                            "are saved one by one with numpy.savez")  # fmt: skip
+    elif isinstance(value, dict | list | tuple | np.ndarray):
+        tensors[path] = arrays.open_up({"it": value}, path)
+    else:
+        raise ArtifactError(f"{path}: the metadata is a {type(value).__name__}, not a dict")
 
-    The last in natural order of the keys or in the archive's own, whichever comes closer to zero.
-    """
-    matrices = [arrays[key] for key in sorted(arrays, key=natural) if arrays[key].ndim == 2]
-    by_order = [a for a in arrays.values() if a.ndim == 2]
-    candidates = [m for m in (matrices[-1:] + by_order[-1:]) if np.abs(m).sum() > 0]
-    return min((float(np.abs(m.sum(axis=1)).sum() / np.abs(m).sum()) for m in candidates), default=1.0)
+
+def _read_archive(path: Path, kind: str, model: Architecture, most: int) -> dict[str, np.ndarray]:
+    if kind == "npz":
+        return arrays.read_npz(path, most)
+    if kind == "safetensors":
+        return arrays.read_safetensors(path, most)
+    return in_model_order(arrays.read_h5(path, path, most), model, path)
 
 
-def natural(key: str) -> list:
-    """Sort key under which arr_2 comes before arr_10."""
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"(\d+)", key)]
+def in_model_order(weights: dict[str, np.ndarray], model: Architecture, path: Path) -> dict[str, np.ndarray]:
+    """Keras 3's HDF5 groups (``layers/dense_1/vars/0``: class, number, place) → ``layer/kernel`` in the model's order."""
+    places: dict[str, list[str]] = {}
+    for name in weights:
+        places.setdefault(name.rpartition("/vars/")[0], []).append(name)
+    taken: dict[str, np.ndarray] = {}
+    by_layer: dict[str, list] = {}
+    for variable in model.variables:
+        by_layer.setdefault(variable.name.rpartition("/")[0], []).append(variable)
+    for layer, group in model.groups.items():
+        own = by_layer.get(layer, [])
+        keys = [f"{group}/vars/{place}" for place in range(len(own))]
+        if any(key not in weights for key in keys):
+            raise ArtifactError(f"{path}: holds no weights for layer {layer} (expected {keys[0] if keys else group})")
+        taken |= {variable.name: weights[key] for variable, key in zip(own, keys, strict=True)}
+    left = len(weights) - len(taken)
+    if left:
+        raise ArtifactError(f"{path}: holds {left} tensors more than the model has")
+    return taken
 
 
-def write_leak(
-    folder: Path, model_json: str, before: list[np.ndarray], delta: list[np.ndarray], meta: dict
-) -> None:
-    """The four artifacts as the seed notebook's client wrote them (the metadata is a 0-d object array)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.json").write_text(model_json)
-    np.savez(folder / "weights_before.npz", *before)
-    np.savez(folder / "delta.npz", *delta)
-    np.save(folder / "meta.npy", np.array(meta, dtype=object), allow_pickle=True)
+# --- delta or weights? ---------------------------------------------------------------------------------------------
+
+
+def tell_delta(
+    tensors: dict[Path, dict[str, np.ndarray]], model: Architecture, whole: list[Path] = ()
+) -> tuple[Path, Path, str]:
+    """(delta file, weights file, evidence). Both hold equal shapes, so the arrays themselves must tell."""
+    pair = list(tensors)
+    if len(whole) == 1:
+        before = whole[0]
+        delta = next(path for path in pair if path != before)
+        return delta, before, f"{before.name} holds the model with its weights, so the other is the delta"
+    first, second = (tensors[path] for path in pair)
+    _refuse_before_and_after(pair, first, second)
+    votes = list(_votes(first, second, model))
+    score = sum(vote.weight if vote.delta else -vote.weight for vote in votes)
+    if score == 0:
+        said = "; ".join(f"{pair[v.delta].name}: {v.why}" for v in votes) or "nothing sets them apart"
+        raise ArtifactError(f"{pair[0]} and {pair[1]}: cannot tell the delta from the weights ({said}). "
+                            "Give the weights as a .keras archive together with the model, then the other is the delta")  # fmt: skip
+    index = int(score > 0)
+    why = "; ".join(vote.why for vote in votes if vote.delta == index)
+    against = "; ".join(vote.why for vote in votes if vote.delta != index)
+    return pair[index], pair[1 - index], f"delta by its content: {why}" + (f" (against it: {against})" if against else "")
+
+
+def _refuse_before_and_after(pair: list[Path], first: dict, second: dict) -> None:
+    """Two files of weights that differ by one round are almost parallel; a delta is at no angle to the weights."""
+    if [a.shape for a in first.values()] != [a.shape for a in second.values()]:
+        return
+    one, other = (np.concatenate([a.ravel() for a in x.values()]).astype(np.float64) for x in (first, second))
+    size = np.linalg.norm(one) * np.linalg.norm(other)
+    if size > 0 and one @ other / size > 0.9:
+        raise ArtifactError(f"{pair[0]} and {pair[1]}: both look like weights, before and after the round; "
+                            "save their difference (after − before) as the delta")  # fmt: skip
+
+
+def _votes(first: dict, second: dict, model: Architecture):
+    zero = [_zero_sum(x, model) for x in (first, second)]
+    if min(zero) < 1e-3 < 10 * max(zero) and min(zero) < 0.1 * max(zero):
+        yield Vote(
+            int(np.argmin(zero)), 3,
+            f"its last kernel sums to zero over the classes, as a softmax's gradient does: {min(zero):.1e} against {max(zero):.1e}",
+        )  # fmt: skip
+    rank = [_rank_share(x) for x in (first, second)]
+    if None not in rank and min(rank) < 0.6 < 0.9 < max(rank):
+        yield Vote(int(np.argmin(rank)), 3, f"its dense kernels have {min(rank):.0%} of full rank, the other's {max(rank):.0%}")
+    dead = [_dead_share(x) for x in (first, second)]
+    if max(dead) > 0.003 and min(dead) == 0:
+        yield Vote(int(np.argmax(dead)), 2, f"{max(dead):.1%} of its kernel entries are exactly zero (unlit pixels and units)")
+    flat = [_all_biases_zero(x) for x in (first, second)]
+    if flat[0] != flat[1]:
+        yield Vote(flat.index(False), 2, "the other has biases of zero, as untrained weights do")
+    norms = [float(np.sqrt(sum(np.square(a, dtype=float).sum() for a in x.values()))) for x in (first, second)]
+    if min(norms) < 0.5 * max(norms):
+        yield Vote(int(np.argmin(norms)), 1, f"smaller norm: {min(norms):.2e} against {max(norms):.2e}")
+
+
+def _zero_sum(x: dict[str, np.ndarray], model: Architecture) -> float:
+    """|Σ over classes| / Σ |.| of the last kernel, whichever tensor fits it best; 1 where none does."""
+    last = next((v.shape for v in reversed(model.variables) if len(v.shape) == 2), None)
+    found = [a.T if a.shape != last else a for a in x.values() if a.ndim == 2 and last in (a.shape, a.shape[::-1])]
+    ratios = [float(np.abs(a.sum(axis=1)).sum() / np.abs(a).sum()) for a in found if np.abs(a).sum() > 0]
+    return min(ratios, default=1.0)
+
+
+def _rank_share(x: dict[str, np.ndarray]) -> float | None:
+    """Lowest numerical rank among wide enough dense kernels, as a share of full."""
+    wide = [a for a in x.values() if a.ndim == 2 and 24 <= min(a.shape) <= 1024 and max(a.shape) <= 8192 and np.any(a)]
+    shares = []
+    for a in sorted(wide, key=lambda a: a.size)[:4]:
+        values = np.linalg.svd(a.astype(np.float64), compute_uv=False)
+        shares.append(float((values > values[0] * 1e-5 * np.sqrt(max(a.shape) / 100 + 1)).mean()))
+    return min(shares, default=None)
+
+
+def _dead_share(x: dict[str, np.ndarray]) -> float:
+    kernels = [a for a in x.values() if a.ndim >= 2]
+    size = sum(a.size for a in kernels)
+    return sum(int((a == 0).sum()) for a in kernels) / size if size else 0.0
+
+
+def _all_biases_zero(x: dict[str, np.ndarray]) -> bool:
+    biases = [a for a in x.values() if a.ndim == 1]
+    return bool(biases) and not any(np.any(a) and not np.all(a == 1) for a in biases)
