@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -40,12 +41,30 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+        while not _placed(temporary, path):
+            _remove_whole(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _placed(folder: Path, path: Path) -> bool:
+    """Rename ``folder`` to ``path``, unless a folder with something in it is there."""
+    try:
+        os.replace(folder, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def _remove_whole(path: Path) -> None:
+    """Take a folder away in one step, so that it is never seen with half of its files."""
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        os.replace(path, aside)
+        shutil.rmtree(aside)
 
 
 def write_npz(path: str | Path, /, **arrays: Any) -> None:
