@@ -20,5 +20,5 @@ def main(snakemake) -> None:
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake, tensorflow=True):  # noqa: F821
+    with jobs.job(snakemake, tensorflow=True, resumes=True):  # noqa: F821
         main(snakemake)  # noqa: F821

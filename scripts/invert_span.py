@@ -19,11 +19,11 @@ def main(snakemake) -> None:
             vae.Options(**snakemake.params.prior), problem.shape, read_npz(snakemake.input.prior[0])
         )[1]
     checkpoint = inversions.checkpoint(snakemake)
-    found = span.invert(problem, options, decoder, checkpoint, jobs.log.info)
+    found = span.invert(problem, options, decoder, checkpoint, inversions.note)
     inversions.write_inversion(snakemake, found, began)
     inversions.forget(checkpoint)
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake, tensorflow=True):  # noqa: F821
+    with jobs.job(snakemake, tensorflow=True, resumes=True):  # noqa: F821
         main(snakemake)  # noqa: F821

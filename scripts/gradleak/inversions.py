@@ -17,7 +17,7 @@ from gradleak.attacks.matching import Inversion, Problem
 from gradleak.attacks.options import Limits
 from gradleak.datasets import to_float
 from gradleak.files import read_npz, write_json, write_npz
-from gradleak.jobs import log
+from gradleak.jobs import log, stop_if_asked
 from gradleak.truth import load_truth
 
 REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the label method gave no counts"}
@@ -68,7 +68,7 @@ def forget(folder: Path) -> None:
 
 
 def progress(label: str) -> Callable[[int, int, np.ndarray], None]:
-    """A callback that writes step, loss and the time that is left into the log."""
+    """A callback that writes step, loss and the time that is left into the log. The state has just been saved."""
     began = time.monotonic()
 
     def report(step: int, total: int, losses: np.ndarray) -> None:
@@ -76,8 +76,15 @@ def progress(label: str) -> Callable[[int, int, np.ndarray], None]:
         left = elapsed / max(step, 1) * (total - step)
         log.info("%s  step %d/%d  loss median %.4g  best %.4g  %.0f s done, about %.0f s left",
                  label, step, total, np.nanmedian(losses), np.nanmin(losses), elapsed, left)  # fmt: skip
+        stop_if_asked()
 
     return report
+
+
+def note(message: str, *values: Any) -> None:
+    """``log.info``, at a place where the job may stop."""
+    log.info(message, *values)
+    stop_if_asked()
 
 
 def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:

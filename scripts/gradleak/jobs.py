@@ -1,10 +1,11 @@
-"""What every script stands in: a log that holds all output and the traceback, and TensorFlow's threads."""
+"""What every script stands in: a log that holds all output and the traceback, TensorFlow's threads, and SIGTERM."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -15,10 +16,21 @@ from gradleak.errors import Expected
 
 log = logging.getLogger("gradleak")
 
+_asked_to_stop = False
+
+
+class Preempted(Expected):
+    """The job was asked to go (SIGTERM), and has left its state on disk."""
+
 
 @contextlib.contextmanager
-def job(snakemake: Any, tensorflow: bool = False) -> Iterator[None]:
-    """Send all output of a script to its rule's log; on failure end it with the reason, on the console too."""
+def job(snakemake: Any, tensorflow: bool = False, resumes: bool = False) -> Iterator[None]:
+    """Send all output of a script to its rule's log; on failure end it with the reason, on the console too.
+
+    resumes: the script keeps its state on disk and calls ``stop_if_asked`` there; until then SIGTERM waits.
+    """
+    if resumes:
+        note_sigterm()
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -48,6 +60,24 @@ def _fail(stream: Any, console: Any, snakemake: Any, message: str) -> None:
     print(text, file=stream)
     print(f"{text}\n(details: {snakemake.log[0]})", file=console, flush=True)
     sys.exit(1)
+
+
+def note_sigterm() -> None:
+    """From now on SIGTERM ends the process no more, but the next ``stop_if_asked`` does."""
+    global _asked_to_stop
+    _asked_to_stop = False
+    signal.signal(signal.SIGTERM, _note)
+
+
+def _note(*_: Any) -> None:
+    global _asked_to_stop
+    _asked_to_stop = True
+
+
+def stop_if_asked() -> None:
+    """To be called when all that is done is on disk. Raises Preempted if SIGTERM has come."""
+    if _asked_to_stop:
+        raise Preempted("stopped by SIGTERM; what was done is kept, and the next attempt goes on from there")
 
 
 def use_threads(threads: int) -> None:
