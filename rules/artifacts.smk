@@ -14,6 +14,7 @@ rule split_dataset:
     params:
         path=lambda w: PLAN.dataset_path(w.dataset),
         code=code_of("split_dataset.py"),
+    localrule: True  # it may download, and a cluster's nodes may not
     conda:
         ENVIRONMENT
     script:
@@ -62,6 +63,7 @@ rule fetch_artifacts:
         cache="results/fetched",
         lock="artifacts.lock.json",
         code=code_of("fetch_artifacts.py"),
+    localrule: True  # it may download, and a cluster's nodes may not
     wildcard_constraints:
         target=PLAN.target_ids("local", "drive"),
     conda:

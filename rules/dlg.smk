@@ -19,6 +19,7 @@ rule invert_pixels:
         mem_mb=lambda w, attempt: 4000 * attempt,
         trials_at_once=PLAN.config.trials_at_once,  # here, since a change of it is no reason to run again
         runtime=lambda w, attempt: 240 * attempt,
+        gpu=PLAN.config.gpus,
     params:
         spec=lambda w: cell(w).spec,
         seeds=seeds,

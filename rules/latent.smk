@@ -20,6 +20,7 @@ rule invert_latent:
         mem_mb=lambda w, attempt: 4000 * attempt,
         trials_at_once=PLAN.config.trials_at_once,  # here, since a change of it is no reason to run again
         runtime=lambda w, attempt: 240 * attempt,
+        gpu=PLAN.config.gpus,
     params:
         spec=lambda w: cell(w).spec,
         prior=lambda w: cell(w).prior.spec,

@@ -15,8 +15,9 @@ rule train_vae:
     threads: PLAN.config.threads
     priority: 10 # latent cells wait for it, so it goes first
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=lambda w, attempt: 3000 * attempt,
+        runtime=lambda w, attempt: 120 * attempt,
+        gpu=PLAN.config.gpus,
     params:
         spec=lambda w: PLAN.priors[w.prior].spec,
         code=code_of("train_vae.py"),

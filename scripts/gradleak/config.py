@@ -110,6 +110,9 @@ class Config(Strict):
     datasets: dict[Literal[*DATASETS], Dataset] = Field({}, description="Where data sets lie.")
     tracking: Tracking = Field(Tracking(), description="MLflow.")
     threads: int = Field(1, ge=1, description="Threads of an attack job.")
+    gpus: int = Field(
+        0, ge=0, description="GPUs that an attack job and a prior's training ask a cluster for; changes no result's identity."
+    )
     trials_at_once: int = Field(
         0,
         ge=0,
