@@ -32,6 +32,7 @@ def truths(w): return draw_files(w, "results/truth/{target}/{block}.npz") if cel
 def ceilings(w): return draw_files(w, f"results/ceilings/{cell(w).prior.id}/{{target}}/{{block}}.npz") if cell(w).prior and truths(w) else []
 def oracle_truths(w): return truths(w) if cell(w).options.labels == "oracle" else []
 def labels_for(w): return [f"results/labels/{c}/{w.block}.npz" for c in [PLAN.label_cell(w.cell)] if c]
+def members_for(w): return [f"results/members/{c.id}/{w.block}.npz" for c in [cell(w).members] if c]
 def database(): return [DATABASE] if TRACKING_URI == f"sqlite:///{DATABASE}" else []
 def tracked(): return [*database(), "results/mlflow/synced.json"] if PLAN.config.tracking.enabled else []
 def blocks(pattern): return [pattern.format(cell=c, block=b, stage=PLAN.cells[c].stage) for c, b in PLAN.asked()]

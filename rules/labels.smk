@@ -24,11 +24,34 @@ rule rehearse_labels:
         "../scripts/rehearse_labels.py"
 
 
+rule rehearse_members:
+    input:
+        gradients=lambda w: mappings(w)[0],
+        inversion="results/inversions/{cell}/{block}.npz",
+    output:
+        members="results/members/{cell}/{block}.npz",
+    log:
+        "results/logs/rehearse_members/{cell}/{block}.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_of("rehearse_members.py"),
+    wildcard_constraints:
+        cell=PLAN.cell_ids("span"),
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/rehearse_members.py"
+
+
 rule recover_labels:
     input:
         mapping=mappings,
         report=lambda w: draw_files(w, "results/mapping/{target}/{block}/mapping.json"),
         rehearsal=lambda w: draw_files(w, "results/rehearsals/{target}/{block}.npz") if cell(w).options.rehearses else [],
+        members=members_for,
     output:
         labels="results/labels/{cell}/{block}.npz",
         record="results/labels/{cell}/{block}.json",

@@ -6,11 +6,14 @@ import numpy as np
 
 from gradleak import jobs, labels, records
 from gradleak.files import read_json, read_npz, write_json, write_npz
-from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, NotApplicable
+from gradleak.labels import members
+from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, Members, NotApplicable
 from gradleak.labels.packing import of_draws, unpack
 
 
-def evidence(block: dict, index: np.ndarray, meta: dict, rehearsed: dict | None) -> Evidence:
+def evidence(
+    block: dict, index: np.ndarray, meta: dict, rehearsed: dict | None, known: Members | None = None
+) -> Evidence:
     """The last layers of the draws ``index`` of a mapped block. rehearsed: public data at the model, or None."""
     last = sorted(int(key.removeprefix("gradient_")) for key in block if key.startswith("gradient_"))[-2:]
     weights = {i: block[f"weight_{block['trainable'][i]}"] for i in last}
@@ -25,7 +28,7 @@ def evidence(block: dict, index: np.ndarray, meta: dict, rehearsed: dict | None)
         public, client = None, Client(steps if isinstance(steps, int) and steps > 0 else 1)
     return Evidence(
         weights[kernel], None if bias is None else weights[bias], grads[kernel], None if bias is None else grads[bias],
-        int(block["samples"]), public, client,
+        int(block["samples"]), public, client, known,
     )  # fmt: skip
 
 
@@ -45,26 +48,51 @@ def rows_of(estimate: Estimate) -> list[dict]:
     ]
 
 
+def nobody(block: dict) -> Estimate:
+    """What is written of a draw that has no estimate."""
+    classes = block[f"gradient_{len(block['trainable']) - 1}"].shape[-1]
+    return Estimate(np.zeros((1, classes), int), np.full((1, classes), np.nan), np.zeros(1, int))
+
+
+def members_of(found: dict, trials: np.ndarray) -> Members:
+    """The accepted images of some trials of a block."""
+    own = np.isin(found["trial"], trials)
+    owner = np.searchsorted(trials, found["trial"][own])
+    return members.gather(found["labels"][own], found["features"][own], found["logits"][own], owner, len(trials))
+
+
 def main(snakemake) -> None:
     began = time.monotonic()
     options = labels.Options(**snakemake.params.spec)
-    draws = list(snakemake.params.draws)
-    rows, reasons = {}, {}
+    draws = np.array(snakemake.params.draws)
+    rows: dict[int, dict] = {}  # by trial
+    reasons: dict[int, str] = {}
     rehearsals = list(snakemake.input.get("rehearsal", [])) or [None] * len(snakemake.input.mapping)
+    accepted = [read_npz(file) for file in snakemake.input.get("members", [])]
     for mapping, report, rehearsed in zip(snakemake.input.mapping, snakemake.input.report, rehearsals, strict=True):
-        block = read_npz(mapping)
-        own = [int(draw) for draw in block["draws"] if int(draw) in draws]
-        index = np.flatnonzero(np.isin(block["draws"], own))
-        meta = read_json(report)["meta"]
-        leak = evidence(block, index, meta, read_npz(rehearsed) if rehearsed else None)
+        block, meta = read_npz(mapping), read_json(report)["meta"]
+        trials = np.flatnonzero(np.isin(draws, block["draws"]))
+        for found in accepted:
+            numbers = np.bincount(found["trial"], minlength=len(draws))[trials]
+            crowded = numbers > block["samples"]
+            reasons |= {
+                trial: f"span inversion accepted {number} images, and the update is of {block['samples']}"
+                for trial, number in zip(trials[crowded], numbers[crowded], strict=True)
+            }
+            trials = trials[~crowded]
+        if not len(trials):
+            continue
+        place = {draw: position for position, draw in enumerate(block["draws"])}
+        leak = evidence(
+            block, np.array([place[draw] for draw in draws[trials]]), meta, read_npz(rehearsed) if rehearsed else None,
+            members_of(accepted[0], trials) if accepted else None,
+        )  # fmt: skip
         try:
-            rows |= dict(zip(own, rows_of(labels.recover(options.method, leak)), strict=True))
+            rows |= dict(zip(trials, rows_of(labels.recover(options.method, leak)), strict=True))
         except NotApplicable as error:
-            nothing = Estimate(np.zeros((len(own), leak.classes), int), np.full((len(own), leak.classes), np.nan),
-                               np.zeros(len(own), int))  # fmt: skip
-            rows |= dict(zip(own, rows_of(nothing), strict=True))
-            reasons |= dict.fromkeys(own, str(error))
-    chosen = [rows[draw] for draw in draws]
+            reasons |= dict.fromkeys(trials, str(error))
+    (nothing,) = rows_of(nobody(block))
+    chosen = [rows.get(trial, nothing) for trial in range(len(draws))]
     write_npz(
         snakemake.output.labels,
         **{key: np.stack([row[key] for row in chosen]) for key in chosen[0]},
@@ -72,8 +100,8 @@ def main(snakemake) -> None:
         seeds=np.array(snakemake.params.seeds),
     )
     trials = [
-        records.trial(seed, draw, "not applicable" if draw in reasons else "ok", reasons.get(draw, ""))
-        for seed, draw in zip(snakemake.params.seeds, draws, strict=True)
+        records.trial(seed, draw, "not applicable" if trial in reasons else "ok", reasons.get(trial, ""))
+        for trial, (seed, draw) in enumerate(zip(snakemake.params.seeds, snakemake.params.draws, strict=True))
     ]
     write_json(snakemake.output.record, records.of_block(snakemake, trials, began, {}))
 

@@ -88,6 +88,7 @@ class Cell:
     target: TargetPlan
     target_name: str
     prior: PriorPlan | None
+    members: Cell | None = None  # the span cell whose accepted images a label cell counts in
 
     @property
     def attack(self) -> str:
@@ -106,6 +107,8 @@ class Cell:
     def parameters(self) -> dict[str, Any]:
         """Every parameter with its value, defaults included, flat: what tables and trackers show."""
         flat = {key: value for key, value in self.options.model_dump(mode="json").items() if key != "attack"}
+        if self.attack == "labels":
+            flat["members"] = _in_words(self.members)
         settings = self.target.options.model_dump(mode="json")
         for count in ("draws", "draws_per_job"):
             settings.pop(count, None)
@@ -233,6 +236,14 @@ class Plan:
         return out.getvalue()
 
 
+def _in_words(cell: Cell | None) -> str:
+    """A cell in one word or a few: its attack, and what differs from the defaults."""
+    if cell is None:
+        return "none"
+    said = {**cell.spec, **({"prior": cell.options.prior} if cell.prior else {})}
+    return " ".join([cell.attack, *(f"{key}={value}" for key, value in sorted(said.items()) if key != "attack")])
+
+
 def _any_of(ids: Iterable[str]) -> str:
     """A regular expression for wildcards: one of ``ids``."""
     return "|".join(sorted(ids)) or "none"
@@ -313,11 +324,16 @@ def expand(entry: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
             yield merged
 
 
-def _make_cell(options: Any, target: TargetPlan, target_name: str, prior: PriorPlan | None) -> Cell:
+def _make_cell(
+    options: Any, target: TargetPlan, target_name: str, prior: PriorPlan | None, members: Cell | None = None
+) -> Cell:
     # What a name stands for goes into the id, not the name.
-    spec = spec_of(options, *(["prior"] if prior else []))
+    spec = spec_of(options, *(["prior"] if prior else []), *(["members"] if members else []))
     identity = {"cell": spec, "target": target.spec, **({"prior": prior.spec} if prior else {})}
-    return Cell(identify(identity), options, spec, target, target_name, prior)
+    if members:
+        identity["members"] = members.id
+        spec = {**spec, "members": {k: v for k, v in members.spec.items() if k != "attack"}}
+    return Cell(identify(identity), options, spec, target, target_name, prior, members)
 
 
 def _resolve(point: dict[str, Any], config: Config, path: str, places: dict[str, str]) -> Cell:
@@ -342,7 +358,23 @@ def _resolve(point: dict[str, Any], config: Config, path: str, places: dict[str,
             )
     if getattr(options, "labels", None) == "oracle" and not target.has_truth:
         raise ConfigError(f"{path}.labels: oracle needs truth, and target {name!r} has none")
-    return _make_cell(options, target, name, prior)
+    return _make_cell(options, target, name, prior, _resolve_members(point, options, config, path, places))
+
+
+def _resolve_members(
+    point: dict[str, Any], options: Any, config: Config, path: str, places: dict[str, str]
+) -> Cell | None:
+    """The span cell of a label cell's ``members``, on the target of ``point``."""
+    asked = getattr(options, "members", None)
+    if asked is None:
+        return None
+    where = places.get("members", f"{path}.members")
+    own = [key for key in asked if key == "attack" or key.partition(".")[0] == "target"]
+    if own:
+        raise ConfigError(f"{where}.{own[0]}: members are found by span inversion on the cell's own target; leave it out")
+    target = {key: value for key, value in point.items() if key.partition(".")[0] == "target"}
+    written = {key: place for key, place in places.items() if key in target} | {key: f"{where}.{key}" for key in asked}
+    return _resolve({**asked, "attack": "span", **target}, config, where, written)
 
 
 def _resolve_target(point: dict[str, Any], config: Config, path: str, places: dict[str, str]) -> TargetPlan:
@@ -404,6 +436,8 @@ def plan(config: Config) -> Plan:
                 add(cell, runs)
                 if needs_labels(cell):
                     add(label_cell_of(cell), runs)
+                if cell.members:
+                    add(cell.members, runs)
         if not own:
             raise ConfigError(f"studies.{name}: every cell is excluded, nothing is left to run")
         studies.append(StudyPlan(name, study.description, own))

@@ -64,7 +64,7 @@ def trials(
                 **{name: scored[name] for name in METRICS if name in scored},
                 "seconds": record["seconds"]["total"] * share, "cpu_seconds": record["cpu_seconds"] * share,
                 "peak_mb": record["peak_mb"], "block": block["block"], "draw": trial["draw"],
-                "control": parameters.get("control", "none"), "method": parameters.get("method", ""),
+                "control": parameters.get("control", "none"), "method": _method(parameters),
                 "host": record["environment"]["host"], "job": record["job"],
             })  # fmt: skip
     frame = pd.DataFrame(rows)
@@ -82,6 +82,12 @@ def trials(
         .sort_values(["study", "attack", "cell", "seed"], kind="stable")
         .reset_index(drop=True)
     )
+
+
+def _method(parameters: dict) -> str:
+    """The label method, and that it was told of members: another method wherever methods are compared."""
+    told = parameters.get("members", "none") != "none"
+    return parameters.get("method", "") + (" + members" if told else "")
 
 
 def _varying(parameters: dict[str, dict]) -> list[str]:

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradleak.labels import METHODS, Options, auto, recover, virtual
+from gradleak.labels import METHODS, Options, auto, members, recover, virtual
 from gradleak.labels.evidence import (
     LEVELS,
     Client,
     Evidence,
+    Members,
     NotApplicable,
     Public,
     Rounds,
@@ -223,14 +224,57 @@ def test_rank1_does_not_divide_by_a_zero_gradient(rng):
             recover(method, replace(evidence, grad_bias=np.zeros((1, CLASSES))))
 
 
-def test_known_members_bound_the_counts_from_below(rng):
-    evidence = leaked(COUNTS["all"], rng, noise=1.0, scale=1.0)
-    members = np.array([[0, 5, 0, 0, 0, 0, 0, 3, 0, 0]])
-    estimate = recover("uniform", replace(evidence, members=members))
-    assert (estimate.counts >= members).all()
-    assert estimate.counts.sum() == 32
-    with pytest.raises(ValueError, match="more members"):
-        recover("uniform", replace(evidence, members=10 * members))
+def batch_with_members(rng, known):
+    """Evidence of 32 images of which the first ``known`` are told, and that of the others alone."""
+    base = leaked(COUNTS["all"], rng, noise=1.0, scale=0.5)
+    labels = rng.permutation(np.repeat(np.arange(CLASSES), COUNTS["all"]))
+    features = np.abs(rng.normal(1, 1, (32, WIDTH)))
+    whole = gradient(features, labels, base.weight, base.bias)
+    rest = gradient(features[known:], labels[known:], base.weight, base.bias) if known < 32 else whole
+    told = members.gather(labels[:known], features[:known], base.logits(features[:known]), np.zeros(known, int), 1)
+    evidence = replace(base, grad_weight=whole[0][None], grad_bias=whole[1][None], members=told)
+    alone = replace(base, grad_weight=rest[0][None], grad_bias=rest[1][None], samples=32 - known)
+    return evidence, alone, np.bincount(labels[:known], minlength=CLASSES)
+
+
+@pytest.mark.parametrize("method", ["ilrg", "llg", "rank1_weighted", "posterior", "auto"])
+def test_known_members_leave_the_update_of_the_others(method, rng, few_rounds):
+    evidence, alone, told = batch_with_members(rng, 20)
+    found, rest = recover(method, evidence), recover(method, alone)
+    np.testing.assert_array_equal(found.counts, told + rest.counts)
+    if rest.low is not None:
+        np.testing.assert_array_equal(found.low, told + rest.low)
+        np.testing.assert_array_equal(found.high, told + rest.high)
+        np.testing.assert_allclose(found.expected_irec, (20 + 12 * rest.expected_irec) / 32)
+
+
+def test_a_batch_that_is_known_whole_needs_no_method(rng):
+    evidence, _, told = batch_with_members(rng, 32)
+    np.testing.assert_array_equal(recover("uniform", evidence).counts[0], told)
+    np.testing.assert_array_equal(recover("rank1", evidence).counts[0], COUNTS["all"])
+
+
+def test_draws_of_a_stack_may_have_different_members(rng):
+    (some, _, _), (none, _, _) = batch_with_members(rng, 20), batch_with_members(rng, 0)
+    both = replace(some, grad_weight=np.concatenate([some.grad_weight] * 2), grad_bias=np.concatenate([some.grad_bias] * 2),
+                   members=Members(*(np.concatenate([getattr(e.members, f) for e in (some, none)]) for f in vars(some.members))))  # fmt: skip
+    found = recover("llg", both)
+    np.testing.assert_array_equal(found.counts[0], recover("llg", some).counts[0])
+    np.testing.assert_array_equal(found.counts[1], recover("llg", replace(some, members=None)).counts[0])
+    assert found.samples.tolist() == [32, 32]
+
+
+def test_members_of_several_steps_bound_the_counts_from_below(rng):
+    evidence, _, told = batch_with_members(rng, 20)
+    found = recover("uniform", replace(evidence, client=Client(steps=10)))
+    assert (found.counts >= told).all()
+    assert found.counts.sum() == 32
+
+
+def test_more_members_than_images_are_refused(rng):
+    evidence, _, _ = batch_with_members(rng, 20)
+    with pytest.raises(NotApplicable, match="20 images are said to be members of an update of 12"):
+        recover("uniform", replace(evidence, samples=12))
 
 
 # --- intervals and choice -----------------------------------------------------------------------------------------

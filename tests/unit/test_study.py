@@ -294,6 +294,47 @@ def test_the_added_label_cell_is_the_one_that_a_user_would_ask_for(plan_of):
     assert plan.label_cell(next(c for c in plan.cells if plan.cells[c].attack == "dlg")) in plan.cells
 
 
+LABELS = {"attack": "labels", "target": "demo", "method": "posterior"}
+
+
+def test_members_add_the_span_cell_on_the_same_target_and_blocks(plan_of):
+    plan = plan_of(LABELS | {"members": {"starts": 16}, "target.batch_size": 4}, seeds=12)
+    (cell,) = ids(plan)
+    helper = plan.cells[cell].members
+    assert (helper.attack, helper.options.starts) == ("span", 16)
+    assert helper.target == plan.cells[cell].target
+    assert {b for c, b in plan.blocks if c == helper.id} == {b for c, b in plan.blocks if c == cell}
+    assert plan.cells[cell].parameters["members"] == "span starts=16"
+
+
+def test_the_added_span_cell_is_the_one_that_a_user_would_ask_for(plan_of):
+    plan = plan_of(LABELS | {"members": {"starts": 128}}, {"attack": "span", "target": "demo"}, LABELS | {"members": {}})
+    assert len(plan.cells) == 2  # what is as by default renames nothing
+    assert {c.attack for c in plan.cells.values()} == {"labels", "span"}
+
+
+def test_members_are_an_axis_and_name_the_prior_by_what_it_is(plan_of):
+    plan = plan_of(LABELS | {"axes": {"members": [None, {}, {"prior": "vae"}]}})
+    assert len(ids(plan)) == 3
+    assert {plan.cells[c].parameters["members"] for c in ids(plan)} == {"none", "span", "span prior=vae"}
+    assert plan_of(LABELS).cells.keys() < plan.cells.keys()
+    other = plan_of(LABELS | {"members": {"prior": "other"}}, priors={"other": {}})
+    assert ids(other) < ids(plan)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [({"start": 3}, r"cells\[0\].members.start: unknown key; did you mean 'starts'"),
+     ({"starts": 0}, r"cells\[0\].members.starts: .* greater than or equal to 2"),
+     ({"attack": "dlg"}, r"members.attack: .* leave it out"),
+     ({"target.batch_size": 3}, r"members.target.batch_size: .* leave it out"),
+     ("span", r"cells\[0\].members: ")],
+)  # fmt: skip
+def test_members_that_cannot_be_found_are_errors_with_their_place(plan_of, asked, message):
+    with pytest.raises(ConfigError, match=message):
+        plan_of(LABELS | {"members": asked})
+
+
 @pytest.mark.parametrize("labels", ["joint", "oracle"])
 def test_other_label_strategies_add_nothing(plan_of, labels):
     plan = plan_of(DLG | {"labels": labels})

@@ -65,6 +65,15 @@ def test_adding_an_axis_value_runs_exactly_the_new_cell(rerun):
     assert rerun.planned() == {"invert_pixels": 2, "score": 2, "list_cells": 1, **AGGREGATES}
 
 
+def test_members_of_a_label_cell_run_the_span_cell_first(rerun):
+    config = copy.deepcopy(TINY)
+    config["studies"]["tiny"]["cells"][0]["axes"] = {"members": [None, {"starts": 8}]}
+    rerun.configure(config)
+    assert rerun.planned() == {
+        "invert_span": 2, "rehearse_members": 2, "recover_labels": 2, "score": 2, "list_cells": 1, **AGGREGATES,
+    }  # fmt: skip
+
+
 def test_editing_an_attack_reruns_its_cells_only(rerun):
     path = rerun.folder / "scripts/gradleak/attacks/latent.py"
     path.write_text(path.read_text().replace("codes = [", "_edited = 1\n    codes = [", 1))

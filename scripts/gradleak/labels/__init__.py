@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from gradleak.labels import (
@@ -25,6 +24,7 @@ from gradleak.labels import (
     linear,
     llbg,
     llg,
+    members,
     numbers,
     plra,
     posterior,
@@ -35,7 +35,7 @@ from gradleak.labels import (
     wang,
     zlg,
 )
-from gradleak.labels.evidence import Estimate, Evidence, NotApplicable, counted
+from gradleak.labels.evidence import Estimate, Evidence, NotApplicable
 from gradleak.strict import Strict
 
 
@@ -128,26 +128,20 @@ def refusal(name: str, evidence: Evidence) -> str:
 def recover(name: str, evidence: Evidence) -> Estimate:
     """The estimate of method ``name``. Raises NotApplicable with the reason where it cannot give one.
 
-    An unknown N is found from the method's class shares; known members bound the counts from below.
+    An unknown N is found from the method's class shares; known members count as what they are.
     """
     reason = refusal(name, evidence)
     if reason:
         raise NotApplicable(reason)
     if evidence.samples is None:
         return numbers.estimate(METHODS[name].estimate(replace(evidence, samples=1)).raw)
-    found = METHODS[name].estimate(evidence)
-    return found if evidence.members is None else with_members(found, evidence.members)
-
-
-def with_members(found: Estimate, members: np.ndarray) -> Estimate:
-    """Counts of at least ``members`` (D, C), images whose class is known: the rest is projected onto what is left."""
-    left = found.samples - members.sum(axis=1)
-    if (left < 0).any():
-        raise ValueError(f"more members than images: {members.sum(axis=1).max()} of {found.samples.max()}")
-    rest = counted(found.raw - members, left)
-    low = None if found.low is None else np.maximum(found.low, members)
-    high = None if found.high is None else np.maximum(found.high, members)
-    return replace(found, counts=rest.counts + members, low=low, high=high)
+    estimate = METHODS[name].estimate
+    if evidence.members is None:
+        return estimate(evidence)
+    most = evidence.members.counts.sum(axis=1).max()
+    if most > evidence.samples:
+        raise NotApplicable(f"{most} images are said to be members of an update of {evidence.samples}")
+    return members.fused(estimate, evidence)
 
 
 class Options(Strict):
@@ -155,6 +149,11 @@ class Options(Strict):
 
     attack: Literal["labels"] = "labels"
     method: Literal[*METHODS] = Field("rank1", description="Label-recovery method.")
+    members: dict[str, Any] | None = Field(
+        None,
+        description="Options of a span cell on the same target ({}: its defaults), which then runs first. The images "
+        "that it accepts count as what they are, and the method is asked for the rest.",
+    )
 
     @property
     def rehearses(self) -> bool:

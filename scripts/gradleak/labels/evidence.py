@@ -61,6 +61,18 @@ class Public:
 
 
 @dataclass(frozen=True)
+class Members:
+    """Images that are known to be in the batches (found by span inversion).
+
+    counts: int (D, C). grad_weight, grad_bias: the sums of their gradients at the starting model, (D, d, C), (D, C).
+    """
+
+    counts: np.ndarray
+    grad_weight: np.ndarray
+    grad_bias: np.ndarray
+
+
+@dataclass(frozen=True)
 class Evidence:
     """The last layer of D updates. d: width of its input, C: classes.
 
@@ -69,7 +81,7 @@ class Evidence:
         (D, d, C) and (D, C); bias and its gradient are None where the layer has none.
     samples: N, the number of images behind each update; None where it is unknown.
     public: public data at this model, or None. client: published settings, or None where unknown.
-    members: int (D, C), images of each class that are known to be in the batch (found by span inversion).
+    members: images that are known to be in the batches, or None.
     """
 
     weight: np.ndarray
@@ -79,7 +91,7 @@ class Evidence:
     samples: int | None
     public: Public | None = None
     client: Client | None = Client()
-    members: np.ndarray | None = None
+    members: Members | None = None
 
     @property
     def draws(self) -> int:
