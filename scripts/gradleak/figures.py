@@ -229,7 +229,7 @@ def weighting(frames: dict, pairs: dict, records: dict) -> Figure:
 def _comparable(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
     """The cells that differ from others in ``axis`` alone: each value is then seen under the same conditions."""
     same = [c for c in cells.columns if c in ("target", "batch_size", "labels") or c.startswith("param.")]
-    kinds = cells.groupby([cells[c].astype(str) for c in same])[axis].transform("nunique")
+    kinds = cells.groupby(same, dropna=False)[axis].transform("nunique")
     return cells[kinds == kinds.max()]
 
 

@@ -248,6 +248,7 @@ def test_weightings_are_compared_under_the_same_conditions_only():
     cells = pd.DataFrame({
         "target": "t", "batch_size": [1, 1, 1, 8, 8], "labels": ["joint", "recovered", "recovered", "recovered", "recovered"],
         "weighting": ["uniform", "uniform", "depth", "uniform", "depth"], "param.target.batch_size": [1, 1, 1, 8, 8],
+        "param.prior": pd.Series([None] * 5, dtype="str"),
     })  # fmt: skip
     kept = figures._comparable(cells, "weighting")
     assert kept.index.tolist() == [1, 2, 3, 4], (
