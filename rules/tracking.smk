@@ -29,6 +29,7 @@ rule sync_mlflow:
         blocks=PLAN.asked(),
         cells=PLAN.described(),
         descriptions={s.name: s.description for s in PLAN.studies},
+        prune=PLAN.config.tracking.prune,
         code=code_of("sync_mlflow.py"),
     localrule: True
     conda:

@@ -1,14 +1,14 @@
 """Finished trials → MLflow. Running it again changes nothing; a lost database is rebuilt in full."""
 
-from functools import partial
+from pathlib import Path
 
 from gradleak import jobs, tables, tracking
-from gradleak.files import read_json, read_npz, write_json
+from gradleak.files import write_json
 
 
 def main(snakemake) -> None:
     blocks = {
-        (cell, block): (partial(read_json, record), partial(read_npz, pairs))
+        (cell, block): (record, pairs)
         for (cell, block), record, pairs in zip(
             snakemake.params.blocks, snakemake.input.records, snakemake.input.pairs, strict=True
         )
@@ -16,6 +16,7 @@ def main(snakemake) -> None:
     done = tracking.sync(
         snakemake.params.uri, tables.read(snakemake.input.trials), tables.read(snakemake.input.cells), blocks,
         snakemake.params.cells, snakemake.params.descriptions, jobs.log.info,
+        Path(snakemake.output.marker).with_name("seen.json"), snakemake.params.prune,
     )  # fmt: skip
     jobs.log.info("%s", done)
     write_json(snakemake.output.marker, {"uri": snakemake.params.uri, **done})

@@ -96,6 +96,11 @@ class Tracking(Strict):
         None,
         description="Tracking URI; default: MLFLOW_TRACKING_URI, else sqlite:///results/mlflow/mlflow.db.",
     )
+    prune: bool = Field(
+        False,
+        description="Compare every single run of the studies with its files, and delete the runs of cells that the studies "
+        "have no more. `make prune` does it once.",
+    )
 
 
 class Config(Strict):

@@ -2,27 +2,42 @@
 
 One experiment a study, one parent run a cell, one run a trial. A run is known by its tag ``trial.id`` and by
 ``trial.digest``, the digest of all that it shows: equal → left alone, different → replaced, never appended to.
-Runs are imported whole (create, one log_batch, image, terminate), so no killed job leaves one half alive: a run
-without its digest tag is unfinished and is replaced.
+Runs are imported whole, see ``runs``: one without its digest, or still RUNNING, is what a killed sync left, and is replaced.
+
+A cell's run also carries ``cell.digest``, the digest of its trials' digests, written once all of them stand. A cell whose
+digest is right is not looked into, which is what makes syncing ten thousand trials again cheap; ``prune`` looks
+into all, and deletes what belongs to no cell of the study.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from gradleak.files import read_json, read_npz, write_json
+from gradleak.locks import SQLITE, alone, is_database
 from gradleak.records import digest
-from gradleak.tables import COST, IDENTITY, METRICS
+from gradleak.runs import MARK, PARENT, TRIAL_MARK, Change, Run, by_client, in_bulk
+from gradleak.tables import COST, IDENTITY, METRICS, PLACE
 
-FORMAT = 1  # raise it when what a run shows changes: every run is then replaced once
+FORMAT = 2  # raise it when what a run shows changes: every run is then replaced once
 GRID_COLUMNS = 8
+KIND = "custom_model_development"  # the UI then shows the pages for runs, not those for language models
+PAGE = 1000  # runs a request
+LONGEST = 6000  # characters of a param, MLflow's limit
+NOTED = {
+    "psnr": ("PSNR, dB", 1), "ssim": ("SSIM", 3), "share_20db": ("share at 20 dB or better", 2), "irec": ("labels recovered", 2),
+}  # fmt: skip
 
 
 def create_schema(uri: str) -> None:
@@ -30,224 +45,354 @@ def create_schema(uri: str) -> None:
     from mlflow.store.db.utils import _initialize_tables, _upgrade_db, create_sqlalchemy_engine_with_retry
     from sqlalchemy import inspect
 
-    engine = create_sqlalchemy_engine_with_retry(uri)
-    if inspect(engine).get_table_names():
-        _upgrade_db(engine)
-    else:
-        _initialize_tables(engine)
-    engine.dispose()
+    with alone(uri, "gradleak/schema"):
+        engine = create_sqlalchemy_engine_with_retry(uri)
+        if inspect(engine).get_table_names():
+            _upgrade_db(engine)
+        else:
+            _initialize_tables(engine)
+        engine.dispose()
 
 
 def sync(
     uri: str,
     trials: pd.DataFrame,
     cells: pd.DataFrame,
-    blocks: dict[tuple[str, str], tuple[Callable[[], dict], Callable[[], dict]]],
+    blocks: dict[tuple[str, str], tuple[str, str]],
     parameters: dict[str, dict],
     descriptions: dict[str, str],
     say: Callable[..., None] = print,
+    seen: str | Path | None = None,
+    prune: bool = False,
 ) -> dict[str, int]:
     """Bring MLflow at ``uri`` to the state of the tables.
 
-    blocks: (cell, block) → functions that read the block's record and its matched pairs.
-    parameters: cell id → {attack, target, parameters}. Returns how many runs were created, replaced and kept.
+    blocks: (cell, block) → paths of the block's record and of its matched pairs. parameters: cell id → {attack, target,
+    parameters}. seen: a file that remembers what was read, so that unchanged files are not read again. prune: compare
+    every single run, and delete those that are no part of the study any more.
+    Returns how many runs were created, replaced, kept and pruned.
     """
+    client = _client(uri)
+    contents = Contents(blocks, Path(seen) if seen else None)
+    done = {"created": 0, "replaced": 0, "kept": 0, "pruned": 0}
+    for name, own in trials.groupby("study", sort=False):
+        summaries = cells[cells["study"] == name].to_dict("records")
+        with alone(uri, f"gradleak/{name}"), _writer(uri, client) as write:
+            experiment, fresh = _experiment(client, uri, str(name), descriptions.get(str(name), ""))
+            study = _Study(client, experiment, _naming(own), done, write)
+            parents = {} if fresh else _by_id(study.find("tags.kind = 'cell'"))
+            rows = {str(cell): group.to_dict("records") for cell, group in own.groupby("cell", sort=False)}
+            for at, summary in enumerate(summaries):
+                cell = str(summary["cell"])
+                _sync_cell(study, summary, rows[cell], contents, parameters[cell], parents.get(cell, []), fresh, prune)
+                if at % 100 == 99:
+                    say("study %s: %d of %d cells, %s", name, at + 1, len(summaries), done)
+            if prune:
+                _prune(study, rows)
+        say("study %s: %s", name, done)
+    contents.remember()
+    return done
+
+
+def _client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
-    done = {"created": 0, "replaced": 0, "kept": 0}
-    for name, own in trials.groupby("study", sort=False):
-        experiment = _experiment(client, uri, str(name), descriptions.get(str(name), ""))
-        study = _Study(client, experiment, _runs(client, experiment), _naming(own), done)
-        for cell, group in own.groupby("cell", sort=False):
-            summary = cells[(cells["study"] == name) & (cells["cell"] == cell)].iloc[0]
-            parent = _sync_parent(study, str(cell), summary, parameters[str(cell)])
-            for block, rows in group.groupby("block", sort=False):
-                _sync_block(study, parent, rows, blocks[str(cell), str(block)], parameters[str(cell)])
-        say("study %s: %s", name, done)
-    return done
+    with alone(uri, "gradleak/schema"):  # the first use of an empty database makes its tables
+        client.search_experiments(max_results=1)
+    return client
+
+
+@contextlib.contextmanager
+def _writer(uri: str, client: Any) -> Iterator[Callable[[Any, Change], None]]:
+    """How a cell's runs are written: straight into the database where ``uri`` is one."""
+    if not is_database(uri):
+        yield partial(by_client, client)
+        return
+    from mlflow.store.db.utils import create_sqlalchemy_engine_with_retry
+
+    engine = create_sqlalchemy_engine_with_retry(uri)
+    try:
+        yield partial(in_bulk, engine)
+    finally:
+        engine.dispose()
+
+
+class Contents:
+    """What the files of blocks hold, read when it is asked for; of unchanged files the digests are remembered."""
+
+    def __init__(self, blocks: dict[tuple[str, str], tuple[str, str]], seen: Path | None):
+        self._blocks, self._seen = blocks, seen
+        self._known: dict[str, Any] = {}
+        if seen and seen.is_file():
+            stored = read_json(seen)
+            self._known = stored["blocks"] if stored.get("format") == FORMAT else {}
+        self._checked: set[str] = set()
+        self._read: tuple[Any, dict, dict] = None, {}, {}  # the last block: most are asked for several times in a row
+
+    def digest_of(self, row: dict) -> str:
+        """The digest of all that the files say of a trial."""
+        key = f"{row['cell']}/{row['block']}"
+        paths = self._blocks[row["cell"], row["block"]]
+        if key not in self._checked:
+            stamp = [[info.st_mtime_ns, info.st_size] for info in map(os.stat, paths)]
+            if self._known.get(key, {}).get("stamp") != stamp:
+                self._known[key] = {"stamp": stamp, "digests": self._digests(row)}
+            self._checked.add(key)
+        return self._known[key]["digests"][str(row["seed"])]
+
+    def _digests(self, row: dict) -> dict[str, str]:
+        record, pairs, _ = self.trial(row)
+        common = {key: value for key, value in record.items() if key != "trials"}
+        images = [pairs[name] for name in ("found", "truth") if name in pairs]
+        return {
+            str(trial["seed"]): digest(common, trial, *(hashlib.sha256(part[index].tobytes()).hexdigest() for part in images))
+            for index, trial in enumerate(record["trials"])
+        }
+
+    def trial(self, row: dict) -> tuple[dict, dict, int]:
+        """The record of a trial's block, its matched pairs (none for labels), and the trial's place in both."""
+        key = row["cell"], row["block"]
+        if self._read[0] != key:
+            record, pairs = self._blocks[key]
+            self._read = key, read_json(record), read_npz(pairs)
+        _, record, pairs = self._read
+        return record, pairs, [trial["seed"] for trial in record["trials"]].index(row["seed"])
+
+    def remember(self) -> None:
+        if self._seen:
+            write_json(self._seen, {"format": FORMAT, "blocks": self._known})
 
 
 @dataclass(frozen=True)
 class _Study:
-    """Where the runs of one study go, and what is there."""
+    """Where the runs of one study go."""
 
     client: Any
-    experiment: str
-    known: dict[str, list[Any]]  # trial.id → its runs
+    experiment: Any
     varying: list[str]  # the columns that runs are named by
     done: dict[str, int]  # counts, of all studies
+    write: Callable[[Any, Change], None]
+
+    def find(self, query: str = "") -> Iterator[Any]:
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment.experiment_id], query, max_results=PAGE, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
 
 
-def _experiment(client: Any, uri: str, study: str, description: str) -> str:
+@dataclass(frozen=True)
+class _Body:
+    """What of a run is read from files, and only if the run has to be written. Times in milliseconds."""
+
+    curve: dict[str, list[float]]
+    began: int
+    ended: int
+    image: np.ndarray | None
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A run as the files want it to be."""
+
+    identity: str
+    tags: dict[str, str]
+    parameter: dict
+    metrics: dict[str, float]
+    status: str
+    content: str  # digest of what ``read`` returns
+    read: Callable[[], _Body]
+
+    @cached_property
+    def digest(self) -> str:
+        return digest(FORMAT, self.metrics, self.tags, self.parameter, self.status, self.content)
+
+    def run(self) -> Run:
+        body, target = self.read(), self.parameter["target"]
+        params = {"attack": self.parameter["attack"], "target": target, **self.parameter["parameters"]}
+        curve = zip(body.curve.get("step", ()), body.curve.get("objective", ()), strict=True)
+        return Run(
+            {"trial.id": self.identity, **self.tags, **body.tags}, self.digest,
+            {key: str(value)[:LONGEST] for key, value in params.items()},
+            [*((key, value, 0) for key, value in self.metrics.items()), *(("loss", value, step) for step, value in curve)],
+            (self.tags["dataset"], target), self.status, body.began, body.ended, body.image,
+        )  # fmt: skip
+
+
+def _experiment(client: Any, uri: str, study: str, description: str) -> tuple[Any, bool]:
+    """A study's experiment, and whether it has no runs yet."""
     from mlflow.exceptions import MlflowException
 
     name = f"gradleak/{study}"
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(
-                name,
-                artifact_location=_artifacts(uri, study),
-                tags={"mlflow.note.content": description} if description else None,
-            )
-        except MlflowException:  # another writer was faster
-            found = client.get_experiment_by_name(name)
+            client.create_experiment(name, artifact_location=_artifacts(uri, study))
+        except MlflowException:
+            if client.get_experiment_by_name(name) is None:  # otherwise another writer was faster
+                raise
+        found = client.get_experiment_by_name(name)
     if found.lifecycle_stage == "deleted":  # in the UI, say; its name is still taken
         client.restore_experiment(found.experiment_id)
-    return found.experiment_id
+    for key, value in {"mlflow.note.content": description, "mlflow.experimentKind": KIND}.items():
+        if value and found.tags.get(key) != value:
+            client.set_experiment_tag(found.experiment_id, key, value)
+    return found, not client.search_runs([found.experiment_id], max_results=1)
 
 
 def _artifacts(uri: str, study: str) -> str | None:
-    """Images of a SQLite database lie beside it (MLflow would put them into ./mlruns); a server knows its own place."""
-    prefix = "sqlite:///"
-    if not uri.startswith(prefix):
+    """Images lie beside a SQLite database, else with the results (MLflow would choose ./mlruns); a server has its own place."""
+    if not is_database(uri):
         return None
-    return (Path(uri.removeprefix(prefix)).absolute().parent / "artifacts" / study).as_uri()
+    folder = Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else Path("results/mlflow")
+    return (folder.absolute() / "artifacts" / study).as_uri()
 
 
-def _runs(client: Any, experiment: str) -> dict[str, list[Any]]:
+def _by_id(runs: Iterable[Any]) -> dict[str, list[Any]]:
     """trial.id → its runs (more than one only after an accident)."""
     known: dict[str, list[Any]] = {}
-    token = None
-    while True:
-        page = client.search_runs([experiment], max_results=5000, page_token=token)
-        for run in page:
-            known.setdefault(run.data.tags.get("trial.id", ""), []).append(run)
-        token = page.token
-        if not token:
-            return known
-
-
-def _settled(study: _Study, identity: str, mark: str) -> Any | None:
-    """The run that is up to date; otherwise None, with whatever stood in its place deleted."""
-    runs = study.known.get(identity, [])
-    current = [r for r in runs if r.data.tags.get("trial.digest") == mark and r.info.status != "RUNNING"]
     for run in runs:
-        if not current or run is not current[0]:
+        known.setdefault(run.data.tags.get("trial.id", ""), []).append(run)
+    return known
+
+
+def _sync_cell(
+    study: _Study,
+    summary: dict,
+    rows: list[dict],
+    contents: Contents,
+    parameter: dict,
+    parents: list[Any],
+    fresh: bool,
+    thorough: bool,
+) -> None:
+    """The runs of a cell and of its trials. parents: the runs of the cell itself that stand."""
+    cell = str(summary["cell"])
+    wanted = [_trial_run(study, row, contents, parameter) for row in rows]
+    parent = _cell_run(study, summary, rows, contents, parameter)
+    mark = digest(parent.digest, sorted((run.identity, run.digest) for run in wanted))
+    if not thorough and [run.data.tags.get(MARK) for run in parents] == [mark]:
+        study.done["kept"] += 1 + len(wanted)
+        return
+    standing = {} if fresh else _by_id(study.find(f"tags.cell = '{cell}'"))
+    kept = {run.identity: found for run in (parent, *wanted) if (found := _current(run, standing.get(run.identity, [])))}
+    ids = {run.info.run_id for run in kept.values()}
+    above = kept[cell].info.run_id if cell in kept else None
+    study.write(study.experiment, Change(
+        mark, None if above else parent.run(), above,
+        trials=[run.run() for run in wanted if run.identity not in kept],
+        stale=[run.info.run_id for runs in standing.values() for run in runs if run.info.run_id not in ids],
+        orphans=[run.info.run_id for name, run in kept.items() if name != cell and run.data.tags.get(PARENT) != above],
+    ))  # fmt: skip
+    for run in (parent, *wanted):
+        study.done["kept" if run.identity in kept else "replaced" if run.identity in standing else "created"] += 1
+    study.done["pruned"] += sum(map(len, (standing[name] for name in set(standing) - {r.identity for r in (parent, *wanted)})))
+
+
+def _current(run: _Wanted, standing: list[Any]) -> Any | None:
+    """The run that shows ``run``, if one stands; of several the same one for every writer."""
+    whole = [r for r in standing if r.data.tags.get(TRIAL_MARK) == run.digest and r.info.status != "RUNNING"]
+    return min(whole, key=lambda r: r.info.run_id, default=None)
+
+
+def _prune(study: _Study, rows: dict[str, list[dict]]) -> None:
+    """Delete the runs of cells that are no part of the study."""
+    for run in list(study.find()):
+        if run.data.tags.get("cell") not in rows:
             study.client.delete_run(run.info.run_id)
-    if current:
-        study.done["kept"] += 1
-        return current[0]
-    study.done["replaced" if runs else "created"] += 1
-    return None
+            study.done["pruned"] += 1
 
 
-def _sync_parent(study: _Study, cell: str, summary: pd.Series, parameter: dict) -> str:
-    """The run of a cell: its means. Returns the run's id."""
-    values = {
-        name: value for name, value in summary.items() if _number(value) is not None and name not in IDENTITY
-    }
+def _cell_run(study: _Study, summary: dict, rows: list[dict], contents: Contents, parameter: dict) -> _Wanted:
+    """The run of a cell: its means with their intervals, the median curve, and the picture of its first good trial."""
+    tags = _tags(summary, parameter) | {
+        "kind": "cell", "mlflow.runName": _name(summary, study.varying), "mlflow.note.content": _note(summary),
+    }  # fmt: skip
+    names = [name for name in summary if name not in IDENTITY and not name.startswith("param.")]
     status = "FINISHED" if summary["ok"] == summary["trials"] else "FAILED"
-    tags = _tags(summary, parameter) | {"kind": "cell", "mlflow.runName": _name(summary, study.varying)}
-    if summary["reasons"]:
-        tags["reason"] = str(summary["reasons"])[:4000]
-    mark = digest(FORMAT, values, tags, parameter)
-    settled = _settled(study, cell, mark)
-    if settled:
-        return settled.info.run_id
-    points = [(name, value, 0) for name, value in values.items()]
-    return _write(study, cell, mark, tags, parameter, points, status)
+    content = digest([contents.digest_of(row) for row in rows])
+    return _Wanted(str(summary["cell"]), tags, parameter, _numbers(summary, names), status, content,
+                lambda: _cell_body(rows, contents))  # fmt: skip
 
 
-def _sync_block(study: _Study, parent: str, rows: pd.DataFrame, readers: tuple, parameter: dict) -> None:
-    """The runs of a block's trials, below the run ``parent`` of their cell."""
-    read_record, read_pairs = readers
-    record, pairs = read_record(), None
-    by_seed = {trial["seed"]: (index, trial) for index, trial in enumerate(record["trials"])}
+def _cell_body(rows: list[dict], contents: Contents) -> _Body:
+    bodies = [_trial_body(row, contents) for row in rows]
+    curves = [body.curve for body in bodies if body.curve.get("step")]
+    median = {}
+    if curves:
+        steps = curves[0]["step"]
+        values = [np.interp(steps, curve["step"], curve["objective"]) for curve in curves]
+        median = {"step": steps, "objective": np.median(values, axis=0).tolist()}
+    image = next((body.image for body in bodies if body.image is not None), None)
+    return _Body(median, min(body.began for body in bodies), max(body.ended for body in bodies), image)
+
+
+def _trial_run(study: _Study, row: dict, contents: Contents, parameter: dict) -> _Wanted:
+    tags = _tags(row, parameter) | {
+        "kind": "trial", "seed": str(row["seed"]), "draw": str(row["draw"]), "block": str(row["block"]),
+        **{name: str(row[name]) for name in PLACE if row[name]},
+        "mlflow.runName": f"{_name(row, study.varying)} seed={row['seed']}",
+    }  # fmt: skip
+    status = "FINISHED" if row["status"] == "ok" else "FAILED"
+    return _Wanted(f"{row['cell']}/{row['seed']}", tags, parameter, _numbers(row, [*METRICS, *COST]), status,
+                contents.digest_of(row), lambda: _trial_body(row, contents))  # fmt: skip
+
+
+def _trial_body(row: dict, contents: Contents) -> _Body:
+    record, pairs, index = contents.trial(row)
     began = int(record["started"] * 1000)
-    for _, row in rows.iterrows():
-        index, trial = by_seed[int(row["seed"])]
-        tags = _tags(row, parameter) | {
-            "kind": "trial", "seed": str(row["seed"]), "draw": str(row["draw"]), "block": str(row["block"]),
-            "mlflow.parentRunId": parent, "mlflow.runName": f"{_name(row, study.varying)} seed={row['seed']}".strip(),
-            "code": str(record["code"]), **{f"env.{k}": str(v) for k, v in record["environment"].items()},
-        }  # fmt: skip
-        if row["reason"]:
-            tags["reason"] = str(row["reason"])[:4000]
-        final = [(name, row[name], 0) for name in [*METRICS, *COST] if _number(row[name]) is not None]
-        curve = [
-            ("loss", v, s)
-            for s, v in zip(*(trial["history"].get(k, []) for k in ("step", "objective")), strict=True)
-        ]
-        # The parent's id is an address, not content: a rebuilt parent must not make its trials look changed.
-        mark = digest(
-            FORMAT, final, curve, {k: v for k, v in tags.items() if k != "mlflow.parentRunId"}, parameter
-        )
-        identity = f"{row['cell']}/{row['seed']}"
-        settled = _settled(study, identity, mark)
-        if settled:
-            if settled.data.tags.get("mlflow.parentRunId") != parent:  # the cell's own run was replaced
-                study.client.set_tag(settled.info.run_id, "mlflow.parentRunId", parent)
-            continue
-        image = None
-        if row["status"] == "ok" and row["attack"] != "labels":
-            pairs = pairs or read_pairs()
-            if pairs["pairs"][index]:  # an attack may have accepted nothing
-                image = grid(pairs["found"][index], pairs["truth"][index], int(pairs["pairs"][index]))
-        status = "FINISHED" if row["status"] == "ok" else "FAILED"
-        ended = began + int(1000 * record["seconds"]["total"])
-        _write(study, identity, mark, tags, parameter, final + curve, status, image, began, ended)
+    tags = {"code": str(record["code"]), **{f"env.{k}": str(v) for k, v in record["environment"].items()}}
+    return _Body(record["trials"][index]["history"], began, began + int(1000 * record["seconds"]["total"]),
+                 _image(row, pairs, index), tags)  # fmt: skip
 
 
-def _write(study, identity, mark, tags, parameter, points, status, image=None, began=0, ended=0) -> str:
-    """A whole run. points: (metric, value, step); began, ended: in milliseconds, 0 where there is no time to tell."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-
-    client = study.client
-    run = client.create_run(study.experiment, start_time=began or None, tags={"trial.id": identity, **tags})
-    run_id = run.info.run_id
-    params = [
-        Param(k, str(v)[:6000])
-        for k, v in {
-            "attack": parameter["attack"],
-            "target": parameter["target"],
-            **parameter["parameters"],
-        }.items()
-    ]
-    metrics = [Metric(name, float(value), ended or began, int(step)) for name, value, step in points]
-    client.log_batch(run_id, metrics=metrics[:900], params=params[:90], tags=[])
-    name = tags["dataset"]
-    used = Dataset(name=name, digest=digest(name), source_type="gradleak", source=parameter["target"])
-    client.log_inputs(run_id, datasets=[DatasetInput(used, [InputTag("mlflow.data.context", "attack")])])
-    if image is not None:
-        client.log_image(run_id, image, key="reconstructions", step=0)
-    # Last, so that a run with a digest is a whole one.
-    client.log_batch(run_id, tags=[RunTag("trial.digest", mark)])
-    client.set_terminated(run_id, status=status, end_time=ended or None)
-    return run_id
+def _image(row: dict, pairs: dict, index: int) -> np.ndarray | None:
+    if row["status"] != "ok" or row["attack"] == "labels" or not pairs["pairs"][index]:  # it may have accepted nothing
+        return None
+    return grid(pairs["found"][index], pairs["truth"][index], int(pairs["pairs"][index]))
 
 
-def _tags(row: Any, parameter: dict) -> dict[str, str]:
+def _tags(row: dict, parameter: dict) -> dict[str, str]:
     """What runs are filtered and grouped by, on every run alike."""
     names = ("study", "cell", "attack", "target", "batch_size", "weighting", "labels", "control", "method")
     tags = {name: _text(row[name]) for name in names}
     tags["oracle"] = str(bool(row["oracle"])).lower()
+    tags["dataset"] = str(parameter["parameters"].get("target.dataset", ""))
     if "status" in row:
         tags["status"] = str(row["status"])
-    tags["dataset"] = str(parameter["parameters"].get("target.dataset", ""))
-    return tags
+    reason = row.get("reason") or row.get("reasons")
+    return tags | ({"reason": str(reason)[:4000]} if reason else {})
+
+
+def _note(summary: dict) -> str:
+    """What the UI shows as a run's description, in Markdown."""
+    lines = [f"{summary['ok']} of {summary['trials']} trials ended well, on {summary['draws']} draws."]
+    for name, (words, digits) in NOTED.items():
+        value, low, high = (summary[name + end] for end in ("", "_low", "_high"))
+        if math.isfinite(value):
+            interval = "" if math.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})"
+            lines.append(f"* {words}: **{value:.{digits}f}**{interval}")
+    if summary["reasons"]:
+        lines.append(f"* not ok: {summary['reasons']}")
+    return "\n".join([*lines, "", f"In the report: `results/report.html#cell-{summary['cell']}`."])
 
 
 def _text(value: Any) -> str:
     if isinstance(value, float) and math.isnan(value):
         return ""
-    return (
-        str(int(value))
-        if isinstance(value, float | np.floating) and float(value).is_integer()
-        else str(value)
-    )
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool | str) or value is None:
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
+def _numbers(row: dict, names: Iterable[str]) -> dict[str, float]:
+    """Those of ``names`` that are finite numbers in ``row``."""
+    found = {name: row[name] for name in names if isinstance(row[name], int | float) and not isinstance(row[name], bool)}
+    return {name: float(value) for name, value in found.items() if math.isfinite(value)}
 
 
 SHORT = {"batch_size": "b"}
@@ -257,10 +402,10 @@ def _naming(trials: pd.DataFrame) -> list[str]:
     """The columns in which the cells of a study differ: what a run is named by."""
     candidates = ["target", "batch_size", "method", "weighting", "labels", "control",
                   *(c for c in trials.columns if c.startswith("param.") and c not in ("param.target.batch_size", "param.target.samples"))]  # fmt: skip
-    return ["attack", *(c for c in candidates if len({*trials[c].astype(str)} - {"", "nan"}) > 1)]
+    return ["attack", *(c for c in candidates if len({*trials[c].dropna().astype(str)} - {""}) > 1)]
 
 
-def _name(row: Any, varying: list[str]) -> str:
+def _name(row: dict, varying: list[str]) -> str:
     parts = [str(row["attack"])]
     for column in varying[1:]:
         value = _text(row[column])

@@ -1,6 +1,5 @@
 """Records → MLflow, against a real SQLite database."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ from mlflow import MlflowClient
 from results import image_scores, label_scores
 
 from gradleak import tracking
-from gradleak.files import read_json, read_npz
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +36,14 @@ def demo(results):
     return results.block("ccc", (0, 1), label_scores)
 
 
-def sync(results, database, **chosen):
+def sync(results, database, prune=False, **chosen):
     frames = results.frames(**chosen)
-    blocks = {
-        (b["cell"], b["block"]): (partial(read_json, b["record"]), partial(read_npz, b["pairs"]))
-        for b in results.blocks
-    }
-    return tracking.sync(
+    blocks = {(b["cell"], b["block"]): (b["record"], b["pairs"]) for b in results.blocks}
+    done = tracking.sync(
         f"sqlite:///{database}", frames["trials"], frames["cells"], blocks, results.cells, {"demo": "What it is."},
-        say=lambda *parts: None,
+        lambda *parts: None, results.folder / "seen.json", prune,
     )  # fmt: skip
+    return {what: count for what, count in done.items() if count}
 
 
 class Seen:
@@ -89,7 +85,7 @@ def ids(runs):
 
 
 def test_one_experiment_a_study_one_parent_a_cell_one_run_a_trial(demo, database):
-    assert sync(demo, database) == {"created": 9, "replaced": 0, "kept": 0}
+    assert sync(demo, database) == {"created": 9}
     seen = Seen(database)
     runs = seen.runs()
     assert set(runs) == {cell + seed for cell in ("aaa", "bbb", "ccc") for seed in ("", "/0", "/1")}
@@ -153,15 +149,16 @@ def test_the_parent_shows_the_cells_means(demo, database):
     assert {"psnr_low", "psnr_high"} <= set(parent.data.metrics)
 
 
-def test_image_trials_log_one_grid_and_others_none(demo, database):
+def test_image_trials_and_their_cell_log_one_grid_and_others_none(demo, database):
     sync(demo, database)
     seen = Seen(database)
     logged = {}
     for identity, run in seen.runs().items():
         files = seen.client.list_artifacts(run.info.run_id, "images")
         logged[identity] = sorted(Path(f.path).suffix for f in files if "reconstructions" in f.path)
-    assert ".png" in logged["aaa/0"]
-    for identity in ("aaa", "bbb/1", "ccc/0"):
+    for identity in ("aaa", "aaa/0"):  # a cell shows the picture of its first good trial
+        assert logged[identity] == [".png", ".webp"]
+    for identity in ("bbb/1", "ccc", "ccc/0"):
         assert logged[identity] == []
 
 
@@ -173,14 +170,14 @@ def test_images_lie_beside_the_database(demo, database, tmp_path):
 
 def test_an_attack_that_accepted_nothing_has_no_image(results, database):
     results.cell("aaa").block("aaa", (0,), lambda seed: {"matched": 0, "share_20db": 0.0}, images=0)
-    assert sync(results, database) == {"created": 2, "replaced": 0, "kept": 0}
+    assert sync(results, database) == {"created": 2}
     assert Seen(database).runs()["aaa/0"].info.status == "FINISHED"
 
 
 def test_syncing_twice_leaves_the_same_runs(demo, database):
     sync(demo, database)
     before = ids(Seen(database).runs())
-    assert sync(demo, database) == {"created": 0, "replaced": 0, "kept": 9}
+    assert sync(demo, database) == {"kept": 9}
     assert ids(Seen(database).runs()) == before
 
 
@@ -188,7 +185,7 @@ def test_a_changed_metric_replaces_its_run_and_its_cell_alone(demo, database):
     sync(demo, database)
     before = ids(Seen(database).runs())
     demo.block("aaa", (0, 1), lambda seed: image_scores(seed) | {"psnr": 33.0 if seed else 20.0})
-    assert sync(demo, database) == {"created": 0, "replaced": 2, "kept": 7}
+    assert sync(demo, database) == {"replaced": 2, "kept": 7}
     seen = Seen(database)
     runs = seen.runs()
     assert seen.count() == 9
@@ -226,7 +223,7 @@ def test_a_run_without_its_digest_is_unfinished_and_replaced(demo, database, tag
         seen.client.delete_tag(run_id, tag)
     else:  # killed between the digest and the end
         seen.client.update_run(run_id, status="RUNNING")
-    assert sync(demo, database) == {"created": 0, "replaced": 1, "kept": 8}
+    assert sync(demo, database, prune=True) == {"replaced": 1, "kept": 8}
     assert Seen(database).runs()["aaa/0"].info.run_id != run_id
     assert Seen(database).count() == 9
 
@@ -237,7 +234,7 @@ def test_a_doubled_run_is_reduced_to_one(demo, database):
     run = seen.runs()["aaa/0"]
     again = seen.client.create_run(run.info.experiment_id, tags=dict(run.data.tags))
     seen.client.set_terminated(again.info.run_id)
-    assert sync(demo, database)["kept"] == 9
+    assert sync(demo, database, prune=True)["kept"] == 9
     assert Seen(database).count() == 9
 
 
