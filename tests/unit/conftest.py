@@ -55,3 +55,13 @@ def results(tmp_path):
     from results import Results
 
     return Results(tmp_path / "results")
+
+
+@pytest.fixture(scope="session")
+def schema(tmp_path_factory):
+    """An empty tracking database: its tables take seconds to make, so they are made once and copied."""
+    from gradleak import tracking
+
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    tracking.create_schema(f"sqlite:///{path}")
+    return path.read_bytes()

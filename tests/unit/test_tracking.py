@@ -4,18 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import syncing
 from mlflow import MlflowClient
 from results import image_scores, label_scores
+from syncing import Seen
 
 from gradleak import tracking
-
-
-@pytest.fixture(scope="module")
-def schema(tmp_path_factory):
-    """An empty database: its tables take seconds to make, so they are made once and copied."""
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    tracking.create_schema(f"sqlite:///{path}")
-    return path.read_bytes()
 
 
 @pytest.fixture
@@ -37,47 +31,9 @@ def demo(results):
 
 
 def sync(results, database, prune=False, **chosen):
-    frames = results.frames(**chosen)
-    blocks = {(b["cell"], b["block"]): (b["record"], b["pairs"]) for b in results.blocks}
-    done = tracking.sync(
-        f"sqlite:///{database}", frames["trials"], frames["cells"], blocks, results.cells, {"demo": "What it is."},
-        lambda *parts: None, results.folder / "seen.json", prune,
-    )  # fmt: skip
+    results.frames(**chosen)
+    done = syncing.sync(f"sqlite:///{database}", results, prune, results.folder / "seen.json")
     return {what: count for what, count in done.items() if count}
-
-
-class Seen:
-    """What a user of the tracking server sees."""
-
-    def __init__(self, database):
-        self.client = MlflowClient(f"sqlite:///{database}")
-
-    def all_runs(self, study="demo"):
-        experiment = self.client.get_experiment_by_name(f"gradleak/{study}")
-        return self.client.search_runs([experiment.experiment_id])
-
-    def runs(self, study="demo"):
-        return {run.data.tags["trial.id"]: run for run in self.all_runs(study)}
-
-    def count(self):
-        return len(self.all_runs())
-
-    def history(self, run, metric):
-        points = self.client.get_metric_history(run.info.run_id, metric)
-        return sorted((point.step, point.value) for point in points)
-
-
-def content(runs):
-    """All that is shown, less the addresses that MLflow gives out."""
-
-    def tags(run):
-        own = {k: v for k, v in run.data.tags.items() if k not in ("mlflow.parentRunId",)}
-        return own | {"parent": "mlflow.parentRunId" in run.data.tags}
-
-    return {
-        identity: (run.data.params, run.data.metrics, tags(run), run.info.status, run.info.run_name)
-        for identity, run in runs.items()
-    }
 
 
 def ids(runs):
@@ -86,7 +42,7 @@ def ids(runs):
 
 def test_one_experiment_a_study_one_parent_a_cell_one_run_a_trial(demo, database):
     assert sync(demo, database) == {"created": 9}
-    seen = Seen(database)
+    seen = Seen(f"sqlite:///{database}")
     runs = seen.runs()
     assert set(runs) == {cell + seed for cell in ("aaa", "bbb", "ccc") for seed in ("", "/0", "/1")}
     for identity, run in runs.items():
@@ -102,7 +58,7 @@ def test_one_experiment_a_study_one_parent_a_cell_one_run_a_trial(demo, database
 
 def test_a_run_holds_params_metrics_curve_times_and_tags_of_its_trial(demo, database):
     sync(demo, database)
-    seen = Seen(database)
+    seen = Seen(f"sqlite:///{database}")
     run = seen.runs()["aaa/1"]
     assert run.data.params["attack"] == "dlg"
     assert run.data.params["steps"] == "9"
@@ -126,12 +82,12 @@ def test_a_run_holds_params_metrics_curve_times_and_tags_of_its_trial(demo, data
 def test_every_run_has_the_same_tags_to_filter_by(demo, database):
     sync(demo, database)
     common = {"study", "cell", "attack", "target", "batch_size", "weighting", "labels", "control", "method", "oracle", "dataset"}  # fmt: skip
-    assert all(common <= set(run.data.tags) for run in Seen(database).runs().values())
+    assert all(common <= set(run.data.tags) for run in Seen(f"sqlite:///{database}").runs().values())
 
 
 def test_a_failed_trial_is_a_failed_run_with_its_reason(demo, database):
     sync(demo, database)
-    runs = Seen(database).runs()
+    runs = Seen(f"sqlite:///{database}").runs()
     assert runs["bbb/1"].info.status == "FAILED"
     assert runs["bbb/1"].data.tags["reason"] == "no finite objective"
     assert "psnr" not in runs["bbb/1"].data.metrics
@@ -143,7 +99,7 @@ def test_a_failed_trial_is_a_failed_run_with_its_reason(demo, database):
 
 def test_the_parent_shows_the_cells_means(demo, database):
     sync(demo, database)
-    parent = Seen(database).runs()["aaa"]
+    parent = Seen(f"sqlite:///{database}").runs()["aaa"]
     assert parent.data.metrics["psnr"] == 20.5
     assert parent.data.metrics["trials"] == 2
     assert {"psnr_low", "psnr_high"} <= set(parent.data.metrics)
@@ -151,7 +107,7 @@ def test_the_parent_shows_the_cells_means(demo, database):
 
 def test_image_trials_and_their_cell_log_one_grid_and_others_none(demo, database):
     sync(demo, database)
-    seen = Seen(database)
+    seen = Seen(f"sqlite:///{database}")
     logged = {}
     for identity, run in seen.runs().items():
         files = seen.client.list_artifacts(run.info.run_id, "images")
@@ -171,22 +127,22 @@ def test_images_lie_beside_the_database(demo, database, tmp_path):
 def test_an_attack_that_accepted_nothing_has_no_image(results, database):
     results.cell("aaa").block("aaa", (0,), lambda seed: {"matched": 0, "share_20db": 0.0}, images=0)
     assert sync(results, database) == {"created": 2}
-    assert Seen(database).runs()["aaa/0"].info.status == "FINISHED"
+    assert Seen(f"sqlite:///{database}").runs()["aaa/0"].info.status == "FINISHED"
 
 
 def test_syncing_twice_leaves_the_same_runs(demo, database):
     sync(demo, database)
-    before = ids(Seen(database).runs())
+    before = ids(Seen(f"sqlite:///{database}").runs())
     assert sync(demo, database) == {"kept": 9}
-    assert ids(Seen(database).runs()) == before
+    assert ids(Seen(f"sqlite:///{database}").runs()) == before
 
 
 def test_a_changed_metric_replaces_its_run_and_its_cell_alone(demo, database):
     sync(demo, database)
-    before = ids(Seen(database).runs())
+    before = ids(Seen(f"sqlite:///{database}").runs())
     demo.block("aaa", (0, 1), lambda seed: image_scores(seed) | {"psnr": 33.0 if seed else 20.0})
     assert sync(demo, database) == {"replaced": 2, "kept": 7}
-    seen = Seen(database)
+    seen = Seen(f"sqlite:///{database}")
     runs = seen.runs()
     assert seen.count() == 9
     assert {i for i in before if before[i] != runs[i].info.run_id} == {"aaa", "aaa/1"}
@@ -198,7 +154,7 @@ def test_kept_trials_follow_their_replaced_parent(demo, database):
     sync(demo, database)
     demo.block("aaa", (0, 1), lambda seed: image_scores(seed) | {"psnr": 33.0 if seed else 20.0})
     sync(demo, database)
-    runs = Seen(database).runs()
+    runs = Seen(f"sqlite:///{database}").runs()
     assert {runs[f"aaa/{seed}"].data.tags["mlflow.parentRunId"] for seed in (0, 1)} == {
         runs["aaa"].info.run_id
     }
@@ -207,58 +163,59 @@ def test_kept_trials_follow_their_replaced_parent(demo, database):
 
 def test_new_seeds_are_added_and_the_old_ones_kept(demo, database):
     sync(demo, database)
-    before = ids(Seen(database).runs())
+    before = ids(Seen(f"sqlite:///{database}").runs())
     demo.block("aaa", (2, 3), image_scores)
     assert sync(demo, database) == {"created": 2, "replaced": 1, "kept": 8}
-    after = ids(Seen(database).runs())
+    after = ids(Seen(f"sqlite:///{database}").runs())
     assert {i for i in before if before[i] != after[i]} == {"aaa"}
 
 
 @pytest.mark.parametrize("tag", ["trial.digest", "status"])
 def test_a_run_without_its_digest_is_unfinished_and_replaced(demo, database, tag):
     sync(demo, database)
-    seen = Seen(database)
+    seen = Seen(f"sqlite:///{database}")
     run_id = seen.runs()["aaa/0"].info.run_id
     if tag == "trial.digest":
         seen.client.delete_tag(run_id, tag)
     else:  # killed between the digest and the end
         seen.client.update_run(run_id, status="RUNNING")
     assert sync(demo, database, prune=True) == {"replaced": 1, "kept": 8}
-    assert Seen(database).runs()["aaa/0"].info.run_id != run_id
-    assert Seen(database).count() == 9
+    assert Seen(f"sqlite:///{database}").runs()["aaa/0"].info.run_id != run_id
+    assert Seen(f"sqlite:///{database}").count() == 9
 
 
 def test_a_doubled_run_is_reduced_to_one(demo, database):
     sync(demo, database)
-    seen = Seen(database)
+    seen = Seen(f"sqlite:///{database}")
     run = seen.runs()["aaa/0"]
     again = seen.client.create_run(run.info.experiment_id, tags=dict(run.data.tags))
     seen.client.set_terminated(again.info.run_id)
     assert sync(demo, database, prune=True)["kept"] == 9
-    assert Seen(database).count() == 9
+    assert Seen(f"sqlite:///{database}").count() == 9
 
 
 def test_a_deleted_database_is_rebuilt_equal(demo, database, schema):
     sync(demo, database)
-    before = content(Seen(database).runs())
+    before = Seen(f"sqlite:///{database}").content()
     database.unlink()
     database.with_name("again.db").write_bytes(schema)
     sync(demo, database.with_name("again.db"))
-    assert content(Seen(database.with_name("again.db")).runs()) == before
+    assert Seen(f"sqlite:///{database.with_name('again.db')}").content() == before
+    assert before["demo", "aaa/0"]["image"]
 
 
 def test_an_experiment_deleted_in_the_ui_comes_back(demo, database):
     sync(demo, database)
-    seen = Seen(database)
+    seen = Seen(f"sqlite:///{database}")
     seen.client.delete_experiment(seen.client.get_experiment_by_name("gradleak/demo").experiment_id)
     sync(demo, database)
     assert seen.client.get_experiment_by_name("gradleak/demo").lifecycle_stage == "active"
-    assert Seen(database).count() == 9
+    assert Seen(f"sqlite:///{database}").count() == 9
 
 
 def test_a_cell_in_two_studies_is_in_both_experiments(demo, database):
     sync(demo, database, one=["aaa"], two=["aaa", "ccc"])
-    seen = Seen(database)
+    seen = Seen(f"sqlite:///{database}")
     assert set(seen.runs("one")) == {"aaa", "aaa/0", "aaa/1"}
     assert set(seen.runs("two")) == {"aaa", "aaa/0", "aaa/1", "ccc", "ccc/0", "ccc/1"}
 
