@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 SNAKE  := PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
 ARGS   ?=
 
-.PHONY: run test bench report ui lint schema clean setup gpu lock
+.PHONY: run test bench report ui tracking-server prune lint schema clean setup gpu lock
 run: setup  ## the default study, start to report
 	$(SNAKE) --cores $(CORES) --quiet rules $(ARGS)
 	@echo
@@ -27,7 +27,13 @@ report: setup  ## Snakemake's own report with the provenance of every figure and
 	@echo "Report: $(CURDIR)/results/snakemake-report.html"
 
 ui: setup  ## MLflow on the results of this folder
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///results/mlflow/mlflow.db --host 127.0.0.1 --port 5000
+	$(BIN)/python scripts/open_ui.py $(ARGS)
+
+tracking-server: setup  ## MLflow on PostgreSQL, for a team; see docs/tracking.md
+	$(BIN)/python scripts/serve_mlflow.py $(ARGS)
+
+prune: setup  ## compare every run in MLflow with results/, and delete those of cells that have left the study
+	$(SNAKE) --cores 1 --quiet rules --forcerun sync_mlflow --config 'tracking={prune: true}' $(ARGS) -- results/mlflow/synced.json
 
 lint: setup
 	$(BIN)/ruff check .

@@ -39,6 +39,8 @@ def running(folder: Path) -> Iterator[str]:
     data, log = folder / "data", folder / "postgres.log"
     if os.geteuid() == 0:
         shutil.chown(folder, USER)
+        if subprocess.run(["runuser", "-u", USER, "--", "test", "-x", folder], check=False).returncode:
+            raise Expected(f"{folder}: the user {USER} cannot enter it; root needs a folder that it can: --folder /var/lib/gradleak")
     folder.chmod(0o700)
     if not (data / "PG_VERSION").exists():
         _run(bin_folder / "initdb", "-D", data, "-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C")

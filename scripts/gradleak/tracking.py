@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +33,17 @@ from gradleak.tables import COST, IDENTITY, METRICS, PLACE
 
 FORMAT = 2  # raise it when what a run shows changes: every run is then replaced once
 GRID_COLUMNS = 8
-KIND = "custom_model_development"  # the UI then shows the pages for runs, not those for language models
+VIEW = "gradleak"
+COLUMNS = ["attack", "batch_size", "weighting", "labels", "control", "status"]
+SHOWN = ["psnr", "ssim", "share_20db", "judge_accuracy", "irec", "seconds"]
+PRESET = {  # tags of an experiment that MLflow's UI reads
+    "mlflow.experimentKind": "custom_model_development",  # the pages for runs, not those for language models
+    "mlflow.experiment.primaryMetric.name": "psnr",
+    f"mlflow.sharedViewState.{VIEW}": json.dumps({
+        "orderByKey": "metrics.`psnr`", "orderByAsc": False, "searchFilter": "tags.kind = 'cell'",
+        "selectedColumns": [*(f"tags.`{name}`" for name in COLUMNS), *(f"metrics.`{name}`" for name in SHOWN)],
+    }),
+}  # fmt: skip
 PAGE = 1000  # runs a request
 LONGEST = 6000  # characters of a param, MLflow's limit
 NOTED = {
@@ -103,6 +114,13 @@ def _client(uri: str) -> Any:
     with alone(uri, "gradleak/schema"):  # the first use of an empty database makes its tables
         client.search_experiments(max_results=1)
     return client
+
+
+def links(uri: str, server: str) -> dict[str, str]:
+    """Study → the page of the UI at ``server`` that shows its cells, best first, with the columns that matter."""
+    found = _client(uri).search_experiments(filter_string="name LIKE 'gradleak/%'")
+    page = server + "/#/experiments/{}/runs?viewStateShareKey=" + VIEW
+    return {e.name.removeprefix("gradleak/"): page.format(e.experiment_id) for e in sorted(found, key=lambda e: e.name)}
 
 
 @contextlib.contextmanager
@@ -240,7 +258,7 @@ def _experiment(client: Any, uri: str, study: str, description: str) -> tuple[An
         found = client.get_experiment_by_name(name)
     if found.lifecycle_stage == "deleted":  # in the UI, say; its name is still taken
         client.restore_experiment(found.experiment_id)
-    for key, value in {"mlflow.note.content": description, "mlflow.experimentKind": KIND}.items():
+    for key, value in {"mlflow.note.content": description, **PRESET}.items():
         if value and found.tags.get(key) != value:
             client.set_experiment_tag(found.experiment_id, key, value)
     return found, not client.search_runs([found.experiment_id], max_results=1)

@@ -1,0 +1,26 @@
+"""MLflow's UI on the results of this folder, with a link for each study that opens it ready to compare. `make ui`."""
+
+import argparse
+import os
+import sys
+
+from gradleak import tracking
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--uri", default="sqlite:///results/mlflow/mlflow.db")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", default="5000")
+    chosen = parser.parse_args()
+    links = tracking.links(chosen.uri, f"http://{chosen.host}:{chosen.port}")
+    if not links:
+        sys.exit(f"{chosen.uri} holds no study yet: make run, or snakemake, writes one")
+    print("\n".join(f"{name}: {link}" for name, link in links.items()), flush=True)
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", chosen.uri, "--host", chosen.host, "--port", chosen.port]
+    os.execv(sys.executable, command)
+
+
+if __name__ == "__main__":
+    main()
