@@ -1,5 +1,6 @@
 """Records → MLflow, against a real SQLite database."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from results import image_scores, label_scores
 from syncing import Seen
 
 from gradleak import tracking
+from gradleak.files import read_json
 
 
 @pytest.fixture
@@ -67,8 +69,8 @@ def test_a_run_holds_params_metrics_curve_times_and_tags_of_its_trial(demo, data
     assert run.data.metrics["objective"] == 0.5
     assert run.data.metrics["seconds"] == 4
     curve = seen.history(run, "loss")
-    assert [step for step, _ in curve] == [0, 1, 2, 3, 4]
-    np.testing.assert_allclose([value for _, value in curve], np.linspace(1, 0.2, 5), rtol=1e-5)
+    assert [step for step, _, _ in curve] == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose([value for _, value, _ in curve], np.linspace(1, 0.2, 5), rtol=1e-5)
     assert run.info.start_time == 1_000_000
     assert run.info.end_time == 1_008_000
     assert run.info.run_name == "dlg weighting=uniform seed=1"
@@ -147,7 +149,7 @@ def test_a_changed_metric_replaces_its_run_and_its_cell_alone(demo, database):
     assert seen.count() == 9
     assert {i for i in before if before[i] != runs[i].info.run_id} == {"aaa", "aaa/1"}
     assert runs["aaa/1"].data.metrics["psnr"] == 33
-    assert seen.history(runs["aaa/1"], "psnr") == [(0, 33.0)]
+    assert seen.history(runs["aaa/1"], "psnr") == [(0, 33.0, 1_008_000)]
 
 
 def test_kept_trials_follow_their_replaced_parent(demo, database):
@@ -241,3 +243,49 @@ def test_grid_shows_truth_above_what_was_found():
 
 def test_grid_keeps_colours():
     assert tracking.grid(*(np.zeros((2, 4, 4, 3), np.uint8),) * 2, 2).shape == (36, 36, 3)
+
+
+def test_unchanged_files_are_not_read_again(demo, database, monkeypatch):
+    sync(demo, database)
+    read = []
+    monkeypatch.setattr(tracking, "read_json", lambda path: read.append(str(path)) or read_json(path))
+    assert sync(demo, database) == {"kept": 9}
+    assert [Path(path).name for path in read] == ["seen.json"]
+    demo.block("ccc", (0, 1), label_scores, started=2000.0)
+    assert sync(demo, database) == {"replaced": 3, "kept": 6}
+    assert {Path(path).parent.name for path in read[1:]} <= {"ccc", demo.folder.name}
+
+
+def test_prune_deletes_what_the_study_has_no_more(demo, database):
+    sync(demo, database)
+    del demo.cells["ccc"]
+    demo.blocks = [b for b in demo.blocks if b["cell"] != "ccc"]
+    assert sync(demo, database) == {"kept": 6}, "left alone unless asked for"
+    assert sync(demo, database, prune=True) == {"kept": 6, "pruned": 3}
+    assert set(Seen(f"sqlite:///{database}").runs()) == {"aaa", "aaa/0", "aaa/1", "bbb", "bbb/0", "bbb/1"}
+
+
+def test_a_seed_that_the_study_has_no_more_leaves_with_its_cell(demo, database):
+    sync(demo, database)
+    demo.blocks = [b for b in demo.blocks if b["cell"] != "aaa"]
+    demo.block("aaa", (0,), image_scores)
+    assert sync(demo, database)["pruned"] == 1
+    assert "aaa/1" not in Seen(f"sqlite:///{database}").runs()
+
+
+def test_the_experiment_opens_ready_to_compare(demo, database):
+    sync(demo, database)
+    tags = Seen(f"sqlite:///{database}").client.get_experiment_by_name("gradleak/demo").tags
+    assert tags["mlflow.experiment.primaryMetric.name"] == "psnr"
+    assert "metrics.`psnr`" in json.loads(tags["mlflow.sharedViewState.gradleak"])["selectedColumns"]
+    (link,) = tracking.links(f"sqlite:///{database}", "http://here").values()
+    assert link.startswith("http://here/#/experiments/")
+    assert link.endswith("viewStateShareKey=gradleak")
+
+
+def test_a_cell_describes_itself(demo, database):
+    sync(demo, database)
+    note = Seen(f"sqlite:///{database}").runs()["aaa"].data.tags["mlflow.note.content"]
+    assert "2 of 2 trials ended well, on 2 draws." in note
+    assert "* PSNR, dB: **20.5** (20.0 to 21.0)" in note
+    assert "results/report.html#cell-aaa" in note
