@@ -39,6 +39,7 @@ import tensorflow as tf
 from keras import layers
 
 from gradleak import gradients, models
+from gradleak.attacks import loop
 
 SETTINGS = {
     f"{processes} × {threads}, oneDNN {'on' if onednn else 'off'}": {
@@ -151,8 +152,10 @@ def work(threads: int, images: int, blocks: list[list], model: str = "cnn7", bas
         matcher, x, labels, leaked = problem(net, images, trials, own)
         packed = {key: tf.constant(array) for key, array in gradients.pack_targets(leaked).items()}
         name = f"T={trials}" + (", own leaks" if own else "")
-        facts = {"memory_before_mb": peak_memory(), "trials": trials, "gflop": gflop(matcher, x, labels, packed) / trials}
-        runs[name] = partial(repeated(partial(engine_step, matcher)), x, labels, packed)
+        before = peak_memory()
+        width, operations = pass_of(matcher, x, labels, packed)
+        facts = {"memory_before_mb": before, "trials": trials, "at_once": width, "gflop": operations}
+        runs[name] = partial(in_passes, repeated(partial(engine_step, matcher)), width, x, labels, packed)
         begun = time.perf_counter()
         runs[name](0)
         facts["tracing_s"] = time.perf_counter() - begun
@@ -173,13 +176,49 @@ def work(threads: int, images: int, blocks: list[list], model: str = "cnn7", bas
         print((time.perf_counter() - begun) / count * 1e3, flush=True)
 
 
-def gflop(matcher, x, labels, packed) -> float:
-    """Floating-point operations of one step in its matrix products and convolutions, by TensorFlow's count."""
-    from tensorflow.python.profiler import model_analyzer, option_builder
+def pass_of(matcher, x, labels, packed) -> tuple[int, float]:
+    """Trials of a pass as an attack job chooses them, and GFLOP of a trial."""
 
-    graph = tf.function(partial(engine_step, matcher), autograph=False).get_concrete_function(x, labels, packed).graph
-    options = option_builder.ProfileOptionBuilder(option_builder.ProfileOptionBuilder.float_operation())
-    return model_analyzer.profile(graph, options=options.with_empty_output().build()).total_float_ops / 1e9
+    def graph(width: int):
+        given = [tf.TensorSpec([width, *t.shape[1:]], t.dtype) for t in (x, labels)]
+        targets = {k: tf.TensorSpec([min(len(t), width), *t.shape[1:]], t.dtype) for k, t in packed.items()}
+        return tf.function(partial(engine_step, matcher), autograph=False).get_concrete_function(*given, targets).graph
+
+    width = loop.best_width(len(x), lambda width: loop.bytes_of(graph(width)))
+    return width, gflop(graph(width)) / width
+
+
+def in_passes(run, width: int, x, labels, packed, count: int) -> None:
+    """``count`` steps of a block, pass after pass, the last one filled up as the loop does it."""
+    for first in range(0, len(x), width):
+        rows = slice(min(first, len(x) - width), min(first, len(x) - width) + width)
+        run(x[rows], labels[rows], {k: t if len(t) == 1 else t[rows] for k, t in packed.items()}, count)
+
+
+def gflop(graph) -> float:
+    """Floating-point operations of a graph in the matrix products and convolutions that its outputs need.
+
+    Counted here, since TensorFlow's profiler also counts what is pruned (derivatives by the model's own weights), takes
+    transposed batches of products for larger ones and padded positions of a convolution for real ones.
+    """
+    left, seen = [output.op for output in graph.outputs], set()
+    while left:
+        op = left.pop()
+        if op.name not in seen:
+            seen.add(op.name)
+            left += [tensor.op for tensor in op.inputs]
+    return 2 * sum(_multiplications(op) for op in graph.get_operations() if op.name in seen) / 1e9
+
+
+def _multiplications(op) -> int:
+    if op.type in ("MatMul", "BatchMatMulV2"):
+        transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
+        return op.outputs[0].shape.num_elements() * op.inputs[0].shape[-2 if transposed else -1]
+    if op.type in ("Conv2D", "Conv2DBackpropInput"):
+        kernel = op.inputs[1].shape
+        made = op.outputs[0] if op.type == "Conv2D" else op.inputs[2]
+        return made.shape.num_elements() * kernel[:3].num_elements()
+    return 0
 
 
 def peak_memory() -> float:

@@ -322,6 +322,24 @@ def test_groups_form_anew_when_trials_stop_and_after_a_break(tmp_path):
     np.testing.assert_allclose(groups.best["x"], whole.best["x"], atol=1e-4)
 
 
+def test_a_block_goes_through_in_passes_that_fit_the_caches(monkeypatch):
+    start = {"x": np.zeros((TRIALS, 10_000), np.float32)}
+    data = {"centre": np.ones_like(start["x"]), "stiffness": np.ones_like(start["x"][:1])}
+    whole, widths = widths_of(Limits(memory=1e12), start, data)
+    assert widths == {TRIALS}
+    monkeypatch.setattr(loop, "_BEST_PASS", 3e6)
+    passes, widths = widths_of(Limits(memory=1e12), start, data)
+    assert 1 <= min(widths) < TRIALS
+    np.testing.assert_allclose(passes.best["x"], whole.best["x"], atol=1e-5)
+    _, widths = widths_of(Limits(), start, data)  # a graphics card has other caches
+    assert widths == {TRIALS}
+
+
+@pytest.mark.parametrize(("trials", "each", "width"), [(32, 1, 32), (32, 5e6, 16), (32, 2.5e7, 4), (7, 4e7, 2), (1, 1e9, 1), (5, 1e9, 1), (64, 4e6, 32)])
+def test_passes_are_as_wide_as_the_caches_and_leave_no_rest(trials, each, width):
+    assert loop.best_width(trials, lambda width: each * width) == width
+
+
 def test_little_memory_makes_small_groups_and_plenty_one(monkeypatch):
     monkeypatch.setattr(loop, "peak_memory", lambda: 1e9)
     start = {"x": np.zeros((TRIALS, 10_000), np.float32)}

@@ -24,6 +24,9 @@ from gradleak.attacks.options import UNLIMITED, Limits
 _CHUNKS_WORTH_A_TRACE = 4
 # Of the tensors that a step makes, how much is in memory at once: 0.14 to 0.42 was measured, over batch sizes and nets.
 _ALIVE = 0.5
+# Bytes of one pass, by that estimate, beyond which its tensors leave the caches and a trial takes longer: 32 images of
+# cnn7 take 0.1 GB (docs/engine.md). Below it, more trials at once only spread what a pass costs on its own.
+_BEST_PASS = 1.3e8
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,7 @@ class _Chunk:
         def steps(state, data, first, count):
             def body(i, state, losses):
                 state, loss = step(state, data, first + i)
-                self.memory[loss.shape[0]] = _ALIVE * _bytes(tf.compat.v1.get_default_graph())
+                self.memory[loss.shape[0]] = bytes_of(tf.compat.v1.get_default_graph())
                 return i + 1, state, losses.write(i, loss)
 
             losses = tf.TensorArray(tf.float32, size=count, element_shape=state["active"].shape)
@@ -225,27 +228,44 @@ class _Chunk:
         return self._steps(state, given, tf.constant(first), tf.constant(count))
 
 
-def _bytes(graph) -> int:
-    """Of all tensors in a graph."""
+def bytes_of(graph) -> float:
+    """Memory that running a graph takes, an estimate."""
     outputs = (tensor for op in graph.get_operations() for tensor in op.outputs)
-    return sum(t.shape.num_elements() * t.dtype.size for t in outputs if t.shape.is_fully_defined())
+    return _ALIVE * sum(t.shape.num_elements() * t.dtype.size for t in outputs if t.shape.is_fully_defined())
 
 
 def _fitting(chunk: _Chunk, state: dict, data: dict, free: float) -> int:
-    """As many trials as one step of fits into ``free`` bytes, in equal groups, and at least one."""
-    trials = width = len(state["active"])
-    while np.isfinite(free) and width > 1:
+    """Trials of one pass on a processor with ``free`` bytes; where nothing is known of the memory, all."""
+    if not np.isfinite(free):
+        return len(state["active"])
+
+    def memory(width: int) -> float:
         chunk(np.arange(width), state, data, 0, 0)  # traces
-        if chunk.memory[width] <= free:
+        return chunk.memory[width]
+
+    return best_width(len(state["active"]), memory, free)
+
+
+def best_width(trials: int, memory: Callable[[int], float], free: float = np.inf) -> int:
+    """How many of ``trials`` go through one pass: as many as fit into ``free`` bytes and into the caches, at least one.
+
+    memory: trials of a pass -> bytes that it takes, by ``bytes_of``. The times of passes would say more, but differ from
+    run to run, and the last bits of results with them.
+    """
+    width, most = trials, min(free, _BEST_PASS)
+    while width > 1:
+        taken = memory(width)
+        if taken <= most:
             break
-        width = _even(trials, min(width - 1, max(1, int(width * free / chunk.memory[width]))))
+        width = _even(trials, min(width - 1, max(1, int(width * most / taken))))
     return width
 
 
 def _even(trials: int, at_once: int) -> int:
-    """Size of equal groups of at most ``at_once``."""
-    groups = -(-trials // at_once)
-    return -(-trials // groups)
+    """Size of groups of at most ``at_once``, and at least half of it, that compute fewest trials twice."""
+    at_once = min(at_once, trials)
+    sizes = range(at_once, (at_once - 1) // 2, -1)
+    return min(sizes, key=lambda size: -(-trials // size) * size)
 
 
 def peak_memory() -> float:
