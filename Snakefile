@@ -14,7 +14,7 @@ rule all:
     input:
         "results/cells.csv",
         "results/report.html",
-        multiext("results/tables/", "trials.csv", "cells.csv", "labels.csv"),
+        multiext("results/tables/", "trials.csv", "cells.csv", "labels.csv", "headline.csv", "effects.csv"),
         tracked(),
     default_target: True
     localrule: True

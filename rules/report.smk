@@ -24,6 +24,9 @@ rule summarise:
         trials=report("results/tables/trials.csv", category="Tables", labels={"table": "trials"}, caption="../docs/captions/trials.rst"),
         cells=report("results/tables/cells.csv", category="Tables", labels={"table": "cells"}, caption="../docs/captions/cells.rst"),
         labels="results/tables/labels.csv",
+        headline=report("results/tables/headline.csv", category="Tables", labels={"table": "headline"}, caption="../docs/captions/headline.rst"),
+        effects=report("results/tables/effects.csv", category="Tables", labels={"table": "effects"}, caption="../docs/captions/effects.rst"),
+        latex="results/tables/headline.tex",
     log:
         "results/logs/summarise.log",
     resources:
@@ -46,10 +49,12 @@ rule plot:
         trials="results/tables/trials.csv",
         cells="results/tables/cells.csv",
         labels="results/tables/labels.csv",
+        effects="results/tables/effects.csv",
         pairs=[f"results/scores/{c}/{b}.npz" for c, b in PLAN.shown()],
         records=[f"results/inversions/{c}/{b}.json" for c, b in PLAN.shown()],
     output:
         figure=report("results/figures/{figure}.png", category="Figures", labels={"figure": "{figure}"}, caption="../docs/captions/figure.rst"),
+        vector="results/figures/{figure}.pdf",
     log:
         "results/logs/plot/{figure}.log",
     resources:
@@ -110,7 +115,11 @@ rule write_report:
     input:
         trials="results/tables/trials.csv",
         cells="results/tables/cells.csv",
+        headline="results/tables/headline.csv",
+        effects="results/tables/effects.csv",
         figures=[f"results/figures/{name}.png" for name in PLAN.figures()],
+        records=[f"results/{PLAN.cells[c].stage}/{c}/{b}.json" for c, b in PLAN.asked()][:1] + [f"results/inversions/{c}/{b}.json" for c, b in PLAN.shown()],
+        gradients=[f"results/mapping/{t}/{b}/gradients.npz" for t, b in PLAN.mapped()],
         mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in PLAN.mapped()],
         mapping_figures=[f"results/figures/mapping/{t}_{b}.png" for t, b in PLAN.mapped()],
         prior_figures=[f"results/figures/priors/{p}.png" for p in PLAN.priors],
@@ -125,6 +134,7 @@ rule write_report:
     params:
         mapped=[f"{PLAN.target_names[t]} ({t}), draws {b}" for t, b in PLAN.mapped()],
         descriptions={s.name: s.description for s in PLAN.studies},
+        settings=PLAN.described(),
         code=code_of("write_report.py"),
     localrule: True
     conda:

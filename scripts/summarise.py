@@ -1,6 +1,6 @@
 """All scores and records of the selected studies → results/tables/."""
 
-from gradleak import jobs, tables
+from gradleak import comparisons, jobs, tables
 from gradleak.files import replacing
 
 
@@ -12,14 +12,20 @@ def main(snakemake) -> None:
         )
     ]
     trials = tables.trials(snakemake.params.cells, blocks, snakemake.params.studies)
+    cells = tables.cells(trials)
+    headline = comparisons.headline(cells)
     for name, table in (
         ("trials", trials),
-        ("cells", tables.cells(trials)),
+        ("cells", cells),
         ("labels", tables.labels(trials, blocks)),
+        ("headline", headline),
+        ("effects", comparisons.effects(trials)),
     ):
         with replacing(snakemake.output[name]) as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
         jobs.log.info("%s: %d rows", name, len(table))
+    with replacing(snakemake.output.latex) as temporary:
+        temporary.write_text(comparisons.latex(headline))
 
 
 if "snakemake" in globals():

@@ -1,15 +1,53 @@
 """Tables, figures and mapping findings → results/report.html, one file that needs nothing else."""
 
+import hashlib
+import subprocess
 from pathlib import Path
 
 from gradleak import jobs, report, tables
 from gradleak.files import read_json, replacing
+
+PROJECT = Path(report.__file__).parents[2]  # Snakemake runs a copy of this script from elsewhere
+
+
+def provenance(snakemake) -> dict:
+    """What made the page: revision, environment, machines, hashes, and the commands that make it again."""
+    records = [read_json(path) for path in snakemake.input.records]
+    environments = {" ".join(f"{k} {v}" for k, v in r["environment"].items() if k != "host") for r in records}
+    hosts = sorted({r["environment"]["host"] for r in records})
+    lock = PROJECT / "envs" / "requirements.lock"
+    facts = {
+        "code, git revision": _git("describe", "--always", "--dirty", "--abbrev=40") or "no git repository",
+        "packages": f"{lock.name}, SHA-256 {_sha256(lock)}",
+        "versions": "; ".join(sorted(environments)), "hosts": ", ".join(hosts),
+    }  # fmt: skip
+    figures = " ".join(str(path) for path in snakemake.input.figures)
+    study = " ".join(snakemake.params.descriptions)
+    chosen = f"--config study={study}" if len(snakemake.params.descriptions) == 1 else f"--config study='[{study.replace(' ', ', ')}]'"
+    commands = f"snakemake --cores 2 {chosen}    # all of it, this page last\nsnakemake --cores 2 {chosen} -- {figures}"
+    read = [snakemake.input.headline, snakemake.input.cells, snakemake.input.trials, snakemake.input.effects, *snakemake.input.gradients]
+    return {"facts": facts, "commands": commands, "files": {path: _sha256(Path(path)) for path in read}}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _git(*arguments: str) -> str:
+    """What git says, empty without git or a repository: results also come out of unpacked archives."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=PROJECT)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def main(snakemake) -> None:
     page = report.render(
         cells=tables.read(snakemake.input.cells),
         trials=tables.read(snakemake.input.trials),
+        headline=tables.read(snakemake.input.headline),
+        effects=tables.read(snakemake.input.effects),
         figures=[Path(path) for path in snakemake.input.figures],
         mappings={
             target: read_json(path)
@@ -19,6 +57,8 @@ def main(snakemake) -> None:
         prior_figures=[Path(path) for path in snakemake.input.prior_figures],
         judge={Path(path).stem: read_json(path)["accuracy_on_public"] for path in snakemake.input.judges},
         descriptions=snakemake.params.descriptions,
+        settings=snakemake.params.settings,
+        provenance=provenance(snakemake),
     )
     with replacing(snakemake.output.report) as temporary:
         temporary.write_text(page)

@@ -6,6 +6,10 @@ CAPTIONS = {
     "psnr_by_batch_size": "PSNR against the number of images in the update. Bars: 95 % bootstrap intervals over draws. "
     "Dashed: the public image nearest to each true one, which needs the truth to find; an attack below it is no better than a good guess.",
     "weighting": "How the weighting of layers in the matching loss changes the result of DLG. Bars: 95 % intervals over draws.",
+    "effects": "What one setting changes: difference from the base value, all else equal, with 95 % bootstrap intervals. Filled: "
+    "paired by draw, both cells attacked the same updates. Open: different updates. At most forty of each kind, the largest; "
+    "all are in results/tables/effects.csv.",
+    "seeds": "Every trial of every cell. Each dot is a seed on a draw; bar: the median. Dotted: 20 dB.",
     "loss_curves": "Each attack's own objective. Thin: single seeds. Bold: their median.",
     "label_recovery": "Share of labels recovered. Dashed: uniform guessing, below which nothing is learnt.",
     "label_counts": "Images per class, recovered against true, over all trials. Area: how often. The diagonal is right.",

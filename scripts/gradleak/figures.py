@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from gradleak.comparisons import words
 from gradleak.files import replacing
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
@@ -26,9 +27,14 @@ plt.rcParams.update({
 })  # fmt: skip
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, metadata={"Software": None} if str(path).endswith(".png") else None)
+UNDATED = {".png": {"Software": None}, ".pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
+
+
+def save(figure: Figure, *paths: str | Path) -> None:
+    """Write ``figure`` to each path, in the format of its suffix; the same figure is the same bytes."""
+    for path in map(Path, paths):
+        with replacing(path) as temporary:
+            figure.savefig(temporary, metadata=UNDATED[path.suffix])
     plt.close(figure)
 
 
@@ -45,36 +51,6 @@ def _picture(axis: Any, image: np.ndarray) -> None:
     axis.grid(False)
     for spine in axis.spines.values():
         spine.set_visible(False)
-
-
-def _label(cell: pd.Series, skip: tuple[str, ...] = ()) -> str:
-    """A cell in a few words: attack, and what sets it apart."""
-    parts = [cell["attack"]]
-    for name, text in (
-        ("method", "{}"),
-        ("batch_size", "N={:.0f}"),
-        ("weighting", "{}"),
-        ("labels", "{} labels"),
-        ("control", "{}"),
-    ):
-        value = cell.get(name)
-        if (
-            name in skip
-            or value in ("", "none")
-            or (name == "weighting" and value == "uniform")
-            or pd.isna(value)
-        ):
-            continue
-        parts.append(text.format(value).replace("_", " "))
-    for name in (c for c in cell.index if c.startswith("param.")):
-        short = name.removeprefix("param.")
-        if short in ("prior", "target.pretrain_epochs", "target.local_epochs") and pd.notna(cell[name]):
-            parts.append(
-                f"{short.removeprefix('target.').replace('_', ' ')} {cell[name]:g}"
-                if isinstance(cell[name], float)
-                else f"{cell[name]} prior"
-            )
-    return ", ".join(parts)
 
 
 def _spread(cells: pd.DataFrame, metric: str) -> np.ndarray:
@@ -141,7 +117,7 @@ def reconstructions(frames: dict, pairs: dict[str, Callable], records: dict) -> 
                 if column == 0:
                     _note(axis, -0.12, 0.5, name, ha="right", va="center", color="#555555")
             if column == 0:
-                above.set_title(_label(cells.loc[cell]), fontsize=8, loc="left", pad=3)
+                above.set_title(words(cells.loc[cell]), fontsize=8, loc="left", pad=3)
             if psnr is not None:
                 _note(below, 0.5, -0.05, f"{psnr:.0f} dB", ha="center", va="top")
     return figure
@@ -169,7 +145,7 @@ def psnr_by_batch_size(frames: dict, pairs: dict, records: dict) -> Figure:
     if not len(cells):
         return _nothing("no trial was scored against truth")
     figure, axis = plt.subplots(figsize=(6.4, 3.8))
-    names = cells.apply(lambda cell: _label(cell, skip=("batch_size",)), axis=1)
+    names = cells.apply(lambda cell: words(cell, skip=("batch_size",)), axis=1)
     sizes = sorted(cells["batch_size"].unique())
     for index, name in enumerate(dict.fromkeys(names)):
         own = cells[names == name].sort_values("batch_size")
@@ -258,7 +234,7 @@ def loss_curves(frames: dict, pairs: dict, records: dict[str, Callable]) -> Figu
             )
             if min(min(c["objective"]) for c in curves) > 0:
                 axis.set_yscale("log")
-        axis.set_title(_label(cells.loc[cell]), fontsize=7)
+        axis.set_title(words(cells.loc[cell]), fontsize=7)
         axis.tick_params(which="both", labelsize=6)
         if index >= len(chosen) - columns:
             axis.set_xlabel("step", fontsize=7)
@@ -447,10 +423,70 @@ def label_table(frames: dict, pairs: dict, records: dict) -> Figure:
     return figure
 
 
+SHOWN_EFFECTS = 40
+
+
+def effects(frames: dict, pairs: dict, records: dict) -> Figure:
+    """What one setting changes: the difference from the base cell, in dB or in share of labels, with 95 % intervals."""
+    table = frames["effects"].dropna(subset=["difference"])
+    panels = [(table[(table["attack"] != "labels") & (table["metric"] == "psnr")], "PSNR, difference (dB)"),
+              (table[(table["attack"] == "labels") & (table["metric"] == "irec")], "labels recovered, difference (IRec)")]  # fmt: skip
+    panels = [(own, name) for own, name in panels if len(own)]
+    if not panels:
+        return _nothing("no two cells differ in one setting alone")
+    shown = [own.reindex(own["difference"].abs().sort_values(ascending=False).index)[:SHOWN_EFFECTS] for own, _ in panels]
+    shown = [own.sort_values(["axis", "attack", "of", "value"], kind="stable") for own in shown]
+    figure, axes = plt.subplots(len(panels), 1, figsize=(6.4, 0.6 * len(panels) + 0.21 * sum(map(len, shown))), squeeze=False,
+                                height_ratios=[len(own) + 2 for own in shown])  # fmt: skip
+    for axis, own, (_, name) in zip(axes[:, 0], shown, panels, strict=True):
+        kinds = list(dict.fromkeys(own["axis"]))
+        for y, (_, row) in enumerate(own.iterrows()):
+            colour = COLOURS[kinds.index(row["axis"]) % len(COLOURS)]
+            low, high = (row["difference"] if pd.isna(row[f"difference_{end}"]) else row[f"difference_{end}"] for end in ("low", "high"))
+            axis.plot([low, high], [y, y], color=colour, lw=1.4)
+            axis.plot(row["difference"], y, MARKERS[kinds.index(row["axis"]) % len(MARKERS)], color=colour, ms=4.5,
+                      mfc=colour if row["paired"] else "white")  # fmt: skip
+        axis.axvline(0, color="#777777", lw=1)
+        axis.set_yticks(range(len(own)), [f"{r.axis.removeprefix('target.').replace('_', ' ')}: {_short(r.base)} → {_short(r.value)}  ({r.of})"
+                                          for r in own.itertuples()], fontsize=6.5)  # fmt: skip
+        axis.set(xlabel=name, ylim=(len(own) - 0.5, -0.5))
+    figure.tight_layout()
+    return figure
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ").removesuffix(".0")
+
+
+SHOWN_SPREADS = 30
+
+
+def seeds(frames: dict, pairs: dict, records: dict) -> Figure:
+    """Every trial of every cell: how much the draw of the clients and the seed matter. PSNR in dB."""
+    trials = frames["trials"].query("attack != 'labels'").dropna(subset=["psnr", "batch_size"])
+    if not len(trials):
+        return _nothing("no trial was scored against truth")
+    trials = trials.drop_duplicates(["cell", "seed"])
+    cells = trials.drop_duplicates("cell").sort_values(["batch_size", "attack"], kind="stable")[:SHOWN_SPREADS]
+    figure, axis = plt.subplots(figsize=(6.4, 0.9 + 0.24 * len(cells)))
+    sizes = sorted(cells["batch_size"].unique())
+    for y, (_, cell) in enumerate(cells.iterrows()):
+        values = trials.loc[trials["cell"] == cell["cell"], "psnr"].to_numpy()
+        colour = COLOURS[sizes.index(cell["batch_size"]) % len(COLOURS)]
+        axis.plot(values, y + np.linspace(-0.22, 0.22, len(values)), "o", ms=3, alpha=0.7, color=colour, lw=0)
+        axis.plot([np.median(values)] * 2, [y - 0.34, y + 0.34], color=colour, lw=2)
+    axis.axvline(20, color="#999999", lw=0.8, ls=":")
+    axis.set_yticks(range(len(cells)), [words(cell) for _, cell in cells.iterrows()], fontsize=6.5)
+    axis.set(xlabel="PSNR (dB) of each trial; bar: median", ylim=(len(cells) - 0.5, -0.5))
+    return figure
+
+
 FIGURES = {
     "reconstructions": reconstructions,
     "psnr_by_batch_size": psnr_by_batch_size,
     "weighting": weighting,
+    "effects": effects,
+    "seeds": seeds,
     "loss_curves": loss_curves,
     "label_recovery": label_recovery,
     "label_counts": label_counts,

@@ -205,6 +205,8 @@ class Plan:
             "reconstructions": attacks - {"labels"},
             "psnr_by_batch_size": with_truth - {"labels"},
             "weighting": with_truth & {"dlg"},
+            "effects": with_truth,
+            "seeds": with_truth - {"labels"},
             "loss_curves": attacks - {"labels"},
             "label_recovery": with_truth & {"labels"},
             "label_counts": with_truth & {"labels"},

@@ -87,14 +87,14 @@ class Files(dict):
 def job(folder: Path, trials: int, uri: str) -> SimpleNamespace:
     """What Snakemake would hand to the scripts of summarise and sync_mlflow."""
     cells, block = plan(trials), f"0000-{SEEDS - 1:04d}"
-    tables = {name: str(folder / f"tables/{name}.csv") for name in ("trials", "cells", "labels")}
+    tables = {name: str(folder / f"tables/{name}.csv") for name in ("trials", "cells", "labels", "headline", "effects")}
     return SimpleNamespace(
         input=SimpleNamespace(
             rows=[str(folder / f"scores/{c}/{block}.json") for c in cells],
             records=[str(folder / f"inversions/{c}/{block}.json") for c in cells],
             pairs=[str(folder / f"scores/{c}/{block}.npz") for c in cells], **{k: tables[k] for k in ("trials", "cells")},
         ),
-        output=Files(marker=str(folder / "mlflow/synced.json"), **tables),
+        output=Files(marker=str(folder / "mlflow/synced.json"), latex=str(folder / "tables/headline.tex"), **tables),
         params=SimpleNamespace(
             blocks=[(c, block) for c in cells], cells=cells, studies={"synthetic": {c: (block,) for c in cells}},
             descriptions={"synthetic": "Synthetic trials of the benchmark."}, uri=uri, prune=False,

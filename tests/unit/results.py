@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradleak import records, tables
+from gradleak import comparisons, records, tables
 from gradleak.files import write_json, write_npz
 
 DLG = {"weighting": "uniform", "labels": "recovered", "control": "none", "steps": 9, "target.batch_size": 4,
@@ -65,9 +65,11 @@ class Results:
         }
 
     def frames(self, **chosen):
-        """The three tables, through CSV and back as the stages read them."""
+        """The tables, through CSV and back as the stages read them."""
         trials = tables.trials(self.cells, self.blocks, self.studies(**chosen))
-        made = {"trials": trials, "cells": tables.cells(trials), "labels": tables.labels(trials, self.blocks)}
+        cells = tables.cells(trials)
+        made = {"trials": trials, "cells": cells, "labels": tables.labels(trials, self.blocks),
+                "headline": comparisons.headline(cells), "effects": comparisons.effects(trials)}  # fmt: skip
         for name, table in made.items():
             table.to_csv(self.folder / f"{name}.csv", index=False, float_format="%.6g")
         return {name: tables.read(str(self.folder / f"{name}.csv")) for name in made}
