@@ -28,20 +28,30 @@ import pandas as pd
 from gradleak.files import read_json, read_npz, write_json
 from gradleak.locks import SQLITE, alone, is_database
 from gradleak.records import digest
-from gradleak.runs import MARK, PARENT, TRIAL_MARK, Change, Run, by_client, in_bulk
+from gradleak.runs import IMAGE, MARK, PARENT, TRIAL_MARK, Change, Run, by_client, in_bulk
 from gradleak.tables import COST, IDENTITY, METRICS, PLACE
 
 FORMAT = 2  # raise it when what a run shows changes: every run is then replaced once
 GRID_COLUMNS = 8
 VIEW = "gradleak"
 COLUMNS = ["attack", "batch_size", "weighting", "labels", "control", "status"]
-SHOWN = ["psnr", "ssim", "share_20db", "judge_accuracy", "irec", "seconds"]
+SHOWN = ["psnr", "ssim", "share_20db", "judge_accuracy", "irec", "seconds_per_trial"]
+SECTION = {"display": True, "isReordered": False}
+CHART = {"deleted": False, "isGenerated": False, "runsCountToCompare": 10}
+CHARTS = [
+    {"type": "IMAGE", "uuid": "pictures", "metricSectionId": "pictures", "imageKeys": [IMAGE], "step": 0, "showRunParams": False},
+    *({"type": "BAR", "uuid": name, "metricSectionId": "measures", "metricKey": name} for name in ("psnr", "share_20db", "irec")),
+    {"type": "LINE", "uuid": "loss", "metricSectionId": "measures", "metricKey": "loss", "selectedMetricKeys": ["loss"], "scaleType": "log",
+     "xAxisKey": "step", "lineSmoothness": 0},
+]  # fmt: skip
 PRESET = {  # tags of an experiment that MLflow's UI reads
     "mlflow.experimentKind": "custom_model_development",  # the pages for runs, not those for language models
     "mlflow.experiment.primaryMetric.name": "psnr",
     f"mlflow.sharedViewState.{VIEW}": json.dumps({
         "orderByKey": "metrics.`psnr`", "orderByAsc": False, "searchFilter": "tags.kind = 'cell'",
         "selectedColumns": [*(f"tags.`{name}`" for name in COLUMNS), *(f"metrics.`{name}`" for name in SHOWN)],
+        "compareRunSections": [SECTION | {"uuid": "pictures", "name": "Reconstructions", "columns": 1, "cardHeight": 420}, SECTION | {"uuid": "measures", "name": "What leaks"}],
+        "compareRunCharts": [CHART | chart for chart in CHARTS],
     }),
 }  # fmt: skip
 PAGE = 1000  # runs a request
