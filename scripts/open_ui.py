@@ -18,8 +18,9 @@ def main() -> None:
         sys.exit(f"{chosen.uri} holds no study yet: make run, or snakemake, writes one")
     print("\n".join(f"{name}: {link}" for name, link in links.items()), flush=True)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", chosen.uri, "--host", chosen.host, "--port", chosen.port]
-    os.execv(sys.executable, command)
+    # One worker is enough for one user; several watch each other, and start anew on a busy machine.
+    where = ["--backend-store-uri", chosen.uri, "--host", chosen.host, "--port", chosen.port, "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *where])
 
 
 if __name__ == "__main__":
