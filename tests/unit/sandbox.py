@@ -51,7 +51,9 @@ def run_script(folder, results, ids, environment):
 
 
 def serve():
-    import gradleak.artifacts.drive  # loaded before the forks
+    import gdown  # noqa: F401  loaded before the forks
+
+    import gradleak.artifacts.drive
     import gradleak.jobs  # noqa: F401
 
     for line in sys.stdin:
