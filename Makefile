@@ -8,7 +8,9 @@ STAMP  := $(VENV)/.installed
 SNAKE  := PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
 ARGS   ?=
 
-.PHONY: run test bench report ui tracking-server prune lint schema clean setup gpu lock
+FUZZ   ?= 20000
+
+.PHONY: run test fuzz bench report ui tracking-server prune lint schema clean setup gpu lock
 run: setup  ## the default study, start to report
 	$(SNAKE) --cores $(CORES) --quiet rules $(ARGS)
 	@echo
@@ -17,6 +19,9 @@ run: setup  ## the default study, start to report
 
 test: setup  ## the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: setup  ## the loaders of untrusted files under $(FUZZ) examples of each kind, anew each time
+	FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/unit/test_fuzz.py $(ARGS)
 
 bench: setup  ## speed against the alternatives, in the same run -> results/benchmarks/engine.json, jobs.json
 	$(BIN)/python tests/benchmarks/bench_engine.py $(ARGS)

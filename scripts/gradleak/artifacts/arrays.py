@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -108,7 +109,9 @@ def read_array(stream: BinaryIO, size: int, what: str) -> Any:
         # Version 3 differs from 2 in that names of fields may be in UTF-8, and there are none in plain arrays.
         reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = reader(counted, max_header_size=4096)
-    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, zlib.error) as error:
+    except (
+        ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, zlib.error, tokenize.TokenError,
+    ) as error:  # fmt: skip
         raise ArtifactError(f"{what}: its .npy header cannot be read ({_reason(error)})") from None
     if dtype.hasobject:
         return _unpickled(counted, shape, what)
