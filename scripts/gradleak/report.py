@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradleak import explain
 from gradleak.captions import CAPTIONS
 
 COLUMNS = {
@@ -18,6 +19,10 @@ COLUMNS = {
     "found": ("certified images", 1), "strangers": ("of them wrong", 1), "samples_found": ("N by certificates", 1), "samples_exact": ("N right", 2),
     "nearest_public_psnr": ("nearest public (dB)", 1), "prior_ceiling_psnr": ("prior's ceiling (dB)", 1),
 }  # fmt: skip
+MAPPING_CAPTION = (
+    "Left: how large each tensor's pseudo-gradient is. Right: singular values of the dense layers' updates; each one "
+    "above the dotted noise floor is a direction that needs an image of its own behind it."
+)
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1120px;margin:1.5em auto;padding:0 1em;color:#1a1a1a}
 h1{font-size:1.6em;margin:0}h2{margin-top:2em;border-bottom:1px solid #ddd}h3{margin-bottom:.3em}
@@ -72,11 +77,9 @@ def render(
             parts.append("<h4>Labels</h4>" + _table(labels, ["irec", "skill"]))
     parts.append(_section("effects") + _effects(effects))
     parts.append(_section("figures") + "".join(_figure(p, CAPTIONS.get(p.stem, "")) for p in figures if p not in pictures))
-    parts.append(_section("mapping") + "".join(_mapping(t, m) for t, m in mappings.items()))
-    parts += [
-        _figure(path, f"Norms and singular values, target {path.stem.replace('_', ', draws ')}.")
-        for path in mapping_figures
-    ]
+    parts.append(_section("mapping"))
+    for (target, found), path in zip(mappings.items(), [*mapping_figures, *[None] * len(mappings)]):
+        parts.append(explain.section(target, found) + (_figure(path, MAPPING_CAPTION) if path else ""))
     if prior_figures:
         parts.append(_section("priors"))
         parts += [_figure(path, "Learning curve, reconstructions and samples.") for path in prior_figures]
@@ -260,16 +263,6 @@ def _word(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:g}"
     return str(value).replace("_", " ")
-
-
-def _mapping(name: str, found: dict) -> str:
-    lines = [
-        f"<li>{key}: <b>{_word(found[key]['value'])}</b> — {_e(found[key]['evidence'])}</li>"
-        for key in ("sign", "scale", "samples")
-    ]
-    return (
-        f"<div class='note'><b>{_e(name)}</b><ul>{''.join(lines)}<li>{_e(found['verdict'])}</li></ul></div>"
-    )
 
 
 def _figure(path: Path, caption: str) -> str:

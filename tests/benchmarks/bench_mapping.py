@@ -19,6 +19,7 @@ from scipy.stats import beta  # noqa: E402
 
 from gradleak import client, datasets, jobs, mapping  # noqa: E402
 from gradleak.datasets import to_float  # noqa: E402
+from gradleak.mapping.suspicions import find_noise  # noqa: E402
 
 RATES = {"sgd": (0.001, 0.01, 0.05, 0.1, 0.5), "momentum": (0.001, 0.01, 0.05), "adam": (1e-4, 1e-3, 1e-2)}
 MODELS = {"digits-8x8": ("fcn3", "lenet_sigmoid", "fcn3_published"),
@@ -42,13 +43,15 @@ def settings(rng: np.random.Generator) -> client.Options:
 def judge(options: client.Options, model, draw, public) -> dict:
     """What the mapping says of one draw, as it was shared and negated."""
     before = [v.numpy() for v in model.trainable_variables]
-    family = mapping.find_optimizer(draw.delta, before)["value"]
+    noise = find_noise([a[None] for a in draw.delta], before, 1.0)["value"]
+    family = mapping.find_optimizer(draw.delta, before, noise=bool(noise))["value"]
     said = [mapping.weigh([sign * a[None] for a in draw.delta], public, family == "adam")[0] for sign in (1, -1)]
     assert said in ([None, None], ["after_minus_before", "before_minus_after"], ["before_minus_after", "after_minus_before"])
     return {
         **options.model_dump(include={"dataset", "model", "pretrain_epochs", "batch_size", "samples", "local_steps",
                                       "learning_rate", "optimizer", "alpha"}),
         "classes_present": len(set(draw.private.y.tolist())),
+        "noise_suspected": noise,
         "sign": "abstains" if said[0] is None else "right" if said[0] == "after_minus_before" else "wrong",
         "family": "abstains" if family == "unknown" else "right" if (family == "adam") == (options.optimizer == "adam") else "wrong",
     }  # fmt: skip
@@ -82,7 +85,7 @@ def main() -> None:
         public = mapping.look_at(model, to_float(own["public"].x[:400]), own["public"].y[:400])
         ids = [int(one) for one in rng.integers(1 << 30, size=arguments.draws)]
         found += [judge(options, model, draw, public) for draw in client.simulate(options, model, own["private"], ids)]
-    result = {"seed": arguments.seed, **{what: summary(found, what) for what in ("sign", "family")}}
+    result = {"seed": arguments.seed, "noise_suspected_of_none": sum(one["noise_suspected"] > 0 for one in found), **{what: summary(found, what) for what in ("sign", "family")}}
     for model in sorted({one["model"] for one in found}):
         result[f"sign, {model}"] = summary([one for one in found if one["model"] == model], "sign")
     for name, row in result.items():

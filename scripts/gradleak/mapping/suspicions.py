@@ -13,27 +13,29 @@ from gradleak.mapping.sign import head_of
 def find_noise(deltas: list[np.ndarray], before: list[np.ndarray], factor: float) -> dict[str, Any]:
     """White noise, from two places that noise alone reaches alike. value: its standard deviation, or 0.
 
-    The head's sums over classes are zero under SGD, so what is left of them is noise (σ √C); and most entries of a
-    large kernel are small, so their median size bounds it (σ ≤ median / 0.674). Noise makes the two agree; Adam's
-    entries are of like size too, but not spread as a Gaussian is. deltas: [D, …], before: the weights subtracted.
+    The head's sums over classes are zero under SGD, so what is left of them is noise (σ √C); and the quietest row of a
+    kernel (an unlit pixel, a unit that hardly fires) is little else. Noise makes the two agree, leaves no entry at
+    exactly zero, and is spread as a Gaussian is; Adam's entries are not. deltas: [D, …], before: the weights subtracted.
     """
     head, _ = head_of(deltas)
     sums = head.astype(np.float64).sum(axis=-1)
     by_sums = float(np.sqrt(np.mean(sums**2) / head.shape[-1]))
     place = next(i for i, d in enumerate(deltas) if d is head)
     rounding = factor * optimizer.FLOAT_NOISE * float(np.sqrt(np.mean(np.square(before[place], dtype=float))))
-    kernels = [d for d in deltas if d.ndim > 2 and d.size >= 64]
-    if not kernels or by_sums <= 0:
+    kernels = [d[0].reshape(-1, d.shape[-1]).astype(np.float64) for d in deltas if d.ndim > 2]
+    rows = [row for k in kernels for row in (k, k.T) if row.shape[1] >= 64]
+    if not rows or by_sums <= 0:
         return {"value": 0.0, "confidence": 0.0, "evidence": "no kernel large enough to tell"}
-    by_median = [float(np.median(np.abs(d)) / 0.6745) for d in kernels]
-    smallest = min(by_median)
-    evidence = f"the head's sums suggest σ = {by_sums:.1e}, the quietest kernel's median {smallest:.1e}, rounding {rounding:.1e}"
-    quiet = kernels[int(np.argmin(by_median))].astype(np.float64)
-    body = quiet[np.abs(quiet) < 6 * max(by_sums, 1e-300)]
-    kurtosis = float(np.mean(body**4) / max(np.mean(body**2) ** 2, 1e-300)) if body.size > 64 else 0.0
-    found = by_sums > 20 * rounding and 0.7 < smallest / by_sums < 1.4 and 2.4 < kurtosis < 3.6 and not np.any(quiet == 0)
+    sizes = [np.sqrt(np.mean(row**2, axis=1)) for row in rows]
+    quiet = rows[int(np.argmin([np.quantile(size, 0.02) for size in sizes]))]
+    order = np.argsort(np.mean(quiet**2, axis=1))[: max(1, len(quiet) // 20)]
+    smallest = float(np.sqrt(np.mean(quiet[order] ** 2)))
+    standard = quiet[order] / np.maximum(np.sqrt(np.mean(quiet[order] ** 2, axis=1, keepdims=True)), 1e-300)
+    kurtosis = float(np.mean(standard**4))
+    evidence = f"the head's sums suggest σ = {by_sums:.1e}, the quietest rows of a kernel {smallest:.1e}, rounding is {rounding:.1e}"
+    found = by_sums > 20 * rounding and 0.7 < smallest / by_sums < 1.4 and 2.4 < kurtosis < 3.6 and np.all(quiet != 0)
     if found:
-        return {"value": by_sums, "confidence": 0.8, "evidence": f"{evidence}; they agree, and its entries are spread like a Gaussian's"}
+        return {"value": by_sums, "confidence": 0.8, "evidence": f"{evidence}; they agree, and are spread like a Gaussian"}
     return {"value": 0.0, "confidence": 0.7, "evidence": f"{evidence}; they do not look like the same noise"}
 
 
