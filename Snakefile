@@ -32,5 +32,10 @@ include: "rules/report.smk"
 include: "rules/tracking.smk"
 
 
+onstart:
+    hooks.begin()
+
+
 onerror:
     print("gradleak: a job failed. Its reason is above and in its log under results/logs/; what was finished is kept.")
+    hooks.report_what_is_done(workflow.main_snakefile, config, log)

@@ -1,4 +1,5 @@
 # Config in, plan out. All naming and expansion is in scripts/gradleak/study.py; here are one-line look-ups only.
+import functools
 import os
 import sys
 from pathlib import Path
@@ -8,19 +9,26 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "scripts"))
 
-from gradleak import captions, code, config as configuration, study
+from gradleak import captions, code, config as configuration, failures, hooks, study
 
 try:
     PLAN = study.plan(configuration.load(config, BASE / "config" / "studies"))
 except configuration.ConfigError as error:
     raise WorkflowError(f"The configuration cannot run:\n{error}")
 
+MISSING = failures.missing(PLAN) if PLAN.config.partial else []
+DONE = PLAN.without((m.cell, m.block) for m in MISSING)  # what tables, figures and report are made from
+
 DATABASE = "results/mlflow/mlflow.db"
 TRACKING_URI = PLAN.config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}"
 ENVIRONMENT = "../envs/environment.yaml"
 
 
-def code_of(script): return code.digest(BASE / "scripts" / script)
+@functools.cache
+def digest(script): return code.digest(BASE / "scripts" / script)
+
+
+def code_of(script): return lambda w: digest(script)  # only of the jobs that are looked at
 def cell(w): return PLAN.cells[w.cell]
 def seeds(w): return PLAN.blocks[w.cell, w.block]
 def draws(w): return cell(w).draws(seeds(w))
@@ -35,7 +43,7 @@ def labels_for(w): return [f"results/labels/{c}/{w.block}.npz" for c in [PLAN.la
 def members_for(w): return [f"results/members/{c.id}/{w.block}.npz" for c in [cell(w).members] if c]
 def database(): return [DATABASE] if TRACKING_URI == f"sqlite:///{DATABASE}" else []
 def tracked(): return [*database(), "results/mlflow/synced.json"] if PLAN.config.tracking.enabled else []
-def blocks(pattern): return [pattern.format(cell=c, block=b, stage=PLAN.cells[c].stage) for c, b in PLAN.asked()]
+def blocks(pattern): return [pattern.format(cell=c, block=b, stage=PLAN.cells[c].stage) for c, b in DONE.asked()]
 
 
 wildcard_constraints:

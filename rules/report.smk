@@ -33,9 +33,10 @@ rule summarise:
         mem_mb=4000,
         runtime=60,
     params:
-        blocks=PLAN.asked(),
+        blocks=DONE.asked(),
         cells=PLAN.described(),
         studies={s.name: s.cells for s in PLAN.studies},
+        missing=[tuple(m) for m in MISSING],
         code=code_of("summarise.py"),
     localrule: True
     conda:
@@ -50,8 +51,8 @@ rule plot:
         cells="results/tables/cells.csv",
         labels="results/tables/labels.csv",
         effects="results/tables/effects.csv",
-        pairs=[f"results/scores/{c}/{b}.npz" for c, b in PLAN.shown()],
-        records=[f"results/inversions/{c}/{b}.json" for c, b in PLAN.shown()],
+        pairs=[f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()],
+        records=[f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
     output:
         figure=report("results/figures/{figure}.png", category="Figures", labels={"figure": "{figure}"}, caption="../docs/captions/figure.rst"),
         vector="results/figures/{figure}.pdf",
@@ -61,7 +62,7 @@ rule plot:
         mem_mb=4000,
         runtime=30,
     params:
-        pair_cells=[c for c, _ in PLAN.shown()],
+        pair_cells=[c for c, _ in DONE.shown()],
         caption=lambda w: captions.CAPTIONS[w.figure],
         code=code_of("plot.py"),
     localrule: True
@@ -117,13 +118,13 @@ rule write_report:
         cells="results/tables/cells.csv",
         headline="results/tables/headline.csv",
         effects="results/tables/effects.csv",
-        figures=[f"results/figures/{name}.png" for name in PLAN.figures()],
-        records=[f"results/{PLAN.cells[c].stage}/{c}/{b}.json" for c, b in PLAN.asked()][:1] + [f"results/inversions/{c}/{b}.json" for c, b in PLAN.shown()],
-        gradients=[f"results/mapping/{t}/{b}/gradients.npz" for t, b in PLAN.mapped()],
-        mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in PLAN.mapped()],
-        mapping_figures=[f"results/figures/mapping/{t}_{b}.png" for t, b in PLAN.mapped()],
-        prior_figures=[f"results/figures/priors/{p}.png" for p in PLAN.priors],
-        judges=[f"results/judges/{d}.json" for d in PLAN.datasets()],
+        figures=[f"results/figures/{name}.png" for name in DONE.figures()],
+        records=[f"results/{DONE.cells[c].stage}/{c}/{b}.json" for c, b in DONE.asked()][:1] + [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
+        gradients=[f"results/mapping/{t}/{b}/gradients.npz" for t, b in DONE.mapped()],
+        mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in DONE.mapped()],
+        mapping_figures=[f"results/figures/mapping/{t}_{b}.png" for t, b in DONE.mapped()],
+        prior_figures=[f"results/figures/priors/{p}.png" for p in DONE.priors],
+        judges=[f"results/judges/{d}.json" for d in DONE.datasets()],
     output:
         report="results/report.html",
     log:
@@ -132,7 +133,7 @@ rule write_report:
         mem_mb=4000,
         runtime=30,
     params:
-        mapped=[f"{PLAN.target_names[t]} ({t}), draws {b}" for t, b in PLAN.mapped()],
+        mapped=[f"{DONE.target_names[t]} ({t}), draws {b}" for t, b in DONE.mapped()],
         descriptions={s.name: s.description for s in PLAN.studies},
         settings=PLAN.described(),
         code=code_of("write_report.py"),

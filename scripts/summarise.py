@@ -11,7 +11,7 @@ def main(snakemake) -> None:
             snakemake.params.blocks, snakemake.input.records, snakemake.input.rows, strict=True
         )
     ]
-    trials = tables.trials(snakemake.params.cells, blocks, snakemake.params.studies)
+    trials = tables.trials(snakemake.params.cells, blocks, snakemake.params.studies, snakemake.params.missing)
     cells = tables.cells(trials)
     headline = comparisons.headline(cells)
     for name, table in (

@@ -125,6 +125,12 @@ class Config(Strict):
         "job's memory (`mem_mb`). Changes no result beyond rounding.",
     )
 
+    partial: bool = Field(
+        False,
+        description="Tables, figures and report of what is done; what is not are rows that say why. The workflow does so "
+        "itself at the end of a run in which jobs failed.",
+    )
+
     @property
     def selected(self) -> list[str]:
         if self.study == "all" and "all" not in self.studies:

@@ -13,7 +13,8 @@ import io
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,11 @@ class Plan:
     cells: dict[str, Cell]  # those of the studies, and the label cells that others build on
     blocks: dict[tuple[str, str], list[int]]  # (cell id, block) → seeds
 
-    @property
+    @cached_property
     def targets(self) -> dict[str, TargetPlan]:
         return {cell.target.id: cell.target for cell in self.cells.values()}
 
-    @property
+    @cached_property
     def priors(self) -> dict[str, PriorPlan]:
         return {cell.prior.id: cell.prior for cell in self.cells.values() if cell.prior}
 
@@ -147,6 +148,23 @@ class Plan:
             for cell, blocks in study.cells.items()
             for block in blocks
         })  # fmt: skip
+
+    def without(self, missing: Iterable[tuple[str, str]]) -> Plan:
+        """The plan as if the (cell, block) pairs ``missing`` had not been asked for; cells left without blocks go too."""
+        gone = set(missing)
+        if not gone:
+            return self
+        asked = {pair for pair in self.asked() if pair not in gone}
+        kept = {cell for cell, _ in asked}
+        studies = [
+            replace(study, cells={
+                cell: left for cell, blocks in study.cells.items()
+                if (left := tuple(block for block in blocks if (cell, block) in asked))
+            })
+            for study in self.studies
+        ]  # fmt: skip
+        cells = {id: cell for id, cell in self.cells.items() if id in kept}
+        return Plan(self.config, studies, cells, {pair: seeds for pair, seeds in self.blocks.items() if pair in asked})
 
     def shown(self) -> list[tuple[str, str]]:
         """The first block of every image cell: what pictures and loss curves are drawn from."""

@@ -7,6 +7,7 @@ between cells follow as ``param.<name>``. cells.csv: one row a study and cell, e
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -40,15 +41,20 @@ TRIAL_COLUMNS = [*IDENTITY, *METRICS, *COST, "block", "draw", "control", "method
 
 
 def trials(
-    cells: dict[str, dict], blocks: list[dict[str, Any]], studies: dict[str, dict[str, tuple[str, ...]]]
+    cells: dict[str, dict],
+    blocks: list[dict[str, Any]],
+    studies: dict[str, dict[str, tuple[str, ...]]],
+    missing: Iterable[tuple[str, str, list[int], list[int], str]] = (),
 ) -> pd.DataFrame:
     """cells: id → {attack, target, parameters}; blocks: [{cell, block, record, rows}] (paths);
     studies: name → cell id → its blocks. A study shows the seeds that it asks for, and none of another's.
+    missing: (cell, block, seeds, draws, reason) of blocks that were not done: their trials are rows with the reason.
     """
     rows = []
     for block in blocks:
         cell = cells[block["cell"]]
         parameters = cell["parameters"]
+        told = _told(block["cell"], cell)
         record, scores = read_json(block["record"]), read_json(block["rows"])
         # Of a foreign leak only the truth, where there is one, says how many images there were.
         stated = parameters.get("target.samples") or parameters.get("target.batch_size")
@@ -56,17 +62,19 @@ def trials(
         share = 1 / max(len(record["trials"]), 1)  # a block's trials run as one
         for trial, scored in zip(record["trials"], scores, strict=True):
             rows.append({
-                "cell": block["cell"], "seed": trial["seed"], "attack": cell["attack"], "target": cell["target"],
-                "batch_size": samples,
-                "weighting": parameters.get("weighting", ""), "labels": parameters.get("labels", ""),
-                "oracle": parameters.get("labels") == "oracle",
+                **told, "seed": trial["seed"], "batch_size": samples,
                 "status": trial["status"], "reason": trial["reason"], "objective": trial["objective"],
                 **{name: scored[name] for name in METRICS if name in scored},
                 "seconds": record["seconds"]["total"] * share, "cpu_seconds": record["cpu_seconds"] * share,
                 "peak_mb": record["peak_mb"], "block": block["block"], "draw": trial["draw"],
-                "control": parameters.get("control", "none"), "method": _method(parameters),
                 "host": record["environment"]["host"], "job": record["job"],
             })  # fmt: skip
+    for cell, block, seeds, draws, reason in missing:
+        told, size = _told(cell, cells[cell]), cells[cell]["parameters"].get("target.batch_size")
+        rows += [
+            {**told, "seed": seed, "batch_size": size, "status": "failed", "reason": reason, "block": block, "draw": draw}
+            for seed, draw in zip(seeds, draws, strict=True)
+        ]
     frame = pd.DataFrame(rows)
     varying = _varying({c: cell["parameters"] for c, cell in cells.items()})
     for name in varying:
@@ -82,6 +90,17 @@ def trials(
         .sort_values(["study", "attack", "cell", "seed"], kind="stable")
         .reset_index(drop=True)
     )
+
+
+def _told(name: str, cell: dict) -> dict[str, Any]:
+    """What a cell says of all its trials."""
+    parameters = cell["parameters"]
+    return {
+        "cell": name, "attack": cell["attack"], "target": cell["target"],
+        "weighting": parameters.get("weighting", ""), "labels": parameters.get("labels", ""),
+        "oracle": parameters.get("labels") == "oracle",
+        "control": parameters.get("control", "none"), "method": _method(parameters),
+    }  # fmt: skip
 
 
 def _method(parameters: dict) -> str:

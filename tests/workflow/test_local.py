@@ -114,7 +114,11 @@ def test_a_broken_target_stops_alone_and_says_why(leak, fresh):
     assert len(list((fresh.folder / "results/scores").glob("*/*.json"))) == 1, (
         "the good target is carried to its end"
     )
-    assert not (fresh.folder / "results/tables").exists(), "no table leaves out a target without a word"
+    trials = pd.read_csv(fresh.folder / "results/tables/trials.csv")
+    assert trials.groupby(["target", "status"]).size().to_dict() == {("mine", "ok"): 2, ("bad", "failed"): 2}, (
+        "no table leaves out a target without a word"
+    )
+    assert trials["reason"].str.contains("b.npz: this is a web page").sum() == 2
 
 
 def test_an_unreachable_drive_says_what_to_do_and_leaves_nothing(fresh, monkeypatch):

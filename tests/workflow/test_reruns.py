@@ -143,7 +143,6 @@ def test_killed_and_started_again_ends_in_the_same_numbers(finished, fresh):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (fresh.folder / "results/report.html").exists()
-    fresh.snakemake("--unlock")
     fresh.snakemake()
     outputs = ("results/inversions/*/*.npz", "results/labels/*/*.npz", "results/mapping/*/*/gradients.npz")
     assert fresh.bytes_of(*outputs) == finished.bytes_of(*outputs)

@@ -1,0 +1,67 @@
+"""Jobs that fail: all else is carried to its end, the failures are rows that say why, and the exit code tells."""
+
+import fcntl
+
+import pandas as pd
+import pytest
+from conftest import TINY
+
+pytestmark = pytest.mark.workflow
+STUDY = {
+    **TINY,
+    "study": "faults",
+    "studies": {
+        "faults": {
+            "seeds": 10,
+            "block_size": 2,
+            "cells": [
+                {"attack": "labels", "target": "tiny", "axes": {"method": ["rank1", "rank1_weighted", "uniform", "idlg"]}}
+            ],
+        }
+    },
+}
+FAULT = """
+    if Path("fault").exists() and snakemake.wildcards.block == "0004-0005" and snakemake.params.spec.get("method") == "uniform":
+        raise RuntimeError("injected fault")
+"""
+
+
+def test_one_block_in_twenty_fails(rerun):
+    script = rerun.folder / "scripts/recover_labels.py"
+    source = script.read_text().replace("import time\n", "import time\nfrom pathlib import Path\n", 1)
+    script.write_text(source.replace("    began = time.monotonic()\n", f"    began = time.monotonic()\n{FAULT}", 1))
+    rerun.configure(STUDY)
+    (rerun.folder / "fault").touch()
+    output = rerun.snakemake("--quiet", "rules", ok=False)  # as make run does
+    assert "RuntimeError: injected fault" in output
+    assert "why the rest is not: results/report.html" in output
+
+    trials = pd.read_csv(rerun.folder / "results/tables/trials.csv", dtype={"reason": str})
+    assert len(trials) == 4 * 10
+    failed = trials[trials["status"] != "ok"]
+    assert sorted(failed["seed"]) == [4, 5]
+    assert set(failed["status"]) == {"failed"}
+    assert set(failed["method"]) == {"uniform"}
+    assert failed["reason"].str.contains("injected fault").all()
+    assert failed["reason"].str.contains("results/logs/recover_labels/").all()
+    assert trials.loc[trials["status"] == "ok", "irec"].notna().all()
+    cells = pd.read_csv(rerun.folder / "results/tables/cells.csv")
+    assert sorted(cells["ok"]) == [8, 10, 10, 10]
+    page = (rerun.folder / "results/report.html").read_text()
+    assert "Not ok: 2 of 40 trials" in page
+    assert "injected fault" in page
+
+    (rerun.folder / "fault").unlink()
+    planned = rerun.planned()
+    assert {rule: planned[rule] for rule in ("recover_labels", "score", "summarise", "write_report")} == {
+        "recover_labels": 1, "score": 1, "summarise": 1, "write_report": 1,
+    }  # fmt: skip
+
+
+def test_a_folder_takes_one_run_at_a_time(rerun):
+    (rerun.folder / "results/report.html").unlink()
+    with (rerun.folder / ".snakemake/run.lock").open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        output = rerun.snakemake(ok=False)
+    assert "Another run is at work in" in output
+    assert not (rerun.folder / "results/report.html").exists()
