@@ -7,10 +7,11 @@ LOCK   := envs/requirements.lock
 STAMP  := $(VENV)/.installed
 SNAKE  := PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
 ARGS   ?=
+APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends
 
 FUZZ   ?= 20000
 
-.PHONY: run test fuzz bench report ui tracking-server prune lint schema clean setup gpu lock
+.PHONY: run plan test fuzz slurm-test slurm-bench bench report ui tracking-server prune lint schema clean setup gpu lock
 run: setup  ## the default study, start to report
 	$(SNAKE) --cores $(CORES) --quiet rules $(ARGS)
 	@echo
@@ -26,6 +27,16 @@ fuzz: setup  ## the loaders of untrusted files under $(FUZZ) examples of each ki
 bench: setup  ## speed against the alternatives, in the same run -> results/benchmarks/engine.json, jobs.json
 	$(BIN)/python tests/benchmarks/bench_engine.py $(ARGS)
 	$(BIN)/python tests/benchmarks/bench_jobs.py
+
+plan: setup  ## what a run would do: cells, trials, done, to do and why, about how many hours; ARGS="--config study=ablation"
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=scripts python -m gradleak.forecast --cores $(CORES) $(ARGS)
+
+slurm-test: setup  ## a private SLURM from Debian's packages (installed here, as root), and a sweep on it while things go wrong
+	$(APT_INSTALL) $$(sed -n '/^# SLURM/,/^$$/{/^[^#]/p}' tests/packages.txt)
+	GRADLEAK_SLURM=required $(BIN)/python -m pytest tests/slurm $(ARGS)
+
+slurm-bench: setup  ## what a job costs on SLURM beyond its work, and the smoke study through the profile
+	$(BIN)/python tests/benchmarks/bench_slurm.py --smoke $(ARGS)
 
 report: setup  ## Snakemake's own report with the provenance of every figure and table
 	$(SNAKE) --report results/snakemake-report.html $(ARGS)

@@ -16,6 +16,9 @@ try:
 except configuration.ConfigError as error:
     raise WorkflowError(f"The configuration cannot run:\n{error}")
 
+if workflow.is_main_process:
+    print(PLAN.summary(), file=sys.stderr)
+
 MISSING = failures.missing(PLAN) if PLAN.config.partial else []
 DONE = PLAN.without((m.cell, m.block) for m in MISSING)  # what tables, figures and report are made from
 

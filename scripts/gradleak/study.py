@@ -149,6 +149,21 @@ class Plan:
             for block in blocks
         })  # fmt: skip
 
+    def summary(self, results: Path = Path("results")) -> str:
+        """A line a study for people: its cells, trials and blocks, and how many blocks are done."""
+        done = {
+            (path.parent.name, path.stem) for path in (results / "scores").glob("*/*.json")
+        } & set(self.asked())  # fmt: skip
+        lines = []
+        for study in self.studies:
+            blocks = [(cell, block) for cell, names in study.cells.items() for block in names]
+            trials = sum(len(self.blocks[pair]) for pair in blocks)
+            lines.append(
+                f"Study {study.name}: {len(study.cells):,} cells, {trials:,} trials in {len(blocks):,} blocks, "
+                f"{sum(pair in done for pair in blocks):,} of them done"
+            )
+        return "\n".join(lines)
+
     def without(self, missing: Iterable[tuple[str, str]]) -> Plan:
         """The plan as if the (cell, block) pairs ``missing`` had not been asked for; cells left without blocks go too."""
         gone = set(missing)
