@@ -55,7 +55,7 @@ def command(script: Path, job: dict, comment: str) -> list[str]:
         "account": resources.get("slurm_account"), "gpus": resources.get("gpu"),
     }  # fmt: skip
     given = [f"--{key}={value}" for key, value in options.items() if value]
-    return ["sbatch", "--parsable", "--requeue", *given, *shlex.split(str(resources.get("slurm_extra", ""))), str(script)]
+    return ["sbatch", "--parsable", "--requeue", "--open-mode=append", *given, *shlex.split(str(resources.get("slurm_extra", ""))), str(script)]
 
 
 def main() -> None:
