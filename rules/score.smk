@@ -55,6 +55,8 @@ rule score:
         pairs="results/scores/{cell}/{block}.npz",
     log:
         "results/logs/score/{cell}/{block}.log",
+    benchmark:
+        "results/benchmarks/score/{cell}/{block}.tsv"
     threads: 1
     resources:
         mem_mb=2000,
