@@ -2,7 +2,7 @@
 
 import pytest
 
-from gradleak import failures
+from gradleak import config, failures
 
 CELL = {"attack": "dlg", "target": "demo", "label_method": "rank1"}
 
@@ -64,3 +64,7 @@ def test_an_interrupted_run_is_no_failed_one():
     assert failures.jobs_failed(failed)
     assert not failures.jobs_failed(f"Terminating processes on user request, this might take some time.\n{failed}")
     assert not failures.jobs_failed("Nothing to be done")
+
+
+def test_every_attack_has_its_rule():
+    assert failures.RULES.keys() == config.ATTACKS.keys()
