@@ -35,7 +35,7 @@ def section(name: str, found: dict[str, Any]) -> str:
         parts.append(f'<div class="bad"><b>What was said and what was found do not agree:</b><ul>{lines}</ul></div>')
     rows = "".join(
         f"<tr><td class='w'>{_e(question)}</td><td class='w'><b>{_e(answer(key, found[key]['value']))}</b></td>"
-        f"<td class='w'>{sure(found[key].get('confidence'))}</td><td class='w'>{_e(found[key]['evidence'])}</td></tr>"
+        f"<td style='text-align:left'>{sure(found[key].get('confidence'))}</td><td class='w'>{_e(found[key]['evidence'])}</td></tr>"
         for key, question in QUESTIONS.items()
         if key in found
     )

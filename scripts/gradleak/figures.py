@@ -502,10 +502,13 @@ def mapping(report: dict, singular: dict[str, np.ndarray], floor: dict[str, np.n
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.1))
     tensors = report["tensors"]
     left.barh([t["variable"] for t in tensors], [t["norm"] for t in tensors], color=COLOURS[0])
-    left.set(xscale="log", xlabel="norm of the pseudo-gradient, mean over draws")
+    norms = [t["norm"] for t in tensors if t["norm"] > 0]
+    decades = bool(norms) and max(norms) > 30 * min(norms)  # below that a logarithmic axis has hardly a label
+    left.set(xscale="log" if decades else "linear", xlabel="norm of the pseudo-gradient, mean over draws")
     left.invert_yaxis()
     left.tick_params(labelsize=7)
-    left.xaxis.set_minor_formatter(NullFormatter())  # decades are enough, and the rest would overlap
+    if decades:
+        left.xaxis.set_minor_formatter(NullFormatter())  # decades are enough, and the rest would overlap
     for index, (name, values) in enumerate(singular.items()):
         colour = COLOURS[index % len(COLOURS)]
         positive = np.maximum(values, floor[name][:, None] * 1e-2)
