@@ -36,9 +36,13 @@ def main(snakemake) -> None:
         **found.singular,
         **{f"floor:{name}": limit for name, limit in found.floor.items()},
     )
-    for key in ("sign", "scale", "samples"):
+    for key in ("sign", "scale", "samples", "optimizer", "weights", "noise", "clipping", "sparsity", "precision"):
         jobs.log.info("%s: %s (%s)", key, found.report[key]["value"], found.report[key]["evidence"])
     jobs.log.info(found.report["verdict"])
+    for line in found.report["contradictions"]:
+        jobs.log.warning("contradiction: %s", line)
+    for row in found.report["preflight"]:
+        jobs.log.info("prospect of %(attack)s: %(expect)s (%(why)s)", row)
 
 
 if "snakemake" in globals():
