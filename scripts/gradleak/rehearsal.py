@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 IMAGES = 4000  # public images at most
 PATH_IMAGES = 500  # of them, followed along the local steps
-ROUNDS = 600  # virtual clients in each half of the public images
+ROUNDS = 800  # virtual clients in each half of the public images
 DUMMIES = 100  # noise images
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradleak.labels import METHODS, Options, auto, members, recover, virtual
+from gradleak.labels import METHODS, Options, auto, correction, members, posterior, recover, virtual
 from gradleak.labels.evidence import (
     LEVELS,
     Client,
@@ -63,6 +63,8 @@ def gradient(features, labels, weight, bias):
 def few_rounds(monkeypatch):
     monkeypatch.setattr(virtual, "ROUNDS", 60)
     monkeypatch.setattr(auto, "TRIED", 10)
+    for trees in (posterior.TREES, correction.TREES):
+        monkeypatch.setitem(trees, "max_iter", 40)
 
 
 def stacked(*all_evidence):
@@ -295,6 +297,20 @@ def test_intervals_cover_and_nest(rng, few_rounds):
     assert (np.diff(estimate.low, axis=0) <= 0).all()
     assert (np.diff(estimate.high, axis=0) >= 0).all()
     assert estimate.expected_irec.shape == (60,)
+
+
+def test_a_correction_learns_how_far_to_trust_a_count(rng):
+    """Predictions that are noise about an even guess are to be shrunk to it; exact ones are to be left alone."""
+    even = rng.multinomial(100, np.full(CLASSES, 0.1), 600)
+    uneven = rng.multinomial(100, rng.dirichlet(np.full(CLASSES, 0.2), 600))
+    counts, fold = np.concatenate([even, uneven]), np.arange(1200) % 2
+    noise = simplex(10 + rng.normal(0, 4, even.shape), 100)
+    corrects, held_out = correction.fit(np.concatenate([noise, uneven]), counts, fold, 4)
+    assert np.abs(held_out[:600] - 10).mean() < np.abs(noise - 10).mean() / 3
+    assert np.abs(held_out[600:] - uneven).mean() < 0.7
+    np.testing.assert_allclose(held_out.sum(axis=1), 100)
+    again = corrects(simplex(10 + rng.normal(0, 4, (50, CLASSES)), 100))
+    assert np.abs(again - 10).mean() < np.abs(noise - 10).mean() / 3
 
 
 def test_auto_says_which_method_spoke_and_needs_no_public_data(rng, few_rounds):

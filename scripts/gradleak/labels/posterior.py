@@ -2,7 +2,7 @@
 
 Virtual clients draw public images under a broad prior of compositions and train under the published settings. Boosted
 trees learn counts from what each update says of each class; the public images are cut in halves, and trees of one
-half's rounds predict the other's, so that shrinkage and intervals are calibrated on images that the trees never saw.
+half's rounds predict the other's, so that corrections and intervals are calibrated on images that the trees never saw.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gradleak.labels import linear, rank1
+from gradleak.labels import correction, linear, rank1
 from gradleak.labels.evidence import (
     LEVELS,
     Estimate,
@@ -27,21 +27,10 @@ from gradleak.labels.evidence import (
 from gradleak.labels.summaries import summaries
 from gradleak.labels.virtual import as_evidence, half, rounds_of
 
-TREES = {"max_iter": 250, "learning_rate": 0.06, "min_samples_leaf": 30, "random_state": 0, "early_stopping": False}
+TREES = {"max_iter": 400, "learning_rate": 0.05, "min_samples_leaf": 60, "max_features": 0.3, "random_state": 0,
+         "early_stopping": False}  # fmt: skip
 EVEN_BINS, COUNT_BINS = 5, 6
-BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
-LEAST = 100  # class counts in a stratum, below which its intervals are taken from all
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Quantile bins of how uneven a round looks, Σ (n̂/N)²."""
-
-    edges: np.ndarray
-
-    def of(self, counts: np.ndarray) -> np.ndarray:
-        """(D, C) → int (D,)."""
-        return np.searchsorted(self.edges, ((counts / counts.sum(axis=1, keepdims=True)) ** 2).sum(axis=1))
+LEAST = 50  # class counts in a stratum of one half, below which its intervals are taken from all
 
 
 @dataclass(frozen=True)
@@ -52,8 +41,8 @@ class Fitted:
     held_out: np.ndarray
     linear: linear.Fitted
     trees: tuple[Any, Any] | None  # None where the linear estimate is as good
-    bins: Bins
-    blends: np.ndarray
+    correction: correction.Correction  # of what the trees say
+    bins: correction.Bins
     count_edges: np.ndarray
     quantiles: np.ndarray  # (L, 2, EVEN_BINS, COUNT_BINS + 1), residuals in images
 
@@ -64,7 +53,7 @@ class Fitted:
             return simplex(base, evidence.samples)
         rows = _rows(evidence, evidence.public, base)
         found = np.mean([_grow(tree, rows, evidence.samples) for tree in self.trees], axis=0)
-        return _blend(found, self.bins, self.blends)
+        return self.correction(found)
 
     def intervals(self, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """low, high: int (L, D, C), the integers that the conformal intervals hold."""
@@ -97,15 +86,14 @@ def fit(evidence: Evidence) -> Fitted:
     for tree, (own, rows) in zip(reversed(trees), parts, strict=True):
         grown[own] = _grow(tree, rows, samples)
     plain = simplex(base.held_out, samples)
-    bins = Bins(_edges(((grown / samples) ** 2).sum(axis=1), EVEN_BINS))
-    blends = _choose_blends(grown, rounds.counts, bins)
-    blended = _blend(grown, bins, blends)
-    use_trees = np.minimum(blended, rounds.counts).sum() > np.minimum(plain, rounds.counts).sum()
-    held_out = blended if use_trees else plain
-    bins = bins if use_trees else Bins(_edges(((plain / samples) ** 2).sum(axis=1), EVEN_BINS))
-    edges = _edges(held_out.ravel(), COUNT_BINS)
-    return Fitted(rounds, held_out, base, tuple(trees) if use_trees else None, bins, blends, edges,
-                  _residual_quantiles(held_out, rounds.counts, bins.of(held_out), edges))  # fmt: skip
+    corrects, corrected = correction.fit(grown, rounds.counts, rounds.fold, EVEN_BINS)
+    use_trees = np.minimum(corrected, rounds.counts).sum() > np.minimum(plain, rounds.counts).sum()
+    held_out = corrected if use_trees else plain
+    bins, edges = correction.bins_of(held_out, EVEN_BINS), _edges(held_out.ravel(), COUNT_BINS)
+    quantiles = [
+        _residual_quantiles(held_out[own], rounds.counts[own], bins.of(held_out[own]), edges) for own, _ in parts
+    ]
+    return Fitted(rounds, held_out, base, tuple(trees) if use_trees else None, corrects, bins, edges, _wider(*quantiles))
 
 
 def _rows(evidence: Evidence, public: Public, base: np.ndarray) -> np.ndarray:
@@ -122,22 +110,6 @@ def _edges(values: np.ndarray, bins: int) -> np.ndarray:
     return np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
 
 
-def _choose_blends(predicted: np.ndarray, counts: np.ndarray, bins: Bins) -> np.ndarray:
-    """Per bin, the weight against an even guess under which most images are recovered."""
-    which, even = bins.of(predicted), counts.sum(axis=1, keepdims=True) / counts.shape[1]
-    chosen = np.ones(EVEN_BINS)
-    for b in np.unique(which):
-        own = which == b
-        scores = [np.minimum(w * predicted[own] + (1 - w) * even[own], counts[own]).sum() for w in BLENDS]
-        chosen[b] = BLENDS[len(scores) - 1 - int(np.argmax(scores[::-1]))]
-    return chosen
-
-
-def _blend(predicted: np.ndarray, bins: Bins, blends: np.ndarray) -> np.ndarray:
-    weight = blends[bins.of(predicted)][:, None]
-    return weight * predicted + (1 - weight) * predicted.mean(axis=1, keepdims=True)
-
-
 def _residual_quantiles(predicted: np.ndarray, counts: np.ndarray, even: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Split-conformal quantiles of true − predicted, in strata of evenness and predicted count (Vovk 2003)."""
     residual, count = counts - predicted, np.searchsorted(edges, predicted)
@@ -147,6 +119,15 @@ def _residual_quantiles(predicted: np.ndarray, counts: np.ndarray, even: np.ndar
             own = residual[(even[:, None] == b) & (count == k)]
             found[:, :, b, k] = _two_sided(own if len(own) >= LEAST else residual.ravel())
     return found
+
+
+def _wider(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Quantiles (L, 2, …) that hold in either half of the public images.
+
+    All rounds of a half share its images, so that one half's residuals show what its images have in common as bias and
+    not as spread. An interval that covers in both allows for it.
+    """
+    return np.stack([np.minimum(one[:, 0], other[:, 0]), np.maximum(one[:, 1], other[:, 1])], axis=1)
 
 
 def _two_sided(residual: np.ndarray) -> np.ndarray:
