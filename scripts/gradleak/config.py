@@ -122,7 +122,7 @@ class Config(Strict):
         0,
         ge=0,
         description="Trials of a block that an attack job computes side by side, at most; 0: as many as fit into the "
-        "job's memory (`mem_mb`). Changes no result beyond rounding.",
+        "job's memory (`mem_mb`) and the processor's caches. Changes no result beyond rounding.",
     )
 
     partial: bool = Field(

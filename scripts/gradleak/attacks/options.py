@@ -13,7 +13,7 @@ from gradleak.strict import Strict
 class Limits(NamedTuple):
     """How many trials of a block are computed side by side."""
 
-    at_once: int = 0  # at most; 0: as many as fit into memory
+    at_once: int = 0  # at most; 0: as many as fit into memory and caches
     memory: float = 0  # bytes that the process may take; 0: any number
 
 
