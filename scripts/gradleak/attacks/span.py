@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
     import keras
 
     from gradleak.attacks.matching import Inversion, Problem
-    from gradleak.spans.certificates import Certificates
-    from gradleak.spans.host import Host
-    from gradleak.spans.subspace import Subspace
+    from gradleak.spans.taking_apart import Taken
 
 
 class Options(Strict):
@@ -35,7 +32,12 @@ class Options(Strict):
     prior: str | None = Field(
         None, description="Name of a prior in `priors`: half of the starts are then codes of its decoder, moved first."
     )
-    starts: int = Field(128, ge=2, description="Images moved at once in a round.")
+    starts: int = Field(128, ge=0, description="Images moved at once in a round.")
+    rays: int = Field(
+        32, ge=0, description="Linear programs of a round, each of which may find one member's feature without an image."
+    )
+    ray_starts: int = Field(4, ge=1, description="Public images that are moved towards such a feature; the nearest one stays.")
+    ray_steps: int = Field(150, ge=1, description="Steps over pixels towards such a feature.")
     steps: int = Field(300, ge=1, description="Steps of a round over pixels.")
     code_steps: int = Field(200, ge=1, description="Steps of a round over codes, before the pixels.")
     learning_rate: float = Field(0.03, gt=0, description="Step size over pixels.")
@@ -50,154 +52,6 @@ class Options(Strict):
         description="random_gradient: the layer's gradient is replaced by one of the same singular values over "
         "random mixtures of public features. It holds nobody, so that every image accepted is a false one.",
     )
-
-
-@dataclass
-class Candidates:
-    """All that a trial looked at closely: K images with their certificates, best first."""
-
-    images: np.ndarray  # float64 [K, H, W, C]
-    labels: np.ndarray  # int [K]
-    accepted: np.ndarray  # bool [K]
-    residual: np.ndarray  # [K], as surprise, weight, margin: see spans.certificates
-    surprise: np.ndarray
-    weight: np.ndarray
-    margin: np.ndarray
-
-
-@dataclass
-class Taken:
-    """What is left of one trial."""
-
-    candidates: Candidates
-    samples: int  # N as the certificates have it; 0: they do not say
-    unexplained: list[float]  # after each round, the share of the layer's gradient that no member accounts for
-
-
-_CANDIDATE = 3e-3  # ρ up to which an image is looked at closely
-_MOST = 96  # candidates of a round
-
-
-class _Found:
-    """The members known so far."""
-
-    def __init__(self, shape: tuple[int, ...], features: int, outputs: int):
-        self.images = np.zeros((0, *shape))
-        self.features = np.zeros((0, features))
-        self.signals = np.zeros((0, outputs))
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def add(self, images: np.ndarray, certificates: Certificates, chosen: list[int]) -> None:
-        self.images = np.concatenate([self.images, images[chosen]])
-        self.features = np.concatenate([self.features, certificates.feature[chosen]])
-        self.signals = np.concatenate([self.signals, certificates.signal[chosen]])
-
-
-class Search:
-    """One model's search, ready for any number of trials."""
-
-    def __init__(self, coarse: Host, fine: Host, public: np.ndarray, decoder: keras.Model | None, options: Options):
-        from gradleak.spans.starts import Pool
-
-        self.coarse, self.fine, self.decoder, self.options = coarse, fine, decoder, options
-        self.pool = Pool(coarse, public, options.copies)
-
-    def take_apart(self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None) -> Taken:
-        """The members of M [I, O] whose noise has the spectral norm ``noise``."""
-        from gradleak.spans import acceptance, subspace
-        from gradleak.spans.certificates import certify
-
-        options, whole = self.options, subspace.of_matrix(matrix, noise)
-        found = _Found(self.pool.images.shape[1:], *matrix.shape)
-        used: set[int] = set()
-        votes: list[int] = []
-        least_of_control: float | None = None
-        samples, looked_at, unexplained, idle = 0, [], [], 0
-        for _ in range(options.rounds):
-            exact = bool(votes) or not unexplained
-            span = subspace.of_matrix(subspace.without(matrix, found.signals), noise) if exact else whole
-            avoid = None if exact else subspace.basis(found.features)
-            if span.rank == 0:
-                break
-            images = self._candidates(span, avoid, used, rng)
-            fresh: list[int] = []
-            if len(images):
-                judged = certify(self.fine, whole, images)
-                votes += acceptance.samples(judged)
-                order = np.argsort(judged.surprise if votes else judged.residual)
-                if votes:
-                    samples = int(np.bincount(votes).argmax())
-                    good = order[acceptance.members(judged, samples)[order]]
-                    fresh = acceptance.one_by_one(
-                        matrix, noise, samples, judged, good, found.features, found.signals
-                    )
-                else:
-                    if least_of_control is None:
-                        least_of_control = self._control(whole, rng)
-                    good = order[acceptance.near_members(judged, least_of_control)[order]]
-                    fresh = acceptance.apart(whole, judged, good, found.features, least_of_control)
-                found.add(images, judged, fresh)
-                accepted = np.zeros(len(images), bool)
-                accepted[fresh] = True
-                looked_at.append(Candidates(
-                    images, judged.label, accepted, judged.residual, judged.surprise, judged.weight, judged.label_margin
-                ))  # fmt: skip
-            left = np.linalg.norm(subspace.without(matrix, found.signals)) / np.linalg.norm(matrix)
-            unexplained.append(float(left**2))
-            if progress:
-                progress("rank left %d: %d looked at, %d new, %d members, N %d",
-                         span.rank, len(images), len(fresh), len(found), samples)  # fmt: skip
-            idle = 0 if fresh else idle + 1
-            if idle >= options.patience or 0 < samples <= len(found):
-                break
-        return Taken(_joined(looked_at, self.pool.images.shape[1:]), samples, unexplained)
-
-    def _starts(self, span: Subspace, avoid, used: set[int], rng: np.random.Generator) -> np.ndarray:
-        from gradleak.spans import search
-
-        options = self.options
-        if self.decoder is None:
-            return self.pool.nearest(span, avoid, options.starts, used)
-        half = options.starts // 2
-        codes = rng.normal(size=(half, self.decoder.input_shape[-1]))
-        drawn = search.codes(self.coarse, span, avoid, self.decoder, codes, options.code_steps)
-        return np.concatenate([self.pool.nearest(span, avoid, options.starts - half, used), drawn])
-
-    def _candidates(self, span: Subspace, avoid, used: set[int], rng: np.random.Generator) -> np.ndarray:
-        """One round: float64 [B, H, W, C], near the span and unlike one another."""
-        from gradleak.spans import acceptance, search
-        from gradleak.spans.starts import features
-
-        options = self.options
-        starts = self._starts(span, avoid, used, rng)
-        images = search.pixels(self.coarse, span, avoid, starts, options.steps, options.learning_rate)
-        values = features(self.coarse, images)
-        rho = span.residual(values, avoid)
-        order = [index for index in np.argsort(rho) if rho[index] < _CANDIDATE]
-        kept = acceptance.distinct(values, order)[:_MOST]
-        if not kept or not options.polish_steps:
-            return images[kept].astype(np.float64)
-        return search.pixels(self.fine, span, avoid, images[kept], 1, 1e-4, options.polish_steps)
-
-    def _control(self, span: Subspace, rng: np.random.Generator) -> float:
-        """The least ρ that the same search reaches in a span like this one that holds nobody."""
-        from gradleak.spans.starts import features
-
-        null = self.without_members(span, rng)
-        images = self._candidates(null, None, set(), rng)
-        return float(null.residual(features(self.fine, images)).min()) if len(images) else _CANDIDATE
-
-    def without_members(self, span: Subspace, rng: np.random.Generator) -> Subspace:
-        """A span of the same singular values, over random mixtures of the pool's features."""
-        from gradleak.spans.subspace import Subspace
-
-        width = len(span.values)
-        mixtures = rng.normal(size=(width, len(self.pool.features))) @ self.pool.features
-        left, _ = np.linalg.qr(mixtures.T)
-        right, _ = np.linalg.qr(rng.normal(size=span.right.shape))
-        return Subspace(left, span.values, right, span.noise)
 
 
 def invert(
@@ -217,6 +71,7 @@ def invert(
     from gradleak.gradients.trace import Untraceable
     from gradleak.spans import host
     from gradleak.spans.subspace import of_matrix
+    from gradleak.spans.taking_apart import Search
 
     began = time.monotonic()
     try:
@@ -255,6 +110,8 @@ def invert(
 
 
 def _loaded(kept: dict[str, np.ndarray]) -> Taken:
+    from gradleak.spans.taking_apart import Candidates, Taken
+
     candidates = Candidates(**{name: kept[name] for name in Candidates.__dataclass_fields__})
     return Taken(candidates, int(kept["samples"]), kept["unexplained"].tolist())
 
@@ -305,13 +162,3 @@ def _not_applicable(problem: Problem, reason: str) -> Inversion:
         seconds={},
         reason=reason,
     )
-
-
-def _joined(parts: list[Candidates], shape: tuple[int, ...]) -> Candidates:
-    if not parts:
-        nothing = np.zeros(0)
-        return Candidates(np.zeros((0, *shape)), nothing.astype(int), nothing.astype(bool), *(nothing,) * 4)
-    names = Candidates.__dataclass_fields__
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    order = np.lexsort((joined["residual"], ~joined["accepted"]))
-    return Candidates(**{name: values[order] for name, values in joined.items()})

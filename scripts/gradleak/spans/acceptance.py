@@ -47,6 +47,27 @@ def members(found: Certificates, samples: int) -> np.ndarray:
     return sharp | coarse
 
 
+def likely(found: Certificates, samples: int, taken: np.ndarray) -> list[int]:
+    """Of features that no image is known to: those whose weight and label make them members, each unlike the others.
+
+    samples: N, 0 where it is not known yet. taken: features [F, I] that are spoken for.
+    """
+    clear = (found.label_margin > CLEAR_MARGIN) & (found.weight > 0.5)
+    if not clear.any():
+        return []
+    expected = samples or np.median(found.weight[clear])
+    clear &= np.abs(found.weight - expected) < COARSE_DEVIATION * expected
+    order = np.flatnonzero(clear)[np.argsort(-found.label_margin[clear])]
+    unit = taken / np.linalg.norm(taken, axis=1, keepdims=True)
+    kept: list[int] = []
+    for index in order:
+        own = found.feature[index] / np.linalg.norm(found.feature[index])
+        if not len(unit) or (unit @ own).max() < _SIMILAR:
+            kept.append(int(index))
+            unit = np.concatenate([unit, own[None]])
+    return kept
+
+
 def near_members(found: Certificates, least_of_control: float) -> np.ndarray:
     """bool [B], for several local steps, whose drift leaves no exact span.
 
@@ -63,6 +84,16 @@ def distinct(features: np.ndarray, order: Sequence[int]) -> list[int]:
         if not kept or (unit[kept] @ unit[index]).max() < _ALIKE:
             kept.append(int(index))
     return kept
+
+
+def same(found: Certificates, index: int, members: Sequence[int]) -> int | None:
+    """Which of ``members`` image ``index`` shows too: the place in the list of the one with the likest feature, or None."""
+    if not members:
+        return None
+    unit = found.feature / np.linalg.norm(found.feature, axis=1, keepdims=True)
+    cosines = unit[list(members)] @ unit[index]
+    place = int(cosines.argmax())
+    return place if cosines[place] > _SIMILAR and found.label[index] == found.label[members[place]] else None
 
 
 def one_by_one(

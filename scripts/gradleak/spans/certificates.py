@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -35,7 +35,11 @@ class Certificates:
 
 def certify(host: Host, span: Subspace, images: np.ndarray) -> Certificates:
     """Judge ``images`` [B, H, W, C] against the whole update; ``host`` should compute in float64."""
-    features = host.features(images.astype(host.dtype)).numpy()
+    return judge(host, span, host.features(images.astype(host.dtype)).numpy())
+
+
+def judge(host: Host, span: Subspace, features: np.ndarray) -> Certificates:
+    """``certify`` for ``features`` [B, I] of images that need not be known."""
     signals = host.signals(features)
     batch, classes, width = signals.shape
     rows, flat = span.transposed, signals.reshape(-1, width)
@@ -56,3 +60,9 @@ def certify(host: Host, span: Subspace, images: np.ndarray) -> Certificates:
         signal=signal,
         feature=features,
     )
+
+
+def joined(one: Certificates, other: Certificates) -> Certificates:
+    """Those of ``one``, then those of ``other``."""
+    names = (field.name for field in fields(Certificates))
+    return Certificates(**{name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in names})

@@ -12,6 +12,7 @@ from gradleak.spans.subspace import Subspace
 
 _FLOOR = 1e-12  # of ρ: float32 features are not known better
 _STEEPEST = 0.05  # bound on a start's gradient: below that of log ρ nearly everywhere, so that all move alike
+_FEATURE_RATE = 0.1
 _CODE_RATE = 0.05
 _CODE_PENALTY = 0.01  # weight of the mean of z²: keeps the decoder among images
 
@@ -33,6 +34,26 @@ def pixels(
     start = {"images": starts.astype(host.dtype)}
     result = loop.minimise(objective, start, settings, data=_data(span, avoid, host.dtype), box={"images": (0.0, 1.0)})
     return result.best["images"]
+
+
+def images_of(host: Host, features: np.ndarray, starts: np.ndarray, steps: int) -> np.ndarray:
+    """Images [B, H, W, C] in [0, 1] whose features point where ``features`` [B, I] do; the best of ``starts`` [B, S, H, W, C]."""
+
+    def objective(variables: dict, data: dict) -> tf.Tensor:
+        reached, wanted = host.features(variables["images"]), data["wanted"]
+        inner = tf.reduce_sum(reached * wanted, axis=1)
+        across = tf.reduce_sum(tf.square(reached - inner[:, None] * wanted), axis=1)
+        return tf.math.log(across / tf.reduce_sum(tf.square(reached), axis=1) + _FLOOR)
+
+    settings = loop.LoopSettings(
+        steps=steps, learning_rate=_FEATURE_RATE, decay="cosine", clip_norm=_STEEPEST, history_points=2
+    )
+    batch, each = starts.shape[:2]
+    wanted = np.repeat(features / np.linalg.norm(features, axis=1, keepdims=True), each, axis=0).astype(host.dtype)
+    start = {"images": starts.reshape(-1, *starts.shape[2:]).astype(host.dtype)}
+    result = loop.minimise(objective, start, settings, data={"wanted": wanted}, box={"images": (0.0, 1.0)})
+    best = result.objective.reshape(batch, each).argmin(axis=1)
+    return result.best["images"].reshape(starts.shape)[np.arange(batch), best]
 
 
 def codes(

@@ -29,6 +29,14 @@ class Pool:
         used.update(chosen)
         return self.images[chosen]
 
+    def alike(self, vectors: np.ndarray, count: int, skip: int = 0) -> np.ndarray:
+        """For each feature [B, I] the ``count`` images whose own have the largest cosine with it, but for the first
+        ``skip``: [B, count, H, W, C]."""
+        lengths = np.linalg.norm(self.features, axis=1)
+        order = np.argsort(-(vectors @ self.features.T / lengths), axis=1, kind="stable")
+        columns = (skip + np.arange(count)) % len(self.images)
+        return self.images[order[:, columns]]
+
 
 def features(host: Host, images: np.ndarray) -> np.ndarray:
     """``host.features`` in chunks: [B, H, W, C] → [B, I]."""

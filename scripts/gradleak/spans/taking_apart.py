@@ -1,0 +1,210 @@
+"""One update taken apart: features from the cone, images from features, certificates, and again for those that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from gradleak.attacks.span import Options
+from gradleak.spans import acceptance, certificates, cone, search, subspace
+from gradleak.spans.certificates import Certificates
+from gradleak.spans.host import Host
+from gradleak.spans.starts import Pool, features
+from gradleak.spans.subspace import Subspace
+
+
+@dataclass
+class Candidates:
+    """All that a trial looked at closely: K images with their certificates, best first."""
+
+    images: np.ndarray  # float64 [K, H, W, C]
+    labels: np.ndarray  # int [K]
+    accepted: np.ndarray  # bool [K]
+    residual: np.ndarray  # [K], as surprise, weight, margin: see spans.certificates
+    surprise: np.ndarray
+    weight: np.ndarray
+    margin: np.ndarray
+
+
+@dataclass
+class Taken:
+    """What is left of one trial."""
+
+    candidates: Candidates
+    samples: int  # N as the certificates have it; 0: they do not say
+    unexplained: list[float]  # after each round, the share of the layer's gradient that no member accounts for
+
+
+_CANDIDATE = 3e-3  # ρ up to which an image is looked at closely
+_MOST = 96  # candidates of a round
+_NEAR_STEPS, _NEAR_RATE = 100, 0.01  # over pixels, for images that are nearly there
+
+
+class _LookedAt:
+    """All images that certificates were computed for, and which of them stand for the members known so far."""
+
+    def __init__(self, shape: tuple[int, ...], features: int, outputs: int):
+        nothing = np.zeros(0)
+        self.images = np.zeros((0, *shape))
+        self.judged = Certificates(
+            nothing, nothing, nothing.astype(int), nothing, nothing, nothing, nothing, np.zeros((0, outputs)),
+            np.zeros((0, features)),
+        )  # fmt: skip
+        self.members: list[int] = []
+
+    def add(self, images: np.ndarray, judged: Certificates) -> int:
+        """Returns the number of the first one."""
+        first = len(self.images)
+        self.images = np.concatenate([self.images, images])
+        self.judged = certificates.joined(self.judged, judged)
+        return first
+
+    @property
+    def features(self) -> np.ndarray:
+        return self.judged.feature[self.members]
+
+    @property
+    def signals(self) -> np.ndarray:
+        return self.judged.signal[self.members]
+
+    def improve(self, fresh: Sequence[int]) -> int:
+        """Let one of ``fresh`` stand for a member that it shows better than the one so far; how many did."""
+        better = 0
+        for index in fresh:
+            place = acceptance.same(self.judged, index, self.members)
+            if place is not None and self.judged.surprise[index] < 0.5 * self.judged.surprise[self.members[place]]:
+                self.members[place] = int(index)
+                better += 1
+        return better
+
+    def candidates(self) -> Candidates:
+        """Members first, each group by its residual."""
+        accepted = np.zeros(len(self.images), bool)
+        accepted[self.members] = True
+        judged, order = self.judged, np.lexsort((self.judged.residual, ~accepted))
+        columns = (self.images, judged.label, accepted, judged.residual, judged.surprise, judged.weight, judged.label_margin)
+        return Candidates(*(column[order] for column in columns))
+
+
+class Search:
+    """One model's search, ready for any number of trials."""
+
+    def __init__(self, coarse: Host, fine: Host, public: np.ndarray, decoder: keras.Model | None, options: Options):
+        self.coarse, self.fine, self.decoder, self.options = coarse, fine, decoder, options
+        self.pool = Pool(coarse, public, options.copies)
+        # Only such features lie in a cone, and only with a bias is a ray's length known.
+        self.has_cone = options.rays > 0 and coarse.bias is not None and bool((self.pool.features >= 0).all())
+
+    def take_apart(self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None) -> Taken:
+        """The members of M [I, O] whose noise has the spectral norm ``noise``."""
+        options, whole = self.options, subspace.of_matrix(matrix, noise)
+        known = _LookedAt(self.pool.images.shape[1:], *matrix.shape)
+        used: set[int] = set()
+        votes: list[int] = []
+        least_of_control: float | None = None
+        samples, unexplained, idle = 0, [], 0
+        for number in range(options.rounds):
+            exact = bool(votes) or not unexplained
+            span = subspace.of_matrix(subspace.without(matrix, known.signals), noise) if exact else whole
+            avoid = None if exact else subspace.basis(known.features)
+            if span.rank == 0:
+                break
+            starts = []
+            if self.has_cone:
+                starts.append(self._from_cone(matrix, whole, known, samples, number, rng))
+            if not self.has_cone or idle or not len(starts[0]):
+                starts.append(self._from_images(span, avoid, used, rng))
+            images = self._candidates(span, avoid, np.concatenate(starts))
+            fresh: list[int] = []
+            if len(images):
+                judged = certificates.certify(self.fine, whole, images)
+                votes += acceptance.samples(judged)
+                order = np.argsort(judged.surprise if votes else judged.residual)
+                if votes:
+                    samples = int(np.bincount(votes).argmax())
+                    good = order[acceptance.members(judged, samples)[order]]
+                    fresh = acceptance.one_by_one(
+                        matrix, noise, samples, judged, good, known.features, known.signals
+                    )
+                else:
+                    if least_of_control is None:
+                        least_of_control = self._control(whole, rng)
+                    good = order[acceptance.near_members(judged, least_of_control)[order]]
+                    fresh = acceptance.apart(whole, judged, good, known.features, least_of_control)
+                first = known.add(images, judged)
+                known.improve([first + index for index in good if index not in fresh])
+                known.members += [first + index for index in fresh]
+            left = np.linalg.norm(subspace.without(matrix, known.signals)) / np.linalg.norm(matrix)
+            unexplained.append(float(left**2))
+            if progress:
+                progress("rank left %d: %d looked at, %d new, %d members, N %d",
+                         span.rank, len(images), len(fresh), len(known.members), samples)  # fmt: skip
+            idle = 0 if fresh else idle + 1
+            if idle >= options.patience or 0 < samples <= len(known.members):
+                break
+        return Taken(known.candidates(), samples, unexplained)
+
+    def _from_cone(
+        self, matrix: np.ndarray, whole: Subspace, known: _LookedAt, samples: int, skip: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Images [B, H, W, C] of features that were found without one.
+
+        Features that look like members are taken out for the time being, so that others come to light.
+        """
+        taken, signals, drawn = known.features, known.signals, []
+        while True:
+            span = subspace.of_matrix(subspace.without(matrix, signals), whole.noise)
+            rays = cone.rays(span, self.options.rays, rng) if span.rank else np.zeros((0, len(matrix)))
+            rays = rays[rays[:, -1] > 0]
+            if not len(rays):
+                break
+            judged = certificates.judge(self.fine, whole, rays / rays[:, -1:])
+            likely = acceptance.likely(judged, samples, taken)
+            drawn.append(rays[likely] if likely else rays)
+            if not likely:
+                break
+            taken = np.concatenate([taken, judged.feature[likely]])
+            signals = np.concatenate([signals, judged.signal[likely]])
+        if not drawn:
+            return self.pool.images[:0]
+        wanted, copies = np.concatenate(drawn), self.options.ray_starts
+        starts = self.pool.alike(wanted, copies, skip * copies)
+        images = search.images_of(self.coarse, wanted, starts, self.options.ray_steps)
+        return search.pixels(self.coarse, whole, None, images, _NEAR_STEPS, _NEAR_RATE)
+
+    def _from_images(self, span: Subspace, avoid, used: set[int], rng: np.random.Generator) -> np.ndarray:
+        """Public images, and images of a decoder, moved towards the span."""
+        options, drawn, rest = self.options, [], self.options.starts
+        if self.decoder is not None:
+            rest = options.starts // 2
+            codes = rng.normal(size=(options.starts - rest, self.decoder.input_shape[-1]))
+            drawn.append(search.codes(self.coarse, span, avoid, self.decoder, codes, options.code_steps))
+        starts = np.concatenate([self.pool.nearest(span, avoid, rest, used), *drawn])
+        return search.pixels(self.coarse, span, avoid, starts, options.steps, options.learning_rate)
+
+    def _candidates(self, span: Subspace, avoid, images: np.ndarray) -> np.ndarray:
+        """Of one round's ``images`` those near the span and unlike one another, polished: float64 [B, H, W, C]."""
+        values = features(self.coarse, images)
+        rho = span.residual(values, avoid)
+        order = [index for index in np.argsort(rho) if rho[index] < _CANDIDATE]
+        kept = acceptance.distinct(values, order)[:_MOST]
+        if not kept or not self.options.polish_steps:
+            return images[kept].astype(np.float64)
+        return search.pixels(self.fine, span, avoid, images[kept], 1, 1e-4, self.options.polish_steps)
+
+    def _control(self, span: Subspace, rng: np.random.Generator) -> float:
+        """The least ρ that the same search reaches in a span like this one that holds nobody."""
+        null = self.without_members(span, rng)
+        images = self._candidates(null, None, self._from_images(null, None, set(), rng))
+        return float(null.residual(features(self.fine, images)).min()) if len(images) else _CANDIDATE
+
+    def without_members(self, span: Subspace, rng: np.random.Generator) -> Subspace:
+        """A span of the same singular values, over random mixtures of the pool's features."""
+        width = len(span.values)
+        mixtures = rng.normal(size=(width, len(self.pool.features))) @ self.pool.features
+        left, _ = np.linalg.qr(mixtures.T)
+        right, _ = np.linalg.qr(rng.normal(size=span.right.shape))
+        return Subspace(left, span.values, right, span.noise)
