@@ -5,8 +5,8 @@
 The attack is given the update, the model and public images, as in the workflow; neither N nor a label. Truth serves
 the scoring alone. Beside every setting stand two controls: the same search in a random span of the same singular values
 (``random``), and everything accepted from one client judged against the next client's update (``others``). Both must
-accept nobody. A member counts as leaked where its share of the layer's gradient, ‖f‖‖δ‖/N, exceeds three times the spectral
-norm of the rounding noise; of others nothing is in the update.
+accept nobody. A member counts as leaked where the update's rounding noise leaves its weight in the layer's gradient known to a third
+(``Certificates.uncertainty`` below N / 3 for the true image); of others next to nothing is in the update.
 """
 
 import argparse
@@ -124,13 +124,16 @@ def row(found, x, y, problem) -> dict:
 
 
 def leaked(problem, x, y) -> int:
-    from gradleak.spans import host
+    from gradleak.spans import host, subspace
     fine = next(h for h in host.hosts(problem.model, "float64") if h.bends(problem.public[:64]))
     features = fine.features(x.astype(np.float64)).numpy()
     signals = fine.signals(features)[np.arange(len(y)), y]
     noise = problem.rounding * np.sqrt(np.mean(fine.weights**2)) * sum(np.sqrt(fine.weights.shape))
-    size = np.linalg.norm(features, axis=1) * np.linalg.norm(signals, axis=1) / len(x)
-    return int((size > 3 * noise).sum())
+    matrix = fine.gradient([g[0] for g in problem.gradients])
+    whole = subspace.of_matrix(matrix, max(noise, np.linalg.norm(matrix, 2) * np.finfo(np.float32).eps))
+    left, right = whole.coefficients(features), whole.transposed.coefficients(signals)
+    doubt = whole.noise * np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    return int((doubt < len(x) / 3).sum())
 
 
 if __name__ == "__main__":

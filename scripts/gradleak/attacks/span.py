@@ -41,7 +41,7 @@ class Options(Strict):
     steps: int = Field(300, ge=1, description="Steps of a round over pixels.")
     code_steps: int = Field(200, ge=1, description="Steps of a round over codes, before the pixels.")
     learning_rate: float = Field(0.03, gt=0, description="Step size over pixels.")
-    polish_steps: int = Field(60, ge=0, description="L-BFGS steps in float64 for every candidate.")
+    polish_steps: int = Field(200, ge=0, description="L-BFGS steps in float64 for every candidate.")
     copies: int = Field(
         8, ge=1, description="Copies of the public images, shifted by up to two pixels, to choose starts from."
     )

@@ -117,7 +117,7 @@ class Search:
                 starts.append(self._from_cone(matrix, whole, known, samples, number, rng))
             if not self.has_cone or idle or not len(starts[0]):
                 starts.append(self._from_images(span, avoid, used, rng))
-            images = self._candidates(span, avoid, np.concatenate(starts))
+            images = self._candidates(span, avoid, whole, np.concatenate(starts))
             fresh: list[int] = []
             if len(images):
                 judged = certificates.certify(self.fine, whole, images)
@@ -185,20 +185,23 @@ class Search:
         starts = np.concatenate([self.pool.nearest(span, avoid, rest, used), *drawn])
         return search.pixels(self.coarse, span, avoid, starts, options.steps, options.learning_rate)
 
-    def _candidates(self, span: Subspace, avoid, images: np.ndarray) -> np.ndarray:
-        """Of one round's ``images`` those near the span and unlike one another, polished: float64 [B, H, W, C]."""
+    def _candidates(self, span: Subspace, avoid, whole: Subspace, images: np.ndarray) -> np.ndarray:
+        """Of one round's ``images`` those near ``span`` and unlike one another, polished: float64 [B, H, W, C].
+
+        Polished in the whole span, since the errors of the members taken out are in the smaller one.
+        """
         values = features(self.coarse, images)
         rho = span.residual(values, avoid)
         order = [index for index in np.argsort(rho) if rho[index] < _CANDIDATE]
         kept = acceptance.distinct(values, order)[:_MOST]
         if not kept or not self.options.polish_steps:
             return images[kept].astype(np.float64)
-        return search.pixels(self.fine, span, avoid, images[kept], 1, 1e-4, self.options.polish_steps)
+        return search.pixels(self.fine, whole, avoid, images[kept], 1, 1e-4, self.options.polish_steps)
 
     def _control(self, span: Subspace, rng: np.random.Generator) -> float:
         """The least ρ that the same search reaches in a span like this one that holds nobody."""
         null = self.without_members(span, rng)
-        images = self._candidates(null, None, self._from_images(null, None, set(), rng))
+        images = self._candidates(null, None, null, self._from_images(null, None, set(), rng))
         return float(null.residual(features(self.fine, images)).min()) if len(images) else _CANDIDATE
 
     def without_members(self, span: Subspace, rng: np.random.Generator) -> Subspace:
