@@ -4,15 +4,15 @@
 
 The attack is given the update, the model and public images, as in the workflow; neither N nor a label. Truth serves
 the scoring alone. Beside every setting stand two controls: the same search in a random span of the same singular values
-(``random``), and everything accepted from one client judged against the next client's update (``others``). Both must
-accept nobody. A member counts as leaked where the update's rounding noise leaves its weight in the layer's gradient known to a third
-(``Certificates.uncertainty`` below N / 3 for the true image); of others next to nothing is in the update.
+(``random``, on the first client), and everything that was accepted from one client judged against the next client's
+update (``others``). Both must accept nobody. ``visible`` counts the members whose weight in the layer's gradient the
+rounding noise leaves known to 5 % (``Certificates.uncertainty`` of the true image and label): of others little or
+nothing is in the update.
 """
 
 import argparse
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -29,111 +29,159 @@ import tensorflow as tf
 from gradleak import client, datasets, mapping, metrics, vae
 from gradleak.attacks import span
 from gradleak.attacks.matching import Problem
+from gradleak.spans import acceptance, certificates, host, subspace
 
-FLOAT_NOISE = mapping.FLOAT_NOISE
 TRAINED = {"pretrain_epochs": 1}
 SETTINGS = {
     "n8": TRAINED | {"batch_size": 8},
-    "n16": TRAINED | {"batch_size": 16},
     "n32": TRAINED,
     "n64": TRAINED | {"batch_size": 64},
     "n100": TRAINED | {"batch_size": 100},
-    "n120": TRAINED | {"batch_size": 120},
     "untrained": {},
-    "quarter": {"pretrain_epochs": 0.25},
-    "trained5": {"pretrain_epochs": 5},
-    "epochs10": TRAINED | {"local_epochs": 10},
-    "steps3": TRAINED | {"samples": 96, "batch_size": 32},
-    "fashion": TRAINED | {"dataset": "fashion-mnist"},
+    "untrained-n64": {"batch_size": 64},
+    "untrained-n100": {"batch_size": 100},
+    "epochs5": {"pretrain_epochs": 5},
+    "local10": TRAINED | {"local_epochs": 10},
+    "steps3": TRAINED | {"samples": 96},
+    "fcn3": TRAINED | {"model": "fcn3"},
     "dropout": TRAINED | {"model": "cnn7_dropout"},
+    "fashion": TRAINED | {"dataset": "fashion-mnist"},
 }
-ATTACK = {"untrained": {"prior": "vae"}}
+IMAGES = 5000  # of a data set that has more
 
 
 def update_of(options: client.Options, draws: int) -> tuple[Problem, list[np.ndarray], list[np.ndarray]]:
     """The clients' updates as the mapping gives them; their images and labels."""
     data = datasets.load(options.dataset)
-    if len(data.y) > 5000:
-        keep = np.random.default_rng(0).permutation(len(data.y))[:5000]
-        data = datasets.Images(data.x[keep], data.y[keep])
-    pools = datasets.split(options.dataset, data)
+    keep = np.random.default_rng(0).permutation(len(data.y))[:IMAGES] if len(data.y) > IMAGES else slice(None)
+    pools = datasets.split(options.dataset, datasets.Images(data.x[keep], data.y[keep]))
     model = client.global_model(options, pools["others"])
     made = client.simulate(options, model, pools["private"], list(range(draws)))
-    scale = mapping._stated_scale(made[0].meta)
-    gradients = [np.stack([-d.delta[i] / np.float32(scale) for d in made]) for i in range(len(model.trainable_variables))]
+    scale = np.float32(options.learning_rate * options.steps)
+    gradients = [np.stack([-d.delta[i] / scale for d in made]) for i in range(len(model.trainable_variables))]
     problem = Problem(
         model, gradients, np.arange(len(gradients)), options.client_samples, list(range(draws)), None,
-        datasets.to_float(pools["public"].x), pools["public"].y, FLOAT_NOISE / scale,
+        datasets.to_float(pools["public"].x), pools["public"].y, mapping.FLOAT_NOISE / float(scale),
     )  # fmt: skip
     return problem, [datasets.to_float(d.private.x) for d in made], [d.private.y for d in made]
 
 
 def decoder_of(problem: Problem, cache: Path):
     options = vae.Options(latent_dim=16, epochs=40)
-    if cache.exists():
-        with np.load(cache) as arrays:
-            return vae.load_networks(options, problem.shape, dict(arrays))[1]
-    trained = vae.train(options, problem.public, lambda text: None)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(cache, **vae.weights_of(trained))
-    return trained.decoder
+    if not cache.exists():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(cache, **vae.weights_of(vae.train(options, problem.public, lambda text: None)))
+    with np.load(cache) as arrays:
+        return vae.load_networks(options, problem.shape, dict(arrays))[1]
+
+
+def alone(problem: Problem, draw: int) -> Problem:
+    return Problem(**vars(problem) | {"gradients": [g[draw : draw + 1] for g in problem.gradients], "seeds": [draw]})
+
+
+class Judge:
+    """What one client's update says of images, after the attack."""
+
+    def __init__(self, problem: Problem, draw: int):
+        self.host = next(h for h in host.hosts(problem.model, "float64") if h.bends(problem.public[:64]))
+        kernel = self.host.weights
+        noise = problem.rounding * np.sqrt(np.mean(kernel**2)) * sum(np.sqrt(kernel.shape))
+        matrix = self.host.gradient([g[draw] for g in problem.gradients])
+        self.span = subspace.of_matrix(matrix, max(noise, np.linalg.norm(matrix, 2) * np.finfo(np.float32).eps))
+
+    def visible(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """bool [N] for true images and labels."""
+        features = self.host.features(x.astype(self.host.dtype)).numpy()
+        signals = self.host.signals(features)[np.arange(len(y)), y]
+        left, right = self.span.coefficients(features), self.span.transposed.coefficients(signals)
+        doubt = self.span.noise * np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+        return doubt < 0.05 * len(y)
+
+    def accepts(self, images: np.ndarray, samples: int) -> int:
+        judged = certificates.certify(self.host, self.span, images)
+        return int(acceptance.members(judged, samples).sum())
+
+
+def row(found, judge: Judge, x: np.ndarray, y: np.ndarray) -> dict:
+    """Everything about one client."""
+    accepted, looked_at = found.accepted[0], found.certificates["residual"][0] >= 0
+    images, labels = found.images[0][accepted], found.labels[0][accepted]
+    samples = int(found.certificates["samples_found"][0])
+    scores, pairs = metrics.image_metrics(images, x)
+    scores |= metrics.certificate_metrics(
+        found.images[0][looked_at], accepted[looked_at], found.certificates["residual"][0][looked_at], samples, x
+    )
+    best = np.zeros(len(x))
+    best[pairs["truth"]] = pairs["psnr"]
+    seen, shown = judge.visible(x, y), pairs["psnr"] >= 20
+    return {
+        "images": len(x), "visible": int(seen.sum()), "samples": samples, "accepted": int(accepted.sum()),
+        "at20": int((best >= 20).sum()), "at30": int((best >= 30).sum()),
+        "visible_at20": int((best >= 20)[seen].sum()), "visible_at30": int((best >= 30)[seen].sum()),
+        "strangers": scores["strangers"], "median": float(np.median(best)), "rank": scores.get("residual_rank"),
+        "wrong_labels": int((labels[pairs["found"]] != y[pairs["truth"]])[shown].sum()),
+    }  # fmt: skip
+
+
+def measure(name: str, draws: int, spec: dict, folder: Path, verbose: bool) -> dict:
+    options = client.Options(**SETTINGS[name])
+    problem, images, labels = update_of(options, draws)
+    attack = span.Options(**spec)
+    decoder = decoder_of(problem, folder / f"span-vae-{options.dataset}.npz") if attack.prior else None
+    judges = [Judge(problem, draw) for draw in range(draws)]
+    rows = []
+    for draw in range(draws):
+        one, began, cpu = alone(problem, draw), time.perf_counter(), time.process_time()
+        found = span.invert(one, attack, decoder, progress=(lambda text, *a: print("   ", text % a, flush=True)) if verbose else None)
+        spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
+        if found.status[0] != "ok":
+            return {"setting": name, "reason": found.reason, "rows": []}
+        rows.append(row(found, judges[draw], images[draw], labels[draw]) | spent)
+        other = judges[(draw + 1) % draws]
+        rows[-1]["others"] = other.accepts(found.images[0][found.accepted[0]], len(labels[0])) if draws > 1 else 0
+        print(f"   {name} client {draw}: {rows[-1]}", flush=True)
+    control = span.invert(alone(problem, 0), span.Options(**spec | {"control": "random_gradient"}), decoder)
+    return {"setting": name, "rows": rows, "random": int(control.accepted.sum())}
+
+
+def line(result: dict) -> str:
+    rows = result["rows"]
+    if not rows:
+        return f"| {result['setting']} | not applicable: {result['reason']} |"
+
+    def total(key: str) -> int:
+        return sum(r[key] for r in rows)
+
+    worst = min(r["at20"] for r in rows)
+    ranks = [r["rank"] for r in rows if r["rank"] is not None]
+    exact = sum(r["samples"] == r["images"] for r in rows)
+    return (
+        f"| {result['setting']} | {total('at20')} of {total('images')} ({worst}) | {total('at30')} | "
+        f"{total('visible_at20')}, {total('visible_at30')} of {total('visible')} | {np.median([r['median'] for r in rows]):.1f} dB | "
+        f"{total('strangers')} | {total('wrong_labels')} | {exact} of {len(rows)} | {np.mean(ranks):.2f} | "
+        f"{total('others')}, {result['random']} | {np.median([r['seconds'] for r in rows]):.0f} | {np.median([r['cpu_seconds'] for r in rows]):.0f} |"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("settings", nargs="*", default=[])
+    parser.add_argument("settings", nargs="*", choices=[[], *SETTINGS], default=[])
     parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--attack", type=json.loads, default={}, help="options of the attack, JSON")
     parser.add_argument("--verbose", action="store_true")
-    parser.add_argument("--no-controls", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/span.json"))
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
+    results = []
     for name in arguments.settings or SETTINGS:
-        options = client.Options(**SETTINGS[name])
-        problem, images, labels = update_of(options, arguments.draws)
-        spec = ATTACK.get(name, {}) | arguments.attack
-        decoder = decoder_of(problem, arguments.output.parent / f"span-vae-{options.dataset}.npz") if spec.get("prior") else None
-        attack = span.Options(**spec)
-        for draw in range(arguments.first, arguments.draws):
-            one = Problem(**{**vars(problem), "gradients": [g[draw : draw + 1] for g in problem.gradients], "seeds": [draw]})
-            began, cpu = time.perf_counter(), time.process_time()
-            progress = (lambda text, *a: print("   ", text % a, f"[{time.perf_counter() - began:.0f} s]", flush=True)) if arguments.verbose else None
-            found = span.invert(one, attack, decoder, progress=progress)
-            seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-            print(name, draw, row(found, images[draw], labels[draw], one), f"{seconds:.0f} s, {cpu:.0f} cpu s", flush=True)
-
-
-def row(found, x, y, problem) -> dict:
-    accepted = found.accepted[0]
-    images = found.images[0][accepted]
-    got, pairs = metrics.image_metrics(images, x)
-    looked = found.certificates["residual"][0] >= 0
-    got |= metrics.certificate_metrics(found.images[0][looked], accepted[looked], found.certificates["residual"][0][looked],
-                                       int(found.certificates["samples_found"][0]), x)
-    right = pairs["psnr"] >= 20
-    wrong_labels = (found.labels[0][accepted][pairs["found"]] != y[pairs["truth"]])[right].sum()
-    out = {"n": len(x), "N": int(found.certificates["samples_found"][0]), "accepted": int(accepted.sum()),
-           "ge20": int((pairs["psnr"] >= 20).sum()), "ge30": int((pairs["psnr"] >= 30).sum()),
-           "strangers": got["strangers"], "wrong_labels": int(wrong_labels), "median": round(got.get("psnr_median", 0), 1),
-           "rank_corr": round(got.get("residual_rank", 0), 2), "leaked": leaked(problem, x, y)}
-    return out
-
-
-def leaked(problem, x, y) -> int:
-    from gradleak.spans import host, subspace
-    fine = next(h for h in host.hosts(problem.model, "float64") if h.bends(problem.public[:64]))
-    features = fine.features(x.astype(np.float64)).numpy()
-    signals = fine.signals(features)[np.arange(len(y)), y]
-    noise = problem.rounding * np.sqrt(np.mean(fine.weights**2)) * sum(np.sqrt(fine.weights.shape))
-    matrix = fine.gradient([g[0] for g in problem.gradients])
-    whole = subspace.of_matrix(matrix, max(noise, np.linalg.norm(matrix, 2) * np.finfo(np.float32).eps))
-    left, right = whole.coefficients(features), whole.transposed.coefficients(signals)
-    doubt = whole.noise * np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return int((doubt < len(x) / 3).sum())
+        results.append(measure(name, arguments.draws, arguments.attack, arguments.output.parent, arguments.verbose))
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps({"attack": arguments.attack, "results": results}, indent=2) + "\n")
+    print("| setting | ≥ 20 dB (worst client) | ≥ 30 dB | visible members ≥ 20, ≥ 30 dB | median | strangers | wrong labels | "
+          "N exact | residual rank | controls: others, random | seconds | CPU s |\n" + "| --- " * 12 + "|")  # fmt: skip
+    for result in results:
+        print(line(result))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from gradleak.attacks import span
 from gradleak.attacks.matching import Problem
 from gradleak.datasets import to_float
 from gradleak.models import build
-from gradleak.spans import acceptance, subspace
-from gradleak.spans.certificates import certify
+from gradleak.spans import acceptance, cone, subspace
+from gradleak.spans.certificates import certify, judge
 from gradleak.spans.host import hosts
 
 SHAPE = (8, 8, 1)
@@ -125,6 +125,54 @@ def test_what_is_left_out_does_not_count_in_rho(rng):
     assert whole.residual(features[1:2], subspace.basis(features[:1]))[0] < 1e-12
 
 
+# --- the cone -------------------------------------------------------------------------------------------------------
+
+
+def sparse_members(rng, members=6, inputs=200, outputs=20):
+    """Nonnegative features, half of them zero, and the gradient that they make with random signals."""
+    features = np.maximum(rng.normal(size=(members, inputs)), 0)
+    features[:, -1] = 1  # the bias's row
+    return features, features.T @ rng.normal(size=(members, outputs)) / members
+
+
+def test_the_rays_of_the_cone_are_the_members(rng):
+    features, matrix = sparse_members(rng)
+    found = cone.rays(subspace.of_matrix(matrix, 1e-9), 40, np.random.default_rng(0))
+    cosines = found @ (features / np.linalg.norm(features, axis=1, keepdims=True)).T
+    assert len(found) == 6
+    assert sorted(cosines.argmax(axis=1)) == list(range(6))
+    assert cosines.max(axis=1).min() > 1 - 1e-8
+
+
+def test_rays_bear_noise_and_inputs_that_no_member_has(rng):
+    features, matrix = sparse_members(rng)
+    dead = np.concatenate([np.zeros((100, 20)), matrix])
+    noisy = dead + 1e-6 * rng.normal(size=dead.shape)
+    noise = 1e-6 * (np.sqrt(300) + np.sqrt(20))
+    found = cone.rays(subspace.of_matrix(noisy, noise), 40, np.random.default_rng(0))
+    padded = np.pad(features, ((0, 0), (100, 0)))
+    cosines = found @ (padded / np.linalg.norm(padded, axis=1, keepdims=True)).T
+    assert (cosines.max(axis=0) > 1 - 1e-5).all()
+
+
+def test_a_ray_is_a_solution_of_the_linear_program(rng):
+    """Against scipy's own solver, on a cone of dense vectors."""
+    from scipy.optimize import linprog
+
+    rows = rng.uniform(0, 1, size=(30, 4))
+    held = rows[0] / np.linalg.norm(rows[0])
+    program = cone._Program(rows)
+    program.hold(held)
+    got = program.least(rows.sum(axis=0), 0.0)
+    expected = linprog(rows.sum(axis=0), A_ub=-rows, b_ub=np.zeros(30), A_eq=held[None], b_eq=[1], bounds=(None, None)).x
+    np.testing.assert_allclose(got, expected / np.linalg.norm(expected), atol=1e-7)
+
+
+def test_a_span_of_nothing_but_noise_has_no_rays(rng):
+    matrix = 1e-6 * rng.normal(size=(200, 20))
+    assert len(cone.rays(subspace.of_matrix(matrix, 1e-6 * (np.sqrt(200) + np.sqrt(20))), 20, rng)) == 0
+
+
 # --- certificates and rules -----------------------------------------------------------------------------------------
 
 
@@ -137,6 +185,24 @@ def test_members_weigh_n_and_tell_their_label_and_public_images_do_not(update, p
     assert acceptance.members(members, 4).all()
     others = certify(host, whole, to_float(pools["public"].x))
     assert not acceptance.members(others, 4).any()
+
+
+def test_features_are_judged_without_their_images(update):
+    host = host_of(update.model)
+    whole = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))
+    features = host.features(update.x.astype(float)).numpy()
+    judged = judge(host, whole, np.concatenate([features, features[:1], features[:2].mean(axis=0, keepdims=True)]))
+    assert sorted(acceptance.likely(judged, 0, features[:0])) in ([0, 1, 2, 3], [1, 2, 3, 4])  # 4 is a copy of 0
+    assert sorted(acceptance.likely(judged, 4, features[1:])) in ([0], [4])
+
+
+def test_a_better_image_of_a_member_is_known_as_such(update):
+    host = host_of(update.model)
+    whole = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))
+    blurred = np.clip(update.x[1:2] + 0.01, 0, 1)
+    judged = certify(host, whole, np.concatenate([update.x[[0, 2, 3]], blurred, update.x[1:2]]))
+    assert acceptance.same(judged, 4, [0, 1, 3]) == 2
+    assert acceptance.same(judged, 4, [0, 1, 2]) is None
 
 
 def test_one_member_counts_once_however_often_it_was_found(update):
