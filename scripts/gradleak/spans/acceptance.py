@@ -8,7 +8,6 @@ import numpy as np
 
 from gradleak.spans import subspace
 from gradleak.spans.certificates import Certificates
-from gradleak.spans.subspace import Subspace
 
 SURPRISE = 5.0  # a member's is 1 to 2; the nearest other image's began at 12 on all nets tried
 SURE = 0.005  # relative uncertainty of a weight that may vote for N
@@ -19,7 +18,6 @@ COARSE_DEVIATION = 0.5
 CLEAR_MARGIN = 100.0  # of the label; that of other images is 1 to 5
 BELOW_CONTROL = 0.1  # of the least ρ that the same search reaches in a span without members
 _ALIKE, _SIMILAR = 0.9999, 0.98  # cosines of two features
-MARGIN = 3.0  # times closer to the row space than the next class, where the span is not exact
 
 
 def samples(found: Certificates) -> list[int]:
@@ -57,23 +55,16 @@ def likely(found: Certificates, samples: int, taken: np.ndarray) -> list[int]:
         return []
     expected = samples or np.median(found.weight[clear])
     clear &= np.abs(found.weight - expected) < COARSE_DEVIATION * expected
-    order = np.flatnonzero(clear)[np.argsort(-found.label_margin[clear])]
-    unit = taken / np.linalg.norm(taken, axis=1, keepdims=True)
-    kept: list[int] = []
-    for index in order:
-        own = found.feature[index] / np.linalg.norm(found.feature[index])
-        if not len(unit) or (unit @ own).max() < _SIMILAR:
-            kept.append(int(index))
-            unit = np.concatenate([unit, own[None]])
-    return kept
+    return apart(found, np.flatnonzero(clear)[np.argsort(-found.label_margin[clear])], taken)
 
 
 def near_members(found: Certificates, least_of_control: float) -> np.ndarray:
     """bool [B], for several local steps, whose drift leaves no exact span.
 
-    In the span tenfold deeper than the best of the same search in a span that holds no member, and its δ tells one class.
+    In the span tenfold deeper than the best of the same search in a span that holds no member. (Its δ tells nothing: it
+    moves far more than its feature while the client learns the image.)
     """
-    return (found.residual < BELOW_CONTROL * least_of_control) & (found.label_margin > MARGIN)
+    return found.residual < BELOW_CONTROL * least_of_control
 
 
 def distinct(features: np.ndarray, order: Sequence[int]) -> list[int]:
@@ -121,15 +112,16 @@ def one_by_one(
     return kept
 
 
-def apart(span: Subspace, found: Certificates, order: Sequence[int], features: np.ndarray, least_of_control: float) -> list[int]:
-    """The indices of ``order`` that stay in the span after what they share with ``features`` [F, I] is left out.
+def apart(found: Certificates, order: Sequence[int], taken: np.ndarray) -> list[int]:
+    """The indices of ``order`` whose feature is unlike those ``taken`` [F, I] and unlike one another.
 
-    For several local steps, where no rank is anybody's own.
+    For several local steps, where no rank is anybody's own; two members that look very much alike count as one.
     """
+    unit = taken / np.linalg.norm(taken, axis=1, keepdims=True)
     kept: list[int] = []
     for index in order:
-        known = np.concatenate([features, found.feature[kept]])
-        avoid = subspace.basis(known) if len(known) else None
-        if span.residual(found.feature[index : index + 1], avoid)[0] < BELOW_CONTROL * least_of_control:
+        own = found.feature[index] / np.linalg.norm(found.feature[index])
+        if not len(unit) or (unit @ own).max() < _SIMILAR:
             kept.append(int(index))
+            unit = np.concatenate([unit, own[None]])
     return kept

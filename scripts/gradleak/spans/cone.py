@@ -50,10 +50,10 @@ def rays(span: Subspace, count: int, rng: np.random.Generator) -> np.ndarray:
                 break
         if ray is not None:
             found.append(ray)
-    return _distinct(np.array(found).reshape(-1, strong) @ columns.T)
+    return distinct(np.array(found).reshape(-1, strong) @ columns.T)
 
 
-def _distinct(vectors: np.ndarray) -> np.ndarray:
+def distinct(vectors: np.ndarray) -> np.ndarray:
     """One of each kind of the unit vectors [B, I], the sparsest first: by their sum, which is least for them."""
     kept: list[np.ndarray] = []
     for vector in vectors[np.argsort(vectors.sum(axis=1), kind="stable")]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -40,6 +40,8 @@ class Taken:
 
 _CANDIDATE = 3e-3  # ρ up to which an image is looked at closely
 _MOST = 96  # candidates of a round
+_DRIFT = 30.0  # times the rounding noise: what several local steps leave a member's feature off the span
+_LEVELS = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # times the rounding noise
 _NEAR_STEPS, _NEAR_RATE = 100, 0.01  # over pixels, for images that are nearly there
 
 
@@ -100,28 +102,34 @@ class Search:
 
     def take_apart(self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None) -> Taken:
         """The members of M [I, O] whose noise has the spectral norm ``noise``."""
-        options, whole = self.options, subspace.of_matrix(matrix, noise)
+        options, exactly = self.options, subspace.of_matrix(matrix, noise)
+        roughly = replace(exactly, noise=_DRIFT * noise)
         known = _LookedAt(self.pool.images.shape[1:], *matrix.shape)
         used: set[int] = set()
         votes: list[int] = []
         least_of_control: float | None = None
         samples, unexplained, idle = 0, [], 0
         for number in range(options.rounds):
-            exact = bool(votes) or not unexplained
-            span = subspace.of_matrix(subspace.without(matrix, known.signals), noise) if exact else whole
-            avoid = None if exact else subspace.basis(known.features)
+            # Until the first round has shown that no weight votes for N, as if after one local step.
+            is_exact = bool(votes) or not unexplained
+            whole = exactly if is_exact else roughly
+            span = subspace.of_matrix(subspace.without(matrix, known.signals), noise) if is_exact else whole
+            avoid = None if is_exact or not known.members else subspace.basis(known.features)
             if span.rank == 0:
                 break
             starts = []
-            if self.has_cone:
+            if self.has_cone and is_exact:
                 starts.append(self._from_cone(matrix, whole, known, samples, number, rng))
+            elif self.has_cone:
+                starts.append(self._from_rough_cone(exactly, number, rng))
             if not self.has_cone or idle or not len(starts[0]):
                 starts.append(self._from_images(span, avoid, used, rng))
             images = self._candidates(span, avoid, whole, np.concatenate(starts))
             fresh: list[int] = []
             if len(images):
                 judged = certificates.certify(self.fine, whole, images)
-                votes += acceptance.samples(judged)
+                if is_exact:
+                    votes += acceptance.samples(judged)
                 order = np.argsort(judged.surprise if votes else judged.residual)
                 if votes:
                     samples = int(np.bincount(votes).argmax())
@@ -129,20 +137,23 @@ class Search:
                     fresh = acceptance.one_by_one(
                         matrix, noise, samples, judged, good, known.features, known.signals
                     )
-                else:
+                elif not is_exact:
                     if least_of_control is None:
                         least_of_control = self._control(whole, rng)
                     good = order[acceptance.near_members(judged, least_of_control)[order]]
-                    fresh = acceptance.apart(whole, judged, good, known.features, least_of_control)
+                    fresh = acceptance.apart(judged, good, known.features)
+                else:
+                    good = order[:0]
                 first = known.add(images, judged)
-                known.improve([first + index for index in good if index not in fresh])
+                if votes:
+                    known.improve([first + index for index in good if index not in fresh])
                 known.members += [first + index for index in fresh]
             left = np.linalg.norm(subspace.without(matrix, known.signals)) / np.linalg.norm(matrix)
             unexplained.append(float(left**2))
             if progress:
                 progress("rank left %d: %d looked at, %d new, %d members, N %d",
                          span.rank, len(images), len(fresh), len(known.members), samples)  # fmt: skip
-            idle = 0 if fresh else idle + 1
+            idle = 0 if fresh or number == 0 else idle + 1
             if idle >= options.patience or 0 < samples <= len(known.members):
                 break
         return Taken(known.candidates(), samples, unexplained)
@@ -175,6 +186,13 @@ class Search:
         images = search.images_of(self.coarse, wanted, starts, self.options.ray_steps)
         return search.pixels(self.coarse, whole, None, images, _NEAR_STEPS, _NEAR_RATE)
 
+    def _from_rough_cone(self, whole: Subspace, skip: int, rng: np.random.Generator) -> np.ndarray:
+        """The same after several local steps: rays at many levels of noise, since drift blurs weak directions the most."""
+        levels = (replace(whole, noise=level * whole.noise) for level in _LEVELS)
+        wanted = cone.distinct(np.concatenate([cone.rays(span, self.options.rays, rng) for span in levels]))
+        copies = self.options.ray_starts
+        return search.images_of(self.coarse, wanted, self.pool.alike(wanted, copies, skip * copies), self.options.ray_steps)
+
     def _from_images(self, span: Subspace, avoid, used: set[int], rng: np.random.Generator) -> np.ndarray:
         """Public images, and images of a decoder, moved towards the span."""
         options, drawn, rest = self.options, [], self.options.starts
@@ -201,7 +219,10 @@ class Search:
     def _control(self, span: Subspace, rng: np.random.Generator) -> float:
         """The least ρ that the same search reaches in a span like this one that holds nobody."""
         null = self.without_members(span, rng)
-        images = self._candidates(null, None, null, self._from_images(null, None, set(), rng))
+        starts = [self._from_images(null, None, set(), rng)]
+        if self.has_cone:
+            starts.append(self._from_rough_cone(replace(null, noise=null.noise / _DRIFT), 0, rng))
+        images = self._candidates(null, None, null, np.concatenate(starts))
         return float(null.residual(features(self.fine, images)).min()) if len(images) else _CANDIDATE
 
     def without_members(self, span: Subspace, rng: np.random.Generator) -> Subspace:
