@@ -96,6 +96,7 @@ def reconstructions(frames: dict, pairs: dict[str, Callable], records: dict) -> 
     order = sorted(
         chosen,
         key=lambda c: (
+            cells.loc[c, "attack"] != "span",  # the one that certifies what it shows
             cells.loc[c, "batch_size"],
             cells.loc[c, "attack"],
             cells.loc[c, "control"] != "none",

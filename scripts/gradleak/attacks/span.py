@@ -1,9 +1,11 @@
 """Span inversion: take the aggregate apart, image by image, with certificates.
 
 A dense layer's gradient M = (1/N) Σ f_n δ_nᵀ holds every member's feature in its column space. So members are searched for
-one by one: images whose feature enters the span (first order, no labels, no dummy batch), each judged by certificates
-that need no truth; those found are taken out of M, and the search goes on in the smaller span for those that are left.
-Spans of a layer's gradient: SPEAR (Dimitrov et al. 2024), DAGER (Petrov et al. 2024); the search over images is ours.
+one by one. Behind a ReLU they are sparse rays of the cone that the span and the nonnegative features have in common, and
+linear programs find them without any image (``spans.cone``); an image is then fitted to each. Elsewhere images are moved
+until their feature enters the span. Each image is judged by certificates that need no truth; those found are taken out
+of M, and the search goes on in the smaller span for those that are left.
+Spans of a layer's gradient: SPEAR (Dimitrov et al. 2024), DAGER (Petrov et al. 2024); the cone and the search are ours.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ class Options(Strict):
     prior: str | None = Field(
         None, description="Name of a prior in `priors`: half of the starts are then codes of its decoder, moved first."
     )
-    starts: int = Field(128, ge=0, description="Images moved at once in a round.")
+    starts: int = Field(128, ge=2, description="Images moved at once in a round that starts from images: where the layer has no cone, or the cone has shown nobody new.")
     rays: int = Field(
         32, ge=0, description="Linear programs of a round, each of which may find one member's feature without an image."
     )
