@@ -5,7 +5,7 @@
 The attack is given the update, the model and public images, as in the workflow; neither N nor a label. Truth serves
 the scoring alone. Beside every setting stand two controls: the same search in a random span of the same singular values
 (``random``, on the first client), and everything that was accepted from one client judged against the next client's
-update (``others``). Both must accept nobody. ``visible`` counts the members whose weight in the layer's gradient the
+update (``others``; clients draw from one pool, and what both own does not count). Both must accept nobody. ``visible`` counts the members whose weight in the layer's gradient the
 rounding noise leaves known to 5 % (``Certificates.uncertainty`` of the true image and label): of others little or
 nothing is in the update.
 """
@@ -97,9 +97,11 @@ class Judge:
         doubt = self.span.noise * np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
         return doubt < 0.05 * len(y)
 
-    def accepts(self, images: np.ndarray, samples: int) -> int:
+    def mistakes(self, images: np.ndarray, truth: np.ndarray) -> int:
+        """How many of another client's ``images`` are taken for members here, but for those that this client has too."""
         judged = certificates.certify(self.host, self.span, images)
-        return int(acceptance.members(judged, samples).sum())
+        strange = metrics.psnr(metrics.pairwise_mse(images, truth).min(axis=1)) < 20
+        return int((acceptance.members(judged, len(truth)) & strange).sum())
 
 
 def row(found, judge: Judge, x: np.ndarray, y: np.ndarray) -> dict:
@@ -137,8 +139,8 @@ def measure(name: str, draws: int, spec: dict, folder: Path, verbose: bool) -> d
         if found.status[0] != "ok":
             return {"setting": name, "reason": found.reason, "rows": []}
         rows.append(row(found, judges[draw], images[draw], labels[draw]) | spent)
-        other = judges[(draw + 1) % draws]
-        rows[-1]["others"] = other.accepts(found.images[0][found.accepted[0]], len(labels[0])) if draws > 1 else 0
+        other = (draw + 1) % draws
+        rows[-1]["others"] = judges[other].mistakes(found.images[0][found.accepted[0]], images[other]) if draws > 1 else 0
         print(f"   {name} client {draw}: {rows[-1]}", flush=True)
     control = span.invert(alone(problem, 0), span.Options(**spec | {"control": "random_gradient"}), decoder)
     return {"setting": name, "rows": rows, "random": int(control.accepted.sum())}
