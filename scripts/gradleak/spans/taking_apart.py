@@ -72,15 +72,12 @@ class _LookedAt:
     def signals(self) -> np.ndarray:
         return self.judged.signal[self.members]
 
-    def improve(self, fresh: Sequence[int]) -> int:
-        """Let one of ``fresh`` stand for a member that it shows better than the one so far; how many did."""
-        better = 0
+    def improve(self, fresh: Sequence[int]) -> None:
+        """Let one of ``fresh`` stand for a member that it shows better than the one so far."""
         for index in fresh:
             place = acceptance.same(self.judged, index, self.members)
             if place is not None and self.judged.surprise[index] < 0.5 * self.judged.surprise[self.members[place]]:
                 self.members[place] = int(index)
-                better += 1
-        return better
 
     def candidates(self) -> Candidates:
         """Members first, each group by its residual."""
@@ -181,15 +178,17 @@ class Search:
             signals = np.concatenate([signals, judged.signal[likely]])
         if not drawn:
             return self.pool.images[:0]
-        wanted, copies = np.concatenate(drawn), self.options.ray_starts
-        starts = self.pool.alike(wanted, copies, skip * copies)
-        images = search.images_of(self.coarse, wanted, starts, self.options.ray_steps)
+        images = self._fitted(np.concatenate(drawn), skip)
         return search.pixels(self.coarse, whole, None, images, _NEAR_STEPS, _NEAR_RATE)
 
     def _from_rough_cone(self, whole: Subspace, skip: int, rng: np.random.Generator) -> np.ndarray:
         """The same after several local steps: rays at many levels of noise, since drift blurs weak directions the most."""
         levels = (replace(whole, noise=level * whole.noise) for level in _LEVELS)
         wanted = cone.distinct(np.concatenate([cone.rays(span, self.options.rays, rng) for span in levels]))
+        return self._fitted(wanted, skip)
+
+    def _fitted(self, wanted: np.ndarray, skip: int) -> np.ndarray:
+        """Images [B, H, W, C] of features [B, I], from public ones that no earlier round (``skip`` of them) began from."""
         copies = self.options.ray_starts
         return search.images_of(self.coarse, wanted, self.pool.alike(wanted, copies, skip * copies), self.options.ray_steps)
 
