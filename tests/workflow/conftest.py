@@ -1,5 +1,6 @@
 """Snakemake for real, on a copy of the project: the tests may edit sources, kill runs and scramble files."""
 
+import io
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -74,9 +76,33 @@ class Project:
             for p in sorted(self.folder.glob(x))
         }
 
+    def arrays_unlike(self, other: dict[str, bytes], *patterns: str) -> list[str]:
+        """Which arrays of the matching .npz files differ from those of ``other``, from ``bytes_of``, and by how much."""
+        mine, unlike = self.bytes_of(*patterns), []
+        for name in sorted(mine.keys() | other.keys()):
+            if name not in mine or name not in other:
+                unlike.append(f"{name}: {'only there' if name in other else 'only here'}")
+            elif mine[name] != other[name]:
+                here, there = (np.load(io.BytesIO(content), allow_pickle=False) for content in (mine[name], other[name]))
+                unlike += [f"{name}: {key}: {_difference(here, there, key)}" for key in sorted({*here, *there})
+                           if _difference(here, there, key)] or [f"{name}: equal arrays, other bytes"]  # fmt: skip
+        return unlike
+
     def copy(self, folder: Path) -> "Project":
         shutil.copytree(self.folder, folder, symlinks=True)
         return Project(folder)
+
+
+def _difference(here, there, key: str) -> str:
+    if key not in here or key not in there:
+        return "missing"
+    a, b = here[key], there[key]
+    if a.shape == b.shape and a.tobytes() == b.tobytes():
+        return ""
+    if a.shape != b.shape or a.dtype.kind not in "fiu":
+        return f"{a!r} and {b!r}"
+    apart = np.abs(a.astype(float) - b)
+    return f"{np.count_nonzero(apart)} of {a.size} numbers, by up to {apart.max(initial=0):.3g}"
 
 
 def checkout(folder: Path) -> Project:

@@ -44,7 +44,7 @@ def test_sigterm_and_the_next_attempt_ends_in_the_same_bytes(rerun, finished, bl
     assert "stopped by SIGTERM" in output
     assert "step 61/61" in log.read_text()
     assert "step 50/61" not in log.read_text(), "gone on from the state that was saved, not begun again"
-    assert rerun.bytes_of(files[0]) == finished.bytes_of(files[0])
+    assert rerun.arrays_unlike(finished.bytes_of(files[0]), files[0]) == []
     assert not list((rerun.folder / "results/checkpoints").glob("*/*"))
 
 
@@ -55,7 +55,7 @@ def test_two_at_the_same_block_leave_one_whole_block(rerun, finished, block):
     for writer in writers:
         output, _ = writer.communicate(timeout=300)
         assert writer.returncode == 0, output[-4000:]
-    assert rerun.bytes_of(files[0]) == finished.bytes_of(files[0])
+    assert rerun.arrays_unlike(finished.bytes_of(files[0]), files[0]) == []
     folder = (rerun.folder / files[0]).parent
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
     assert rerun.planned("--", *files) == {}

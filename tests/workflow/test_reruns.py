@@ -120,7 +120,7 @@ def test_scrambled_truth_changes_no_attack_output(rerun):
     for path in before:
         (rerun.folder / path).unlink()
     rerun.snakemake("--rerun-triggers", "params", "--", *before)
-    assert rerun.bytes_of(*attacks) == before
+    assert rerun.arrays_unlike(before, *attacks) == []
 
 
 def test_killed_and_started_again_ends_in_the_same_numbers(finished, fresh):
@@ -145,7 +145,7 @@ def test_killed_and_started_again_ends_in_the_same_numbers(finished, fresh):
     assert not (fresh.folder / "results/report.html").exists()
     fresh.snakemake()
     outputs = ("results/inversions/*/*.npz", "results/labels/*/*.npz", "results/mapping/*/*/gradients.npz")
-    assert fresh.bytes_of(*outputs) == finished.bytes_of(*outputs)
+    assert fresh.arrays_unlike(finished.bytes_of(*outputs), *outputs) == []
     columns = ["cell", "seed", "status", "objective", "psnr", "ssim", "irec"]
     tables = [pd.read_csv(p.folder / "results/tables/trials.csv")[columns] for p in (fresh, finished)]
     pd.testing.assert_frame_equal(*tables)
