@@ -321,6 +321,17 @@ def test_auto_says_which_method_spoke_and_needs_no_public_data(rng, few_rounds):
     assert recover("auto", replace(evidence, public=None)).chosen == ("rank1_weighted",)
 
 
+def test_what_was_learnt_from_virtual_rounds_is_learnt_once(rng, few_rounds, monkeypatch):
+    evidence, learn, asked = leaked(COUNTS["all"], rng, noise=0.1), posterior._learn, []
+    monkeypatch.setattr(posterior, "_learn", lambda evidence: asked.append(evidence.samples) or learn(evidence))
+    first = recover("posterior", evidence)
+    recover("auto", evidence)
+    again = recover("posterior", replace(evidence, public=replace(evidence.public)))
+    np.testing.assert_array_equal(first.raw, again.raw)
+    recover("posterior", replace(evidence, samples=evidence.samples + 1))
+    assert asked == [evidence.samples, evidence.samples, evidence.samples + 1]
+
+
 def test_virtual_rounds_keep_to_their_half_of_the_public_images(rng):
     public = leaked(COUNTS["few"], rng).public
     counts = virtual.compositions(rng, 20, 30, CLASSES)

@@ -5,7 +5,8 @@ Everything is stacked over D draws that share one global model, so that a method
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,7 @@ class Public:
     end_softmax, end_feature_sum: mean softmax (D, C, C) and mean Σ_d h_d (D, C) per class of public images at
         each draw's *final* model, which whoever sees the update can compute; None for one step.
     rounds: virtual clients; None for one step, whose rounds are cheap to make from ``features``.
+    learnt: what ``posterior.fit`` has learnt from these, by N and client: several methods ask for the same.
     """
 
     features: np.ndarray
@@ -58,6 +60,7 @@ class Public:
     end_softmax: np.ndarray | None = None
     end_feature_sum: np.ndarray | None = None
     rounds: Rounds | None = None
+    learnt: dict[tuple, Any] = field(init=False, default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
