@@ -70,10 +70,12 @@ class Project:
         return {rule: int(count) for rule, count in found.items() if rule not in ("total", "all")}
 
     def bytes_of(self, *patterns: str) -> dict[str, bytes]:
+        """Without hidden files: what a job was writing when it was killed lies there under a name that nothing reads."""
         return {
             str(p.relative_to(self.folder)): p.read_bytes()
             for x in patterns
             for p in sorted(self.folder.glob(x))
+            if not p.name.startswith(".")
         }
 
     def arrays_unlike(self, other: dict[str, bytes], *patterns: str) -> list[str]:
