@@ -6,8 +6,8 @@ The attack is given the update, the model and public images, as in the workflow;
 the scoring alone. Beside every setting stand two controls: the same search in a random span of the same singular values
 (``random``, on the first client), and everything that was accepted from one client judged against the next client's
 update (``others``; clients draw from one pool, and what both own does not count). Both must accept nobody. ``visible`` counts the members whose weight in the layer's gradient the
-rounding noise leaves known to 5 % (``Certificates.uncertainty`` of the true image and label): of others little or
-nothing is in the update.
+rounding noise leaves known to 5 % (``Certificates.uncertainty`` over ``weight`` of the true image and label): of others
+little or nothing is in the update.
 """
 
 import argparse
@@ -95,7 +95,7 @@ class Judge:
         signals = self.host.signals(features)[np.arange(len(y)), y]
         left, right = self.span.coefficients(features), self.span.transposed.coefficients(signals)
         doubt = self.span.noise * np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-        return doubt < 0.05 * len(y)
+        return doubt < 0.05 * (left * signals).sum(axis=1)
 
     def mistakes(self, images: np.ndarray, truth: np.ndarray) -> int:
         """How many of another client's ``images`` are taken for members here, but for those that this client has too."""

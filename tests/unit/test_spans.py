@@ -10,8 +10,8 @@ from gradleak.attacks import span
 from gradleak.attacks.matching import Problem
 from gradleak.datasets import to_float
 from gradleak.models import build
-from gradleak.spans import acceptance, cone, subspace
-from gradleak.spans.certificates import certify, judge
+from gradleak.spans import acceptance, cone, search, subspace
+from gradleak.spans.certificates import certify, chosen, judge
 from gradleak.spans.host import hosts
 
 SHAPE = (8, 8, 1)
@@ -76,6 +76,7 @@ def test_features_and_signals_multiply_to_the_gradient(update):
     expected = features.T @ signals / 4
     got = host.gradient(update.gradients)
     assert np.abs(got - expected).max() < 20 * noise_of(host, update.rounding)
+    np.testing.assert_allclose(host.signal(features, update.y), signals, rtol=1e-10, atol=1e-14)
 
 
 # --- the span -------------------------------------------------------------------------------------------------------
@@ -213,6 +214,47 @@ def test_one_member_counts_once_however_often_it_was_found(update):
     assert acceptance.one_by_one(matrix, noise, 4, judged, range(4), *nobody) == [0, 1, 3]
     known = judged.feature[:1], judged.signal[:1]
     assert acceptance.one_by_one(matrix, noise, 4, judged, range(4), *known) == [1, 3]
+
+
+def test_a_blurred_copy_of_a_known_member_is_nobody_and_a_twin_is(update):
+    """A copy that is not quite sharp leaves some of its member behind, which another copy must not be taken for."""
+    host = host_of(update.model)
+    features = host.features(update.x.astype(float)).numpy()
+    twin = np.clip(update.x[:1] + 0.02 * np.random.default_rng(1).uniform(0, 1, update.x[:1].shape), 0, 1)
+    images, labels = np.concatenate([update.x, twin]).astype(float), np.append(update.y, update.y[0])
+    features = host.features(images).numpy()
+    signals = host.signals(features)[np.arange(5), labels]
+    matrix, noise = features.T @ signals / 5, 1e-9
+    whole = subspace.of_matrix(matrix, noise)
+    cosine = features[0] @ features[4] / np.linalg.norm(features[0]) / np.linalg.norm(features[4])
+    assert cosine > 0.99
+    both = certify(host, whole, images)
+    assert acceptance.one_by_one(matrix, noise, 5, both, range(5), features[:0], signals[:0]) == list(range(5))
+
+    alone = features[:4].T @ signals[:4] / 4
+    nearly = certify(host, subspace.of_matrix(alone, noise), np.clip(images[:4] + 1e-5, 0, 1))
+    sharp = certify(host, subspace.of_matrix(alone, noise), images[:4])
+    assert acceptance.one_by_one(alone, noise, 4, sharp, range(4), nearly.feature[:1], nearly.signal[:1]) == [1, 2, 3]
+
+
+def test_of_two_judgements_each_image_keeps_its_own(update):
+    host = host_of(update.model)
+    whole = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))
+    one, other = certify(host, whole, update.x[:2]), certify(host, whole, update.x[2:])
+    mixed = chosen(np.array([False, True]), one, other)
+    assert mixed.residual.tolist() == [other.residual[0], one.residual[1]]
+    np.testing.assert_array_equal(mixed.signal, [other.signal[0], one.signal[1]])
+
+
+def test_images_are_sharpened_until_feature_and_signal_fit(update):
+    host = host_of(update.model)
+    whole = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))
+    blurred = np.clip(update.x + np.random.default_rng(0).normal(0, 0.001, update.x.shape), 0, 1)
+    before = certify(host, whole, blurred)
+    after = certify(host, whole, search.sharpened(host, whole, update.y, blurred, 400))
+    assert before.surprise.min() > 9
+    assert np.sort(after.surprise)[:3].max() < 2  # one of the four is held up by its units' kinks
+    assert np.sort(after.label_surprise)[:3].max() < 2
 
 
 # --- the attack -----------------------------------------------------------------------------------------------------

@@ -68,7 +68,6 @@ def invert(
     decoder: z [B, d] → images [B, H, W, C] in [0, 1]. checkpoint: a folder; a finished trial is kept there, and not done
     again. progress: called as ``logging.info`` is.
     """
-    from gradleak import unseen
     from gradleak.files import read_npz, write_npz
     from gradleak.gradients.trace import Untraceable
     from gradleak.spans import host
@@ -88,7 +87,6 @@ def invert(
 
     search = Search(coarse, fine, problem.public, decoder, options)
     noise = problem.rounding * np.sqrt(np.mean(fine.weights**2)) * sum(np.sqrt(fine.weights.shape))
-    hidden = unseen.mask(problem.model)
     trials: list[Taken] = []
     for index, seed in enumerate(problem.seeds):
         kept = checkpoint / f"seed-{seed}.npz" if checkpoint else None
@@ -103,12 +101,23 @@ def invert(
         if progress:
             progress("seed %d, layer %s", seed, fine.name)
         taken = search.take_apart(matrix, floor, rng, progress)
-        taken.candidates.images = unseen.fill(taken.candidates.images, hidden, problem.public)
         trials.append(taken)
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_npz(kept, samples=taken.samples, unexplained=taken.unexplained, **vars(taken.candidates))
+    _fill_unseen(trials, problem)
     return _inversion(problem, trials, time.monotonic() - began)
+
+
+def _fill_unseen(trials: list[Taken], problem: Problem) -> None:
+    """All trials at once, since what is learnt from public images serves them all."""
+    from gradleak import unseen
+
+    images = np.concatenate([trial.candidates.images for trial in trials])
+    filled = unseen.fill(images, unseen.mask(problem.model), problem.public)
+    ends = np.cumsum([len(trial.candidates.images) for trial in trials])
+    for trial, part in zip(trials, np.split(filled, ends[:-1]), strict=True):
+        trial.candidates.images = part
 
 
 def _loaded(kept: dict[str, np.ndarray]) -> Taken:

@@ -94,22 +94,44 @@ def one_by_one(
     """The indices of ``order`` that each take a rank of their own out of M, after the known ones
     (``features`` [F, I], ``signals`` [F, O]) have theirs.
 
-    Two copies of one member share a rank, two members that look alike do not. A copy that is not quite sharp leaves a
-    little of its member in M, so that such a one must also differ from all others by its looks.
+    Two copies of one member share a rank, two members that look alike do not. But a copy that is not quite sharp leaves
+    a little of its member in M, where another copy fits. So what looks like one that is known must be sharp, and each of
+    the two must weigh what a member does in what the other leaves.
     """
     kept: list[int] = []
     unit = found.feature / np.linalg.norm(found.feature, axis=1, keepdims=True)
     for index in order:
-        others = np.concatenate([features / np.linalg.norm(features, axis=1, keepdims=True), unit[kept]])
-        if found.surprise[index] > SURPRISE and (others @ unit[index] > _SIMILAR).any():
-            continue
-        left = subspace.without(matrix, np.concatenate([signals, found.signal[kept]]))
-        span = subspace.of_matrix(left, noise)
-        feature, signal = found.feature[index : index + 1], found.signal[index]
-        share = float(span.coefficients(feature)[0] @ signal) / samples
-        if span.surprise(feature)[0] < COARSE_SURPRISE and abs(share - 1) < COARSE_DEVIATION:
+        others = np.concatenate([features, found.feature[kept]])
+        theirs = np.concatenate([signals, found.signal[kept]])
+        cosines = others @ unit[index] / np.linalg.norm(others, axis=1)
+        own = found.feature[index], found.signal[index]
+        left = subspace.of_matrix(subspace.without(matrix, theirs), noise)
+        if (cosines > _SIMILAR).any():
+            alike = int(cosines.argmax())
+            swapped = subspace.of_matrix(
+                subspace.without(matrix, np.concatenate([np.delete(theirs, alike, axis=0), own[1][None]])), noise
+            )
+            fits = found.surprise[index] < SURPRISE and all(
+                _weighs_surely(span, samples, *image) for span, image in ((left, own), (swapped, (others[alike], theirs[alike])))
+            )
+        else:
+            surprise, off, _ = _weighed(left, samples, *own)
+            fits = surprise < COARSE_SURPRISE and off < COARSE_DEVIATION
+        if fits:
             kept.append(int(index))
     return kept
+
+
+def _weighed(span: subspace.Subspace, samples: int, feature: np.ndarray, signal: np.ndarray) -> tuple[float, float, float]:
+    """Of an image with ``feature`` [I] and ``signal`` [O]: surprise, and how far its weight is from N, how unsure, as shares of N."""
+    by_feature, by_signal = span.coefficients(feature[None])[0], span.transposed.coefficients(signal[None])[0]
+    doubt = span.noise * np.linalg.norm(by_feature) * np.linalg.norm(by_signal) / samples
+    return span.surprise(feature[None])[0], abs(float(by_feature @ signal) / samples - 1), float(doubt)
+
+
+def _weighs_surely(span: subspace.Subspace, samples: int, feature: np.ndarray, signal: np.ndarray) -> bool:
+    surprise, off, doubt = _weighed(span, samples, feature, signal)
+    return surprise < SURPRISE and off < DEVIATION + 3 * doubt and doubt < UNSURE
 
 
 def apart(found: Certificates, order: Sequence[int], taken: np.ndarray) -> list[int]:

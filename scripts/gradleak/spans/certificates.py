@@ -66,3 +66,10 @@ def joined(one: Certificates, other: Certificates) -> Certificates:
     """Those of ``one``, then those of ``other``."""
     names = (field.name for field in fields(Certificates))
     return Certificates(**{name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in names})
+
+
+def chosen(first: np.ndarray, one: Certificates, other: Certificates) -> Certificates:
+    """Of image b what ``one`` says where ``first`` (bool [B]), else what ``other`` says."""
+    names = (field.name for field in fields(Certificates))
+    pairs = {name: (getattr(one, name), getattr(other, name)) for name in names}
+    return Certificates(**{n: np.where(first.reshape(-1, *[1] * (a.ndim - 1)), a, b) for n, (a, b) in pairs.items()})

@@ -65,6 +65,17 @@ class Host:
         mean = tf.einsum("bk,bko->bo", tf.nn.softmax(logits), slopes)
         return (mean[:, None] - slopes).numpy()
 
+    def signal(self, features, labels) -> tf.Tensor:
+        """δ of every image under its label [B, O], to be differentiated. features [B, I], labels: int [B]."""
+        kernel = self.steps[self.place].stage.variables[0]
+        left = tf.matmul(features[:, : kernel.shape[0]], kernel)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(left)
+            logits = _run(self.steps, {self.place + 1: left}, len(self.steps))
+            chosen = tf.gather(logits, labels, axis=1, batch_dims=1)
+            loss = tf.reduce_sum(tf.reduce_logsumexp(logits, axis=1) - chosen)
+        return tape.gradient(loss, left)
+
     def gradient(self, gradients: list[np.ndarray]) -> np.ndarray:
         """M of one update (L arrays): the kernel's gradient, the bias's as one more row; float64 [I (+ 1), O]."""
         rows = [gradients[self.kernel]]

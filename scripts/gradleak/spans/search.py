@@ -13,6 +13,7 @@ from gradleak.spans.subspace import Subspace
 _FLOOR = 1e-12  # of ρ: float32 features are not known better
 _STEEPEST = 0.05  # bound on a start's gradient: below that of log ρ nearly everywhere, so that all move alike
 _FEATURE_RATE = 0.1
+_SMALL_RATE = 1e-4  # of the one Adam step before L-BFGS
 _CODE_RATE = 0.05
 _CODE_PENALTY = 0.01  # weight of the mean of z²: keeps the decoder among images
 
@@ -34,6 +35,24 @@ def pixels(
     start = {"images": starts.astype(host.dtype)}
     result = loop.minimise(objective, start, settings, data=_data(span, avoid, host.dtype), box={"images": (0.0, 1.0)})
     return result.best["images"]
+
+
+def sharpened(host: Host, span: Subspace, labels: np.ndarray, starts: np.ndarray, steps: int) -> np.ndarray:
+    """Images [S, H, W, C] near ``starts`` whose feature is in the column space and whose δ under ``labels`` (int [S]) is in
+    the row space, as deep as may be: of a faint member neither tells enough alone. ``steps`` of L-BFGS."""
+    rows = span.transposed
+
+    def objective(variables: dict, data: dict) -> tf.Tensor:
+        features = host.features(variables["images"])
+        signals = host.signal(features, data["labels"])
+        return _log_residual(features, data) + _log_residual(signals, {"left": data["right"], "gain": data["gain"]})
+
+    settings = loop.LoopSettings(
+        steps=1, learning_rate=_SMALL_RATE, clip_norm=_STEEPEST, polish_steps=steps, history_points=2
+    )
+    start = {"images": starts.astype(host.dtype)}
+    data = _data(span, None, host.dtype) | {"right": rows.left[None].astype(host.dtype), "labels": labels.astype(np.int32)}
+    return loop.minimise(objective, start, settings, data=data, box={"images": (0.0, 1.0)}).best["images"]
 
 
 def images_of(host: Host, features: np.ndarray, starts: np.ndarray, steps: int) -> np.ndarray:

@@ -42,7 +42,13 @@ _CANDIDATE = 3e-3  # ρ up to which an image is looked at closely
 _MOST = 96  # candidates of a round
 _DRIFT = 30.0  # times the rounding noise: what several local steps leave a member's feature off the span
 _LEVELS = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # times the rounding noise
+_SHARPER = 0.3  # of the noise, for polishing
 _NEAR_STEPS, _NEAR_RATE = 100, 0.01  # over pixels, for images that are nearly there
+
+
+def _sharp(span: Subspace) -> Subspace:
+    """The span with less noise than it has: with all of it, faint members are drawn towards strong ones."""
+    return replace(span, noise=_SHARPER * span.noise)
 
 
 class _LookedAt:
@@ -126,6 +132,7 @@ class Search:
             if len(images):
                 judged = certificates.certify(self.fine, whole, images)
                 if is_exact:
+                    images, judged = self._sharpened(whole, images, judged)
                     votes += acceptance.samples(judged)
                 order = np.argsort(judged.surprise if votes else judged.residual)
                 if votes:
@@ -213,7 +220,17 @@ class Search:
         kept = acceptance.distinct(values, order)[:_MOST]
         if not kept or not self.options.polish_steps:
             return images[kept].astype(np.float64)
-        return search.pixels(self.fine, whole, avoid, images[kept], 1, 1e-4, self.options.polish_steps)
+        return search.pixels(self.fine, _sharp(whole), avoid, images[kept], 1, 1e-4, self.options.polish_steps)
+
+    def _sharpened(self, whole: Subspace, images: np.ndarray, judged: Certificates) -> tuple[np.ndarray, Certificates]:
+        """``images`` with the δ of their labels made to fit as well, where that leaves them in the span; and what they are then."""
+        if not self.options.polish_steps:
+            return images, judged
+        moved = search.sharpened(self.fine, _sharp(whole), judged.label, images, self.options.polish_steps)
+        after = certificates.certify(self.fine, whole, moved)
+        better = (after.surprise < acceptance.SURPRISE) & (after.label == judged.label)
+        images = np.where(better[:, None, None, None], moved, images)
+        return images, certificates.chosen(better, after, judged)
 
     def _control(self, span: Subspace, rng: np.random.Generator) -> float:
         """The least ρ that the same search reaches in a span like this one that holds nobody."""
