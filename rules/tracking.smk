@@ -18,6 +18,9 @@ rule sync_mlflow:
         database=database(),
         trials="results/tables/trials.csv",
         cells="results/tables/cells.csv",
+        headline="results/tables/headline.csv",
+        effects="results/tables/effects.csv",
+        figures=[f"results/figures/{name}.png" for name in DONE.figures()],
         records=blocks("results/{stage}/{cell}/{block}.json"),
         pairs=blocks("results/scores/{cell}/{block}.npz"),
     output:

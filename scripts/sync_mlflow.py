@@ -17,6 +17,7 @@ def main(snakemake) -> None:
         snakemake.params.uri, tables.read(snakemake.input.trials), tables.read(snakemake.input.cells), blocks,
         snakemake.params.cells, snakemake.params.descriptions, jobs.log.info,
         Path(snakemake.output.marker).with_name("seen.json"), snakemake.params.prune,
+        [*snakemake.input.figures, *(snakemake.input[name] for name in ("headline", "cells", "effects"))],
     )  # fmt: skip
     jobs.log.info("%s", done)
     write_json(snakemake.output.marker, {"uri": snakemake.params.uri, **done})

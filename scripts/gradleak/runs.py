@@ -33,16 +33,17 @@ class Run:
     mark: str  # its trial.digest
     params: dict[str, str]
     metrics: list[tuple[str, float, int]]  # (metric, value, step)
-    dataset: tuple[str, str]  # name, source
+    dataset: tuple[str, str] | None  # name, source
     status: str
     began: int
     ended: int
     image: np.ndarray | None = None
+    files: tuple[Path, ...] = ()  # kept as artifacts, each below the name of its folder
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a cell needs to be as its files say. Exactly one of ``parent`` and ``parent_id`` is given."""
+    """What a cell, or a study's exhibit, needs to be as its files say. Exactly one of ``parent`` and ``parent_id`` is given."""
 
     mark: str  # its cell.digest
     parent: Run | None = None  # to be written
@@ -52,7 +53,8 @@ class Change:
     orphans: list[str] = field(default_factory=list)  # ids of runs that stay, but below another parent
 
 
-def by_client(client: Any, experiment: Any, change: Change) -> None:
+def by_client(client: Any, experiment: Any, change: Change) -> str:
+    """Returns the id of the parent, as ``in_bulk`` does."""
     if change.parent_id:  # a sync killed from here on has to look into this cell again, whatever its files then say
         client.set_tag(change.parent_id, MARK, "")
     parent = change.parent_id or _create(client, experiment.experiment_id, change.parent, {})
@@ -63,6 +65,7 @@ def by_client(client: Any, experiment: Any, change: Change) -> None:
     for run_id in change.orphans:
         client.set_tag(run_id, PARENT, parent)
     client.set_tag(parent, MARK, change.mark)
+    return parent
 
 
 def _create(client: Any, experiment_id: str, run: Run, tags: dict[str, str]) -> str:
@@ -71,9 +74,12 @@ def _create(client: Any, experiment_id: str, run: Run, tags: dict[str, str]) -> 
     run_id = client.create_run(experiment_id, start_time=run.began, tags=run.tags | tags).info.run_id
     if run.image is not None:
         client.log_image(run_id, run.image, key=IMAGE, step=0, timestamp=run.ended)
-    name, source = run.dataset
-    used = Dataset(name=name, digest=digest(name), source_type="gradleak", source=source)
-    client.log_inputs(run_id, datasets=[DatasetInput(used, [InputTag("mlflow.data.context", "attack")])])
+    for path in run.files:
+        client.log_artifact(run_id, str(path), path.parent.name)
+    if run.dataset:
+        name, source = run.dataset
+        used = Dataset(name=name, digest=digest(name), source_type="gradleak", source=source)
+        client.log_inputs(run_id, datasets=[DatasetInput(used, [InputTag("mlflow.data.context", "attack")])])
     params = [Param(key, value) for key, value in run.params.items()]
     metrics = [Metric(key, value, run.ended, step) for key, value, step in run.metrics]
     for at in range(BATCH, len(params), BATCH):
@@ -84,7 +90,7 @@ def _create(client: Any, experiment_id: str, run: Run, tags: dict[str, str]) -> 
     return run_id
 
 
-def in_bulk(engine: Any, experiment: Any, change: Change) -> None:
+def in_bulk(engine: Any, experiment: Any, change: Change) -> str:
     from mlflow.store.tracking.dbmodels import models
     from sqlalchemy import delete, insert, update
 
@@ -93,10 +99,9 @@ def in_bulk(engine: Any, experiment: Any, change: Change) -> None:
     if change.parent:
         new.insert(0, (parent, change.parent, {}))
     for run_id, run, _ in new:
-        if run.image is not None:
-            _put_image(f"{experiment.artifact_location}/{run_id}/artifacts", run)
+        _put_artifacts(f"{experiment.artifact_location}/{run_id}/artifacts", run)
     with engine.begin() as connection:
-        used = _datasets(connection, experiment, {run.dataset for _, run, _ in new})
+        used = _datasets(connection, experiment, {run.dataset for _, run, _ in new if run.dataset})
         rows: dict[Any, list[dict]] = {}
         for run_id, run, tags in new:
             for model, row in _rows(models, experiment, run_id, run, tags, used):
@@ -112,6 +117,7 @@ def in_bulk(engine: Any, experiment: Any, change: Change) -> None:
             if ids:
                 connection.execute(delete(tag).where(tag.key == key, tag.run_uuid.in_(ids)))
                 connection.execute(insert(tag), [{"run_uuid": run_id, "key": key, "value": value} for run_id in ids])
+    return parent
 
 
 def _rows(models: Any, experiment: Any, run_id: str, run: Run, tags: dict, used: dict) -> Iterator[tuple[Any, dict]]:
@@ -136,6 +142,8 @@ def _rows(models: Any, experiment: Any, run_id: str, run: Run, tags: dict, used:
             latest[name] = row
     for row in latest.values():
         yield models.SqlLatestMetric, row
+    if run.dataset is None:
+        return
     yield models.SqlInput, {"input_uuid": input_id, "source_type": "DATASET", "source_id": used[run.dataset],
                             "destination_type": "RUN", "destination_id": run_id, "step": 0}  # fmt: skip
     yield models.SqlInputTag, {"input_uuid": input_id, "name": "mlflow.data.context", "value": "attack"}
@@ -158,14 +166,21 @@ def _datasets(connection: Any, experiment: Any, wanted: set[tuple[str, str]]) ->
     return {(name, source): known[name] for name, source in wanted}
 
 
-def _put_image(folder: str, run: Run) -> None:
-    """A picture under the names by which the UI's image grid knows it, whole and small."""
+def _put_artifacts(folder: str, run: Run) -> None:
+    """A run's files, and its picture under the names by which the UI's image grid knows it, whole and small."""
+    if run.image is None and not run.files:
+        return
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.tracking.multimedia import compress_image_size
     from PIL import Image
 
+    repository = get_artifact_repository(folder)
+    for path in run.files:
+        repository.log_artifact(str(path), path.parent.name)
+    if run.image is None:
+        return
     image, stem = Image.fromarray(run.image), f"{IMAGE}+step+0+timestamp+{run.ended}+{uuid.uuid4()}"
     with tempfile.TemporaryDirectory() as temporary:
         image.save(Path(temporary, f"{stem}.png"))
         compress_image_size(image).save(Path(temporary, f"{stem}+compressed.webp"))
-        get_artifact_repository(folder).log_artifacts(temporary, "images")
+        repository.log_artifacts(temporary, "images")

@@ -1,6 +1,6 @@
 """Records → MLflow: an index of the files, rebuilt from them at any time.
 
-One experiment a study, one parent run a cell, one run a trial. A run is known by its tag ``trial.id`` and by
+One experiment a study, one parent run a cell, one run a trial, and one with the study's figures and tables. A run is known by its tag ``trial.id`` and by
 ``trial.digest``, the digest of all that it shows: equal → left alone, different → replaced, never appended to.
 Runs are imported whole, see ``runs``: one without its digest, or still RUNNING, is what a killed sync left, and is replaced.
 
@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradleak import exhibits
 from gradleak.files import read_json, read_npz, write_json
 from gradleak.locks import SQLITE, alone, is_database
 from gradleak.records import digest
@@ -32,6 +33,7 @@ from gradleak.runs import IMAGE, MARK, PARENT, TRIAL_MARK, Change, Run, by_clien
 from gradleak.tables import COST, IDENTITY, METRICS, PLACE
 
 FORMAT = 2  # raise it when what a run shows changes: every run is then replaced once
+SEEN = 3  # raise it when what is remembered of files changes: they are then read once more
 GRID_COLUMNS = 8
 VIEW = "gradleak"
 COLUMNS = ["attack", "batch_size", "weighting", "labels", "control", "status"]
@@ -85,12 +87,14 @@ def sync(
     say: Callable[..., None] = print,
     seen: str | Path | None = None,
     prune: bool = False,
+    shown: Sequence[str | Path] = (),
 ) -> dict[str, int]:
     """Bring MLflow at ``uri`` to the state of the tables.
 
     blocks: (cell, block) → paths of the block's record and of its matched pairs. parameters: cell id → {attack, target,
     parameters}. seen: a file that remembers what was read, so that unchanged files are not read again. prune: compare
-    every single run, and delete those that are no part of the study any more.
+    every single run, and delete those that are no part of the study any more. shown: figures and tables, kept as the
+    artifacts of one more run of each study.
     Returns how many runs were created, replaced, kept and pruned.
     """
     client = _client(uri)
@@ -99,15 +103,21 @@ def sync(
     for name, own in trials.groupby("study", sort=False):
         summaries = cells[cells["study"] == name].to_dict("records")
         with alone(uri, f"gradleak/{name}"), _writer(uri, client) as write:
-            experiment, fresh = _experiment(client, uri, str(name), descriptions.get(str(name), ""))
+            experiment, fresh = _experiment(client, uri, str(name))
             study = _Study(client, experiment, _naming(own), done, write)
-            parents = {} if fresh else _by_id(study.find("tags.kind = 'cell'"))
+            parents = {} if fresh else _by_id(study.find("tags.kind != 'trial'"))
             rows = {str(cell): group.to_dict("records") for cell, group in own.groupby("cell", sort=False)}
             for at, summary in enumerate(summaries):
                 cell = str(summary["cell"])
                 _sync_cell(study, summary, rows[cell], contents, parameters[cell], parents.get(cell, []), fresh, prune)
                 if at % 100 == 99:
                     say("study %s: %d of %d cells, %s", name, at + 1, len(summaries), done)
+            note = descriptions.get(str(name), "")
+            if shown:
+                times = contents.times(row for own_rows in rows.values() for row in own_rows)
+                run = exhibits.exhibit(str(name), [Path(path) for path in shown], summaries, times)
+                note += _sync_exhibit(study, run, parents.get(exhibits.IDENTITY, []))
+            _tag(client, experiment, "mlflow.note.content", note)
             if prune:
                 _prune(study, rows)
         say("study %s: %s", name, done)
@@ -127,14 +137,23 @@ def _client(uri: str) -> Any:
 
 
 def links(uri: str, server: str) -> dict[str, str]:
-    """Study → the page of the UI at ``server`` that shows its cells, best first, with the columns that matter."""
-    found = _client(uri).search_experiments(filter_string="name LIKE 'gradleak/%'")
-    page = server + "/#/experiments/{}/runs?viewStateShareKey=" + VIEW
-    return {e.name.removeprefix("gradleak/"): page.format(e.experiment_id) for e in sorted(found, key=lambda e: e.name)}
+    """Study → the page of the UI at ``server`` that shows its cells, best first, with the columns that matter; then its figures."""
+    client, pages = _client(uri), {}
+    for experiment in sorted(client.search_experiments(filter_string="name LIKE 'gradleak/%'"), key=lambda e: e.name):
+        name, number = experiment.name.removeprefix("gradleak/"), experiment.experiment_id
+        pages[name] = f"{server}/#/experiments/{number}/runs?viewStateShareKey={VIEW}"
+        for run in client.search_runs([number], "tags.kind = 'study'", max_results=1):
+            pages[f"{name}, {exhibits.NAME}"] = f"{server}/{_address(number, run.info.run_id)}"
+    return pages
+
+
+def _address(experiment_id: str, run_id: str) -> str:
+    """The page of the UI that shows a run's artifacts, from its root."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts"
 
 
 @contextlib.contextmanager
-def _writer(uri: str, client: Any) -> Iterator[Callable[[Any, Change], None]]:
+def _writer(uri: str, client: Any) -> Iterator[Callable[[Any, Change], str]]:
     """How a cell's runs are written: straight into the database where ``uri`` is one."""
     if not is_database(uri):
         yield partial(by_client, client)
@@ -156,20 +175,29 @@ class Contents:
         self._known: dict[str, Any] = {}
         if seen and seen.is_file():
             stored = read_json(seen)
-            self._known = stored["blocks"] if stored.get("format") == FORMAT else {}
+            self._known = stored["blocks"] if stored.get("format") == SEEN else {}
         self._checked: set[str] = set()
         self._read: tuple[Any, dict, dict] = None, {}, {}  # the last block: most are asked for several times in a row
 
     def digest_of(self, row: dict) -> str:
         """The digest of all that the files say of a trial."""
+        return self._block(row)["digests"][str(row["seed"])]
+
+    def times(self, rows: Iterable[dict]) -> tuple[int, int]:
+        """When the first of these trials began and the last one ended, milliseconds."""
+        began, ended = zip(*(self._block(row)["times"] for row in rows), strict=True)
+        return min(began), max(ended)
+
+    def _block(self, row: dict) -> dict[str, Any]:
+        """What is remembered of a trial's block, read anew if its files have changed."""
         key = f"{row['cell']}/{row['block']}"
         paths = self._blocks[row["cell"], row["block"]]
         if key not in self._checked:
             stamp = [[info.st_mtime_ns, info.st_size] for info in map(os.stat, paths)]
             if self._known.get(key, {}).get("stamp") != stamp:
-                self._known[key] = {"stamp": stamp, "digests": self._digests(row)}
+                self._known[key] = {"stamp": stamp, "times": _times(self.trial(row)[0]), "digests": self._digests(row)}
             self._checked.add(key)
-        return self._known[key]["digests"][str(row["seed"])]
+        return self._known[key]
 
     def _digests(self, row: dict) -> dict[str, str]:
         record, pairs, _ = self.trial(row)
@@ -191,7 +219,7 @@ class Contents:
 
     def remember(self) -> None:
         if self._seen:
-            write_json(self._seen, {"format": FORMAT, "blocks": self._known})
+            write_json(self._seen, {"format": SEEN, "blocks": self._known})
 
 
 @dataclass(frozen=True)
@@ -202,7 +230,7 @@ class _Study:
     experiment: Any
     varying: list[str]  # the columns that runs are named by
     done: dict[str, int]  # counts, of all studies
-    write: Callable[[Any, Change], None]
+    write: Callable[[Any, Change], str]
 
     def find(self, query: str = "") -> Iterator[Any]:
         token = None
@@ -253,7 +281,13 @@ class _Wanted:
         )  # fmt: skip
 
 
-def _experiment(client: Any, uri: str, study: str, description: str) -> tuple[Any, bool]:
+def _times(record: dict) -> tuple[int, int]:
+    """When a block began and ended, milliseconds."""
+    began = int(record["started"] * 1000)
+    return began, began + int(1000 * record["seconds"]["total"])
+
+
+def _experiment(client: Any, uri: str, study: str) -> tuple[Any, bool]:
     """A study's experiment, and whether it has no runs yet."""
     from mlflow.exceptions import MlflowException
 
@@ -268,14 +302,18 @@ def _experiment(client: Any, uri: str, study: str, description: str) -> tuple[An
         found = client.get_experiment_by_name(name)
     if found.lifecycle_stage == "deleted":  # in the UI, say; its name is still taken
         client.restore_experiment(found.experiment_id)
-    for key, value in {"mlflow.note.content": description, **PRESET}.items():
-        if value and found.tags.get(key) != value:
-            client.set_experiment_tag(found.experiment_id, key, value)
+    for key, value in PRESET.items():
+        _tag(client, found, key, value)
     return found, not client.search_runs([found.experiment_id], max_results=1)
 
 
+def _tag(client: Any, experiment: Any, key: str, value: str) -> None:
+    if value and experiment.tags.get(key) != value:
+        client.set_experiment_tag(experiment.experiment_id, key, value)
+
+
 def _artifacts(uri: str, study: str) -> str | None:
-    """Images lie beside a SQLite database, else with the results (MLflow would choose ./mlruns); a server has its own place."""
+    """Images and figures lie beside a SQLite database, else with the results (MLflow would choose ./mlruns); a server has its own place."""
     if not is_database(uri):
         return None
     folder = Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else Path("results/mlflow")
@@ -309,7 +347,7 @@ def _sync_cell(
         study.done["kept"] += 1 + len(wanted)
         return
     standing = {} if fresh else _by_id(study.find(f"tags.cell = '{cell}'"))
-    kept = {run.identity: found for run in (parent, *wanted) if (found := _current(run, standing.get(run.identity, [])))}
+    kept = {run.identity: found for run in (parent, *wanted) if (found := _current(run.digest, standing.get(run.identity, [])))}
     ids = {run.info.run_id for run in kept.values()}
     above = kept[cell].info.run_id if cell in kept else None
     study.write(study.experiment, Change(
@@ -323,16 +361,27 @@ def _sync_cell(
     study.done["pruned"] += sum(map(len, (standing[name] for name in set(standing) - {r.identity for r in (parent, *wanted)})))
 
 
-def _current(run: _Wanted, standing: list[Any]) -> Any | None:
-    """The run that shows ``run``, if one stands; of several the same one for every writer."""
-    whole = [r for r in standing if r.data.tags.get(TRIAL_MARK) == run.digest and r.info.status != "RUNNING"]
+def _sync_exhibit(study: _Study, run: Run, standing: list[Any]) -> str:
+    """The run with the study's figures. Returns a link to it, for the experiment's description."""
+    kept = _current(run.mark, standing)
+    run_id = kept.info.run_id if kept else None
+    stale = [other.info.run_id for other in standing if other is not kept]
+    if stale or not kept:
+        run_id = study.write(study.experiment, Change(run.mark, None if kept else run, run_id, stale=stale))
+    study.done["kept" if kept else "replaced" if standing else "created"] += 1
+    return f"\n\n[{exhibits.NAME.capitalize()}]({_address(study.experiment.experiment_id, run_id)})"
+
+
+def _current(mark: str, standing: list[Any]) -> Any | None:
+    """The run with this digest, if one stands; of several the same one for every writer."""
+    whole = [r for r in standing if r.data.tags.get(TRIAL_MARK) == mark and r.info.status != "RUNNING"]
     return min(whole, key=lambda r: r.info.run_id, default=None)
 
 
 def _prune(study: _Study, rows: dict[str, list[dict]]) -> None:
     """Delete the runs of cells that are no part of the study."""
     for run in list(study.find()):
-        if run.data.tags.get("cell") not in rows:
+        if run.data.tags.get("trial.id") != exhibits.IDENTITY and run.data.tags.get("cell") not in rows:
             study.client.delete_run(run.info.run_id)
             study.done["pruned"] += 1
 
@@ -374,10 +423,8 @@ def _trial_run(study: _Study, row: dict, contents: Contents, parameter: dict) ->
 
 def _trial_body(row: dict, contents: Contents) -> _Body:
     record, pairs, index = contents.trial(row)
-    began = int(record["started"] * 1000)
     tags = {"code": str(record["code"]), **{f"env.{k}": str(v) for k, v in record["environment"].items()}}
-    return _Body(record["trials"][index]["history"], began, began + int(1000 * record["seconds"]["total"]),
-                 _image(row, pairs, index), tags)  # fmt: skip
+    return _Body(record["trials"][index]["history"], *_times(record), _image(row, pairs, index), tags)
 
 
 def _image(row: dict, pairs: dict, index: int) -> np.ndarray | None:
@@ -408,7 +455,8 @@ def _note(summary: dict) -> str:
             lines.append(f"* {words}: **{value:.{digits}f}**{interval}")
     if summary["reasons"]:
         lines.append(f"* not ok: {summary['reasons']}")
-    return "\n".join([*lines, "", f"In the report: `results/report.html#cell-{summary['cell']}`."])
+    return "\n".join([*lines, "", f"In the report: `results/report.html#cell-{summary['cell']}`. "
+                      f"All figures of the study: the run *{exhibits.NAME}* (`tags.kind = 'study'`)."])  # fmt: skip
 
 
 def _text(value: Any) -> str:

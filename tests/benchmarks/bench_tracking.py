@@ -22,6 +22,8 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 
+from gradleak.captions import CAPTIONS  # noqa: E402
+
 SEEDS, DRAWS, IMAGES = 8, 8, 8
 WEIGHTINGS = ["uniform", "depth", "inverse_depth", "first", "last"]
 
@@ -48,6 +50,9 @@ def make(folder: Path, trials: int) -> None:
     from gradleak.files import write_json, write_npz
 
     rng, block = np.random.default_rng(0), f"0000-{SEEDS - 1:04d}"
+    (folder / "figures").mkdir(parents=True)
+    for name in CAPTIONS:
+        (folder / f"figures/{name}.png").write_bytes(rng.bytes(100_000))
     steps = np.arange(2000)
     blobs = np.zeros((64, 28, 28, 1), np.uint8)
     for blob, (y, x) in zip(blobs, rng.integers(4, 20, (64, 2)), strict=True):
@@ -89,10 +94,11 @@ def job(folder: Path, trials: int, uri: str) -> SimpleNamespace:
     cells, block = plan(trials), f"0000-{SEEDS - 1:04d}"
     tables = {name: str(folder / f"tables/{name}.csv") for name in ("trials", "cells", "labels", "headline", "effects")}
     return SimpleNamespace(
-        input=SimpleNamespace(
+        input=Files(
             rows=[str(folder / f"scores/{c}/{block}.json") for c in cells],
             records=[str(folder / f"inversions/{c}/{block}.json") for c in cells],
-            pairs=[str(folder / f"scores/{c}/{block}.npz") for c in cells], **{k: tables[k] for k in ("trials", "cells")},
+            pairs=[str(folder / f"scores/{c}/{block}.npz") for c in cells],
+            figures=[str(folder / f"figures/{name}.png") for name in CAPTIONS], **tables,
         ),
         output=Files(marker=str(folder / "mlflow/synced.json"), latex=str(folder / "tables/headline.tex"), **tables),
         params=SimpleNamespace(

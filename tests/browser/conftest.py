@@ -81,6 +81,7 @@ def _made_up(folder):
     uri = f"sqlite:///{folder}/mlflow/mlflow.db"
     (folder / "mlflow").mkdir()
     tracking.create_schema(uri)
+    made.shown = [*drawn, made.folder / "headline.csv"]
     syncing.sync(uri, made)
     return folder
 

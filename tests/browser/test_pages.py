@@ -5,6 +5,7 @@ import re
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from screens import SHOTS
 
 from gradleak import tables
@@ -88,6 +89,22 @@ def test_runs_are_compared_with_their_values(browser, ui, cells):
         assert f"{cell['attack']} b={cell['batch_size']:.0f}" in details
         assert f"\n{round(cell['irec'], 3):g}\n" in metrics
     browser.save_screenshot(str(SHOTS / "mlflow-compare.png"))
+    assert errors(browser) == []
+
+
+def test_the_studys_figures_are_a_click_from_the_experiment(browser, ui):
+    client = MlflowClient(ui.split("/#")[0])
+    experiment = re.search(r"experiments/(\d+)", ui).group(1)
+    (run,) = client.search_runs([experiment], "tags.kind = 'study'")
+    link = re.search(r"\]\((#.*)\)", client.get_experiment(experiment).tags["mlflow.note.content"]).group(1)
+    assert run.info.run_id in link
+    names = [file.path for file in client.list_artifacts(run.info.run_id, "figures")]
+    assert "figures/psnr_by_batch_size.png" in names
+    browser.get("about:blank")
+    browser.get(f"{ui.split('#')[0]}{link}/figures/psnr_by_batch_size.png")
+    wait(browser, "no figure", lambda: [i for i in find(browser, "img") if (i.get_attribute("src") or "").startswith("blob:")])
+    wait(browser, "figure not loaded", lambda: drawn(browser)[0] >= 1)
+    browser.save_screenshot(str(SHOTS / "mlflow-figures.png"))
     assert errors(browser) == []
 
 

@@ -13,7 +13,7 @@ class Results:
     """Cells by name, each with blocks of seeds; files under ``folder``."""
 
     def __init__(self, folder):
-        self.folder, self.cells, self.blocks = folder, {}, []
+        self.folder, self.cells, self.blocks, self.shown = folder, {}, [], []
 
     def cell(self, name, attack="dlg", target="demo", **parameters):
         base = DLG if attack != "labels" else {k: v for k, v in DLG.items() if k.startswith("target.")}
@@ -54,6 +54,14 @@ class Results:
         )
         self.blocks = [b for b in self.blocks if (b["cell"], b["block"]) != (cell, name)]
         self.blocks.append({"cell": cell, "block": name, "record": f"{stem}.json", "rows": f"{stem}-rows.json", "pairs": f"{stem}.npz"})  # fmt: skip
+        return self
+
+    def exhibit(self, name, content):
+        """A file that the study shows, such as figures/seeds.png."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        self.shown = [other for other in self.shown if other != path] + [path]
         return self
 
     def studies(self, **chosen):

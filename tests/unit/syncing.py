@@ -17,7 +17,8 @@ def sync(uri, results, prune=False, seen=None):
     frames = {name: tables.read(str(results.folder / f"{name}.csv")) for name in ("trials", "cells")}
     blocks = {(b["cell"], b["block"]): (b["record"], b["pairs"]) for b in results.blocks}
     return tracking.sync(
-        uri, frames["trials"], frames["cells"], blocks, results.cells, {"demo": "What it is."}, lambda *parts: None, seen, prune
+        uri, frames["trials"], frames["cells"], blocks, results.cells, {"demo": "What it is."}, lambda *parts: None, seen, prune,
+        results.shown,
     )  # fmt: skip
 
 
@@ -49,6 +50,12 @@ class Seen:
         assert len(files) <= 1
         return Path(self.client.download_artifacts(run.info.run_id, files[0])).read_bytes() if files else None
 
+    def files(self, run):
+        """Artifact → its bytes, of all but pictures of reconstructions, whose names are drawn anew each time."""
+        folders = [file.path for file in self.client.list_artifacts(run.info.run_id) if file.path != "images"]
+        files = [file.path for folder in folders for file in self.client.list_artifacts(run.info.run_id, folder)]
+        return {file: Path(self.client.download_artifacts(run.info.run_id, file)).read_bytes() for file in files}
+
     def content(self, *studies):
         """All that is shown of every run, less the addresses that MLflow gives out. Fails where a trial has two runs."""
         found = {}
@@ -62,7 +69,7 @@ class Seen:
                     "tags": tags, "parent": names.get(run.data.tags.get("mlflow.parentRunId")), "params": run.data.params,
                     "metrics": run.data.metrics, "curve": self.history(run, "loss"),
                     "status": run.info.status, "name": run.info.run_name, "times": (run.info.start_time, run.info.end_time),
-                    "user": run.info.user_id, "image": self.image(run),
+                    "user": run.info.user_id, "image": self.image(run), "files": self.files(run),
                     "inputs": [used.to_dictionary() | {"tags": None} for used in run.inputs.dataset_inputs],
                 }  # fmt: skip
         return found
@@ -89,7 +96,7 @@ def killed_by_client(uri, results, at):
 
     through_the_client()
     burn = _fuse(at)
-    for name in ("create_run", "log_image", "log_inputs", "log_batch", "set_terminated", "set_tag", "delete_run"):
+    for name in ("create_run", "log_image", "log_artifact", "log_inputs", "log_batch", "set_terminated", "set_tag", "delete_run"):
         setattr(MlflowClient, name, _after(burn, getattr(MlflowClient, name)))
     sync(uri, results)
 

@@ -25,7 +25,11 @@ def test_every_trial_is_ok_and_in_mlflow_once(finished):
             "select r.status, count(*) from runs r join tags t on t.run_uuid = r.run_uuid "
             "where t.key = 'kind' and t.value = 'trial' group by r.status"
         ).fetchall()
+        figures = database.execute("select count(*) from tags where key = 'kind' and value = 'study'").fetchone()
     assert runs == [("FINISHED", len(trials))]
+    assert figures == (1,)
+    kept = {path.name for path in (finished.folder / "results/mlflow/artifacts/tiny").glob("*/artifacts/figures/*.png")}
+    assert kept == {path.name for path in (finished.folder / "results/figures").glob("*.png")}
     assert (finished.folder / "results/report.html").stat().st_size > 10_000
 
 
@@ -92,11 +96,12 @@ def test_a_comment_reruns_nothing(rerun):
     assert rerun.planned() == {}
 
 
-def test_changing_the_plot_style_redraws_plots_only(rerun):
+def test_changing_the_plot_style_redraws_plots_and_shows_them_everywhere(rerun):
+    """Report and MLflow hold copies of the figures. The sync then replaces one run and reads no record."""
     path = rerun.folder / "scripts/gradleak/figures.py"
     path.write_text(path.read_text().replace('"font.size": 9', '"font.size": 10'))
     planned = rerun.planned()
-    assert set(planned) == {"plot", "plot_mapping", "plot_prior", "write_report"}
+    assert set(planned) == {"plot", "plot_mapping", "plot_prior", "write_report", "sync_mlflow"}
 
 
 def test_a_lost_database_is_rebuilt(rerun):
