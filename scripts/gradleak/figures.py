@@ -398,7 +398,7 @@ def label_table(frames: dict, pairs: dict, records: dict) -> Figure:
     if not cells["irec"].notna().any():
         return _nothing("no label estimate was scored against truth")
     settings = "N=" + cells["batch_size"].map("{:g}".format) + " " + _label_settings(cells)
-    means = cells.assign(setting=settings.str.strip()).pivot_table(
+    means = cells[["method", "irec"]].assign(setting=settings.str.strip()).pivot_table(
         values="irec", index="method", columns="setting", aggfunc="mean", sort=False, dropna=False
     )
     last = [m for m in ("uniform",) if m in means.index]

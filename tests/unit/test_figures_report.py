@@ -92,6 +92,7 @@ def test_every_figure_draws_whatever_is_missing(results, case, name, tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
+@pytest.mark.filterwarnings("error::pandas.errors.PerformanceWarning")
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_a_figure_with_data_is_not_the_empty_one(results, name):
     whole(results)
