@@ -33,7 +33,7 @@ figure{margin:1.5em 0}figure img{max-width:100%}figcaption{color:#555;font-size:
 .note{background:#f3f7fb;border-left:4px solid #0072B2;padding:.6em 1em;margin:.6em 0}.worst{background:#fdf3ec;border-left-color:#D55E00}
 .note p{margin:.2em 0}code{background:#f3f3f3;padding:0 .25em}pre{background:#f6f6f6;padding:.6em 1em;overflow-x:auto;font-size:12.5px}
 nav{font-size:13px;color:#555}nav a{margin-right:1em}a{color:#0072B2}.small{font-size:13px;color:#555;margin:.3em 0}
-@media print{body{max-width:none;margin:0;font-size:11px}figure,tr{break-inside:avoid}nav{display:none}table,pre{font-size:9px}.wrap,pre{overflow:visible;white-space:pre-wrap}td,th{white-space:normal}}
+@media print{body{max-width:none;margin:0;font-size:11px}figure,tr,.note{break-inside:avoid}h2,h3,h4{break-after:avoid}.ci{display:block;white-space:nowrap}nav{display:none}table,pre{font-size:9px}.wrap,pre{overflow:visible;white-space:pre-wrap}td,th{white-space:normal}}
 """
 SECTIONS = {"cells": "All cells", "effects": "What each setting changes", "figures": "Figures", "mapping": "Was the update understood?",
             "priors": "Priors", "settings": "Settings", "provenance": "Provenance", "reading": "How to read this"}  # fmt: skip
@@ -110,7 +110,9 @@ def _summary(cells: pd.DataFrame, trials: pd.DataFrame, headline: pd.DataFrame, 
     ok = int((trials["status"] == "ok").sum())
     parts.append(
         f"<p class='small'>{len(trials)} trials in {len(cells)} cells, {ok} ended well. Best setting of each attack at each number N of images in "
-        "the update, without oracle labels; 95 % bootstrap intervals over draws (clients).</p>"
+        "the update, without oracle labels; in small print 95 % bootstrap intervals over draws (clients). Share ≥ 20 dB: of all images in the "
+        "update, those that were found again with a PSNR of 20 dB or more. IRec: share of the labels recovered. Control: the most that is reached "
+        "without reading the update.</p>"
     )
     if not len(headline):
         return "".join(parts) + "<p>No truth was given, so there is nothing to compare the reconstructions with.</p>"
