@@ -23,10 +23,12 @@ _SETTLED = 1 - 1e-8  # cosine
 _ALIKE = 0.995  # cosine of two rays that are taken for one
 
 
-def rays(span: Subspace, count: int, rng: np.random.Generator) -> np.ndarray:
+def rays(span: Subspace, count: int, rng: np.random.Generator, likes: np.ndarray | None = None) -> np.ndarray:
     """Up to ``count`` different unit vectors [K, I] in the strong part of ``span``, nonnegative and sparse; the sparsest first.
 
-    ``span`` is of a layer whose inputs are never negative. Each ray is tried from one row of M, drawn by ``rng``.
+    ``span`` is of a layer whose inputs are never negative. likes: features [L, I] of images like the members, such as public
+    ones. Each ray is sought from one row of M or, every other one, from what the span holds of one of ``likes``: where many
+    members share a span it has many more rays than members, and these lead to rays that look like features.
     """
     strong = max(int((span.values > _STRONG * span.noise).sum()), 1)
     columns, values = span.left[:, :strong], span.values[:strong]
@@ -37,20 +39,38 @@ def rays(span: Subspace, count: int, rng: np.random.Generator) -> np.ndarray:
         return np.zeros((0, inputs))
     rows = columns[alive]
     program, found = _Program(rows), []
-    for row in rng.choice(len(rows), min(count, len(rows)), replace=False):
-        program.hold(rows[row] / np.linalg.norm(rows[row]))
-        ray = program.least(rows.sum(axis=0), 0.0)
+    for held, cost in _beginnings(rows, columns, count, rng, likes):
+        program.hold(held)
+        ray = program.least(cost, 0.0)
         for _ in range(_REWEIGHTED):
             if ray is None:
                 break
-            reached = rows @ ray
-            weights = 1 / (np.maximum(reached, 0) + _SOFT * np.abs(reached).max())
-            last, ray = ray, program.least(weights @ rows, _SLACK * noise * np.linalg.norm(ray / values))
+            last, ray = ray, program.least(_towards_zeros(rows, ray), _SLACK * noise * np.linalg.norm(ray / values))
             if ray is not None and last @ ray > _SETTLED:
                 break
         if ray is not None:
             found.append(ray)
     return distinct(np.array(found).reshape(-1, strong) @ columns.T)
+
+
+def _beginnings(
+    rows: np.ndarray, columns: np.ndarray, count: int, rng: np.random.Generator, likes: np.ndarray | None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What to hold fixed and what to make least, both [R], for each ray."""
+    liked = 0 if likes is None else min(count // 2, len(likes))
+    picked = rng.choice(len(rows), min(count - liked, len(rows)), replace=False)
+    found = [(rows[row] / np.linalg.norm(rows[row]), rows.sum(axis=0)) for row in picked]
+    for like in rng.choice(len(likes), liked, replace=False) if liked else ():
+        inside = likes[like] @ columns
+        inside /= np.linalg.norm(inside)
+        found.append((inside, _towards_zeros(rows, inside)))
+    return found
+
+
+def _towards_zeros(rows: np.ndarray, ray: np.ndarray) -> np.ndarray:
+    """The sum of entries in which those count most that are nearly zero now."""
+    reached = rows @ ray
+    return (1 / (np.maximum(reached, 0) + _SOFT * np.abs(reached).max())) @ rows
 
 
 def distinct(vectors: np.ndarray) -> np.ndarray:

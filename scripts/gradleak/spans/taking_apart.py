@@ -172,7 +172,7 @@ class Search:
         taken, signals, drawn = known.features, known.signals, []
         while True:
             span = subspace.of_matrix(subspace.without(matrix, signals), whole.noise)
-            rays = cone.rays(span, self.options.rays, rng) if span.rank else np.zeros((0, len(matrix)))
+            rays = cone.rays(span, self.options.rays, rng, self.pool.features) if span.rank else np.zeros((0, len(matrix)))
             rays = rays[rays[:, -1] > 0]
             if not len(rays):
                 break
@@ -191,7 +191,7 @@ class Search:
     def _from_rough_cone(self, whole: Subspace, skip: int, rng: np.random.Generator) -> np.ndarray:
         """The same after several local steps: rays at many levels of noise, since drift blurs weak directions the most."""
         levels = (replace(whole, noise=level * whole.noise) for level in _LEVELS)
-        wanted = cone.distinct(np.concatenate([cone.rays(span, self.options.rays, rng) for span in levels]))
+        wanted = cone.distinct(np.concatenate([cone.rays(span, self.options.rays, rng, self.pool.features) for span in levels]))
         return self._fitted(wanted, skip)
 
     def _fitted(self, wanted: np.ndarray, skip: int) -> np.ndarray:
