@@ -102,7 +102,7 @@ def job(folder: Path, trials: int, uri: str) -> SimpleNamespace:
         ),
         output=Files(marker=str(folder / "mlflow/synced.json"), latex=str(folder / "tables/headline.tex"), **tables),
         params=SimpleNamespace(
-            blocks=[(c, block) for c in cells], cells=cells, studies={"synthetic": {c: (block,) for c in cells}},
+            blocks=[(c, block) for c in cells], cells=cells, studies={"synthetic": {c: (block,) for c in cells}}, missing=[],
             descriptions={"synthetic": "Synthetic trials of the benchmark."}, uri=uri, prune=False,
         ),
     )  # fmt: skip
