@@ -116,11 +116,13 @@ def row(found, judge: Judge, x: np.ndarray, y: np.ndarray) -> dict:
     best = np.zeros(len(x))
     best[pairs["truth"]] = pairs["psnr"]
     seen, shown = judge.visible(x, y), pairs["psnr"] >= 20
+    near = metrics.psnr(metrics.pairwise_mse(images, x)).max(axis=1, initial=0) >= 20
     return {
         "images": len(x), "visible": int(seen.sum()), "samples": samples, "accepted": int(accepted.sum()),
         "at20": int((best >= 20).sum()), "at30": int((best >= 30).sum()),
         "visible_at20": int((best >= 20)[seen].sum()), "visible_at30": int((best >= 30)[seen].sum()),
-        "strangers": scores["strangers"], "median": float(np.median(best)), "rank": scores.get("residual_rank"),
+        "strangers": scores["strangers"], "copies": int(near.sum() - (best >= 20).sum()),
+        "median": float(np.median(best)), "rank": scores.get("residual_rank"),
         "wrong_labels": int((labels[pairs["found"]] != y[pairs["truth"]])[shown].sum()),
     }  # fmt: skip
 
@@ -160,7 +162,7 @@ def line(result: dict) -> str:
     return (
         f"| {result['setting']} | {total('at20')} of {total('images')} ({worst}) | {total('at30')} | "
         f"{total('visible_at20')}, {total('visible_at30')} of {total('visible')} | {np.median([r['median'] for r in rows]):.1f} dB | "
-        f"{total('strangers')} | {total('wrong_labels')} | {exact} of {len(rows)} | {np.mean(ranks):.2f} | "
+        f"{total('strangers')}, {total('copies')} | {total('wrong_labels')} | {exact} of {len(rows)} | {np.mean(ranks):.2f} | "
         f"{total('others')}, {result['random']} | {np.median([r['seconds'] for r in rows]):.0f} | {np.median([r['cpu_seconds'] for r in rows]):.0f} |"
     )
 
@@ -180,7 +182,7 @@ def main() -> None:
         results.append(measure(name, arguments.draws, arguments.attack, arguments.output.parent, arguments.verbose))
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps({"attack": arguments.attack, "results": results}, indent=2) + "\n")
-    print("| setting | ≥ 20 dB (worst client) | ≥ 30 dB | visible members ≥ 20, ≥ 30 dB | median | strangers | wrong labels | "
+    print("| setting | ≥ 20 dB (worst client) | ≥ 30 dB | visible members ≥ 20, ≥ 30 dB | median | strangers, copies | wrong labels | "
           "N exact | residual rank | controls: others, random | seconds | CPU s |\n" + "| --- " * 12 + "|")  # fmt: skip
     for result in results:
         print(line(result))
