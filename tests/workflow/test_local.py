@@ -43,7 +43,10 @@ def leak(tmp_path_factory):
     return folder
 
 
-def config(leak, **target):
+SPAN = {"attack": "span", "target": "mine", "starts": 32, "copies": 2, "rounds": 6}
+
+
+def config(leak, *more, **target):
     return {
         "study": "own",
         "targets": {
@@ -61,6 +64,7 @@ def config(leak, **target):
                 "cells": [
                     {"attack": "labels", "target": "mine", "method": "rank1"},
                     {"attack": "dlg", "target": "mine", "steps": 300},
+                    *more,
                 ],
             }
         },
@@ -68,12 +72,15 @@ def config(leak, **target):
 
 
 def test_with_truth(leak, fresh):
-    fresh.configure(config(leak, truth=str(leak / "truth.npz")))
+    fresh.configure(config(leak, SPAN, truth=str(leak / "truth.npz")))
     fresh.snakemake()
     trials = pd.read_csv(fresh.folder / "results/tables/trials.csv")
     assert set(trials["status"]) == {"ok"}
     assert (trials.loc[trials["attack"] == "labels", "irec"] == 1).all()
     assert trials.loc[trials["attack"] == "dlg", "psnr"].min() > 12, "far above noise on two 8×8 images"
+    # Both are found; but few of the net's 64 units see one of them, and leave its pixels open.
+    assert (trials.loc[trials["attack"] == "span", "found"] == 2).all()
+    assert (trials.loc[trials["attack"] == "span", "share_20db"] >= 0.5).all()
     assert fresh.planned() == {}
 
 

@@ -11,7 +11,7 @@ from gradleak.labels.evidence import Client, Public, Rounds
 
 def pack(public: Public, client: Client | None) -> dict[str, np.ndarray]:
     """Plain arrays for a file; what is None is left out."""
-    arrays = {key: value for key, value in vars(public).items() if value is not None and key != "rounds"}
+    arrays = {key: value for key, value in vars(public).items() if value is not None and key not in ("rounds", "learnt")}
     if public.rounds is not None:
         arrays |= {f"rounds_{key}": value for key, value in vars(public.rounds).items()}
     if client is not None:
