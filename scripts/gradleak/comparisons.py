@@ -29,9 +29,9 @@ def words(cell: Any, skip: tuple[str, ...] = ()) -> str:
         if name in skip or value in ("", "none") or (name == "weighting" and value == "uniform") or pd.isna(value):
             continue
         parts.append(text.format(value).replace("_", " "))
-    for name in ("prior", "target.pretrain_epochs", "target.local_epochs"):
+    for name in ("init", "prior", "target.pretrain_epochs", "target.local_epochs"):
         value = cell.get(f"param.{name}")
-        if f"param.{name}" not in skip and value is not None and pd.notna(value):
+        if f"param.{name}" not in skip and value is not None and pd.notna(value) and (name, value) != ("init", "uniform"):
             short = name.removeprefix("target.").replace("_", " ")
             parts.append(f"{short} {value:g}" if isinstance(value, float) else f"{value} {short}")
     return ", ".join(parts)

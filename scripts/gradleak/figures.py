@@ -83,7 +83,7 @@ def _nothing(text: str) -> Figure:
 
 
 SHOWN_PAIRS = 10
-SHOWN_CELLS = 14
+SHOWN_CELLS = 16
 
 
 def reconstructions(frames: dict, pairs: dict[str, Callable], records: dict) -> Figure:
@@ -115,12 +115,14 @@ def reconstructions(frames: dict, pairs: dict[str, Callable], records: dict) -> 
             above, below = (figure.add_subplot(inner[line, column]) for line in (0, 1))
             for axis, name, image in ((above, "true", true), (below, "found", found)):
                 axis.axis("off") if image is None else _picture(axis, image)
-                if column == 0:
+                if column == 0 and found is not None:
                     _note(axis, -0.12, 0.5, name, ha="right", va="center", color="#555555")
             if column == 0:
                 above.set_title(words(cells.loc[cell]), fontsize=8, loc="left", pad=3)
             if psnr is not None:
                 _note(below, 0.5, -0.05, f"{psnr:.0f} dB", ha="center", va="top")
+            if column == 0 and found is None:
+                _note(above, 0, 0.3, "nothing: no image was accepted", ha="left", va="center", color="#555555")
     return figure
 
 

@@ -95,3 +95,10 @@ def test_latex_has_every_row_escaped(study):
     assert all(len(re.split(r"(?<!\\)&", row)) == 8 for row in rows)
     assert r"dlg\_\&\_co" in text
     assert re.search(r"24\.5 \(2\d\.\d--2\d\.\d\)", text)
+
+
+def test_a_cell_in_words_names_what_is_not_the_usual():
+    cell = {"attack": "dlg", "batch_size": 8, "weighting": "uniform", "labels": "recovered", "control": "none"}
+    assert comparisons.words(cell | {"param.init": "uniform"}) == "dlg, N=8, recovered labels"
+    assert comparisons.words(cell | {"param.init": "features"}) == "dlg, N=8, recovered labels, features init"
+    assert comparisons.words(cell | {"param.init": np.nan, "weighting": "depth"}, skip=("batch_size",)) == "dlg, depth, recovered labels"

@@ -113,6 +113,17 @@ def test_psnr_is_drawn_at_its_value_and_size(results):
     assert 20.5 in drawn
 
 
+def test_a_cell_that_accepted_nothing_says_so_in_the_picture(results):
+    whole(results)
+    frames, pairs, records = inputs(results)
+    first, *others = pairs
+    nothing = {key: array[:, :0] if array.ndim > 1 else 0 * array for key, array in pairs[first]().items()}
+    figure = figures.reconstructions(frames, {first: lambda: nothing} | {c: pairs[c] for c in others}, records)
+    said = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert said.count("nothing: no image was accepted") == 1
+    assert not any("nothing" in t.get_text() for a in figures.reconstructions(*inputs(results)).axes for t in a.texts)
+
+
 def test_figures_are_the_same_bytes_every_time(results, tmp_path):
     whole(results)
     for name in ("one.png", "two.png"):
