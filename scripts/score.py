@@ -80,8 +80,7 @@ def _score_trial(
     counts = np.bincount(labels, minlength=classes)
     row["counts"] = counts.tolist()
     row["pair_label_accuracy"] = float((labels[matched] == y[of]).mean()) if len(labels) else 0.0
-    if len(labels) == len(y):
-        row |= _label_row(counts, y)
+    row |= _label_row(counts, y)
     best = np.argsort(-pairs["psnr"], kind="stable")[:SHOWN]
     return row, (images[matched[best]], truth[of[best]], pairs["psnr"][best])
 

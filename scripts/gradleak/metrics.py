@@ -94,7 +94,7 @@ def certificate_metrics(
 
 
 def label_metrics(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Counts (C,) against true counts (C,), both summing to N.
+    """Counts (C,) against true counts (C,), which sum to N; counts of certified images alone may sum to less.
 
     leacc: share of classes whose presence is right; lnacc: share whose count is right; irec: share of images
     whose label is recovered, Σ min / N; skill: irec above uniform guessing's, as a share of what is left above it.

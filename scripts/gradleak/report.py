@@ -125,7 +125,7 @@ def _summary(cells: pd.DataFrame, trials: pd.DataFrame, headline: pd.DataFrame, 
         level = "–" if pd.isna(row["control_value"]) else f"{row['control_value']:.{digits}f} <span class='ci'>{_e(row['control'])}</span>"
         kind = row["verdict"].split()[0]
         rows.append(
-            f"<tr><td class='w'><b>{_e(row['attack'])}</b></td><td>{row['batch_size']:g}</td><td class='w'>{_e(row['setting'])}</td>{values}"
+            f"<tr><td class='w'><b>{_e(row['attack'])}</b></td><td>{row['batch_size']:g}</td><td class='w'>{_e(row['setting'] or '–')}</td>{values}"
             f"<td>{counted}</td><td class='w'>{level}</td><td class='w {kind}'>{VERDICTS[row['verdict']]}</td></tr>"
         )
     head = ("<th class='w'>attack</th><th>N</th><th class='w'>setting</th><th>share ≥ 20 dB</th><th>PSNR (dB)</th><th>SSIM</th>"

@@ -163,5 +163,5 @@ def labels(trials: pd.DataFrame, blocks: list[dict[str, Any]]) -> pd.DataFrame:
 def read(path: str) -> pd.DataFrame:
     """A table as written: empty strings stay strings in the columns that hold words."""
     words = ("study", "cell", "attack", "target", "weighting", "labels", "status", "reason", "reasons", "block",
-             "control", "method", *PLACE)  # fmt: skip
+             "control", "method", "setting", "verdict", *PLACE)  # fmt: skip
     return pd.read_csv(path, dtype=dict.fromkeys(words, str)).fillna(dict.fromkeys(words, ""))

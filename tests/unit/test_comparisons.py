@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from results import image_scores, label_scores
 
-from gradleak import comparisons
+from gradleak import comparisons, tables
 
 
 def scores(level):
@@ -102,3 +102,9 @@ def test_a_cell_in_words_names_what_is_not_the_usual():
     assert comparisons.words(cell | {"param.init": "uniform"}) == "dlg, N=8, recovered labels"
     assert comparisons.words(cell | {"param.init": "features"}) == "dlg, N=8, recovered labels, features init"
     assert comparisons.words(cell | {"param.init": np.nan, "weighting": "depth"}, skip=("batch_size",)) == "dlg, depth, recovered labels"
+
+
+def test_a_headline_without_a_setting_is_read_back_so(tmp_path):
+    cells = pd.DataFrame([{"study": "s", "attack": "span", "setting": "", "verdict": "above", "batch_size": 1}])
+    cells.to_csv(tmp_path / "headline.csv", index=False)
+    assert tables.read(tmp_path / "headline.csv")["setting"].tolist() == [""]
