@@ -61,11 +61,12 @@ def fill(images: np.ndarray, mask: np.ndarray, public: np.ndarray) -> np.ndarray
     rest is left as it is. Trees, since what lies at the border is no linear function of the rest: a digit of MNIST is 20
     pixels long, so that where it begins says where it ends.
     """
-    from sklearn.ensemble import ExtraTreesRegressor
-
-    hidden, known, flat = mask.ravel(), public[:_IMAGES].astype(np.float64), images.reshape(-1, *mask.shape)
+    hidden, flat = mask.ravel(), images.reshape(-1, *mask.shape)
     if not hidden.any() or not len(flat):
         return images
+    from sklearn.ensemble import ExtraTreesRegressor  # a second that a model which sees all does without
+
+    known = public[:_IMAGES].astype(np.float64)
     wanted = known.reshape(len(known), -1)[:, hidden]
     if hidden.all():
         guess = wanted.mean(axis=0)

@@ -5,9 +5,9 @@
 The attack is given the update, the model and public images, as in the workflow; neither N nor a label. Truth serves
 the scoring alone. Beside every setting stand two controls: the same search in a random span of the same singular values
 (``random``, on the first client), and everything that was accepted from one client judged against the next client's
-update (``others``; clients draw from one pool, and what both own does not count). Both must accept nobody. ``visible`` counts the members whose weight in the layer's gradient the
-rounding noise leaves known to 5 % (``Certificates.uncertainty`` over ``weight`` of the true image and label): of others
-little or nothing is in the update.
+update (``others``; clients draw from one pool, and what both own does not count). Both must accept nobody. ``visible``
+counts the members whose weight in the layer's gradient the rounding noise leaves known to 5 % (``Subspace.weigh`` of the
+true image and label): of others little or nothing is in the update.
 """
 
 import argparse
@@ -93,9 +93,8 @@ class Judge:
         """bool [N] for true images and labels."""
         features = self.host.features(x.astype(self.host.dtype)).numpy()
         signals = self.host.signals(features)[np.arange(len(y)), y]
-        left, right = self.span.coefficients(features), self.span.transposed.coefficients(signals)
-        doubt = self.span.noise * np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-        return doubt < 0.05 * (left * signals).sum(axis=1)
+        weight, doubt = self.span.weigh(features, signals)
+        return doubt < 0.05 * weight
 
     def mistakes(self, images: np.ndarray, truth: np.ndarray) -> int:
         """How many of another client's ``images`` are taken for members here, but for those that this client has too."""

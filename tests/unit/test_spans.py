@@ -219,7 +219,6 @@ def test_one_member_counts_once_however_often_it_was_found(update):
 def test_a_blurred_copy_of_a_known_member_is_nobody_and_a_twin_is(update):
     """A copy that is not quite sharp leaves some of its member behind, which another copy must not be taken for."""
     host = host_of(update.model)
-    features = host.features(update.x.astype(float)).numpy()
     twin = np.clip(update.x[:1] + 0.02 * np.random.default_rng(1).uniform(0, 1, update.x[:1].shape), 0, 1)
     images, labels = np.concatenate([update.x, twin]).astype(float), np.append(update.y, update.y[0])
     features = host.features(images).numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from gradleak.labels.evidence import Client, Public, Rounds
 
 def pack(public: Public, client: Client | None) -> dict[str, np.ndarray]:
     """Plain arrays for a file; what is None is left out."""
-    arrays = {key: value for key, value in vars(public).items() if value is not None and key not in ("rounds", "learnt")}
+    given = {field.name: getattr(public, field.name) for field in fields(public) if field.init and field.name != "rounds"}
+    arrays = {key: value for key, value in given.items() if value is not None}
     if public.rounds is not None:
         arrays |= {f"rounds_{key}": value for key, value in vars(public.rounds).items()}
     if client is not None:
@@ -21,12 +22,12 @@ def pack(public: Public, client: Client | None) -> dict[str, np.ndarray]:
 
 def unpack(arrays: dict[str, np.ndarray]) -> tuple[Public, Client | None]:
     """What ``pack`` wrote."""
-    fields = {key: value for key, value in arrays.items() if key in Public.__dataclass_fields__}
+    own = {key: value for key, value in arrays.items() if key in Public.__dataclass_fields__}
     rounds = {key.removeprefix("rounds_"): value for key, value in arrays.items() if key.startswith("rounds_")}
     client = None
     if "steps" in arrays:
         client = Client(int(arrays["steps"]), float(arrays["rate"]), str(arrays["optimizer"]))
-    return Public(**fields, rounds=Rounds(**rounds) if rounds else None), client
+    return Public(**own, rounds=Rounds(**rounds) if rounds else None), client
 
 
 def of_draws(public: Public, index: np.ndarray) -> Public:

@@ -124,9 +124,8 @@ def one_by_one(
 
 def _weighed(span: subspace.Subspace, samples: int, feature: np.ndarray, signal: np.ndarray) -> tuple[float, float, float]:
     """Of an image with ``feature`` [I] and ``signal`` [O]: surprise, and how far its weight is from N, how unsure, as shares of N."""
-    by_feature, by_signal = span.coefficients(feature[None])[0], span.transposed.coefficients(signal[None])[0]
-    doubt = span.noise * np.linalg.norm(by_feature) * np.linalg.norm(by_signal) / samples
-    return span.surprise(feature[None])[0], abs(float(by_feature @ signal) / samples - 1), float(doubt)
+    (weight,), (doubt,) = span.weigh(feature[None], signal[None])
+    return span.surprise(feature[None])[0], abs(weight / samples - 1), doubt / samples
 
 
 def _weighs_surely(span: subspace.Subspace, samples: int, feature: np.ndarray, signal: np.ndarray) -> bool:

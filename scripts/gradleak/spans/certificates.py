@@ -48,15 +48,15 @@ def judge(host: Host, span: Subspace, features: np.ndarray) -> Certificates:
     each = np.arange(batch)
     signal = signals[each, label]
     nearest = np.sort(distances, axis=1)
-    left, right = span.coefficients(features), rows.coefficients(signal)
+    weight, uncertainty = span.weigh(features, signal)
     return Certificates(
         residual=span.residual(features),
         surprise=span.surprise(features),
         label=label,
         label_surprise=rows.surprise(signal),
         label_margin=nearest[:, 1] / np.maximum(nearest[:, 0], 1e-300),
-        weight=(left * signal).sum(axis=1),
-        uncertainty=span.noise * np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1),
+        weight=weight,
+        uncertainty=uncertainty,
         signal=signal,
         feature=features,
     )

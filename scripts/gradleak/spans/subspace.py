@@ -50,6 +50,15 @@ class Subspace:
         damped = self.values / (self.values**2 + self.noise**2)
         return (vectors @ self.left * damped) @ self.right.T
 
+    def weigh(self, features: np.ndarray, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """δᵀ M⁺ f of every pair f, δ ([B, I], [B, O]), and how far the noise leaves it open; both [B].
+
+        N for a member of a mean over N images (Wedderburn 1934).
+        """
+        left, right = self.coefficients(features), self.transposed.coefficients(signals)
+        uncertainty = self.noise * np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+        return (left * signals).sum(axis=1), uncertainty
+
     def residual(self, vectors: np.ndarray, avoid: np.ndarray | None = None) -> np.ndarray:
         """ρ [B] of vectors f [B, I]: that minimum relative to ‖f‖²; 0 in the span, 1 across it.
 
