@@ -18,6 +18,10 @@ log = logging.getLogger("gradleak")
 
 _asked_to_stop = False
 
+# Keras imports these at its own start where they are installed, for wrappers, plots and tables that no job uses: a third
+# of the start-up of every process, by `python -X importtime`. A job that needs one imports it later, as ever.
+OPTIONAL = ("matplotlib", "pandas", "scipy", "sklearn")
+
 
 class Preempted(Expected):
     """The job was asked to go (SIGTERM), and has left its state on disk."""
@@ -80,9 +84,22 @@ def stop_if_asked() -> None:
         raise Preempted("stopped by SIGTERM; what was done is kept, and the next attempt goes on from there")
 
 
+@contextlib.contextmanager
+def hidden(*names: str) -> Iterator[None]:
+    """What is imported inside finds modules ``names`` not installed, unless they are imported already."""
+    fresh = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(fresh))  # None: the import system's own mark of a module that must not be found
+    try:
+        yield
+    finally:
+        for name in fresh:
+            del sys.modules[name]
+
+
 def use_threads(threads: int) -> None:
     """TensorFlow computes with exactly the rule's threads, deterministically."""
-    import tensorflow as tf
+    with hidden(*OPTIONAL):
+        import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)

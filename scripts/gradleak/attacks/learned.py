@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
-from scipy.optimize import nnls
 
 from gradleak import gradients
 from gradleak.gradients import Matcher
@@ -21,6 +20,8 @@ _AT_ONCE = 4
 
 def weights(matcher: Matcher, images: np.ndarray, labels: np.ndarray, loss: str) -> np.ndarray:
     """[L], >= 0 and not all zero, for the public batches ``images`` [K, N, H, W, C] and ``labels`` [K, N]."""
+    from scipy.optimize import nnls  # a second of imports that all other weightings do without
+
     left, directions = steps(matcher, images, labels, loss)
     basis, triangle = np.linalg.qr(directions)
     found, _ = nnls(triangle, basis.T @ left)
