@@ -6,7 +6,7 @@ rule train_judge:
         others="results/data/{dataset}/others.npz",
         public="results/data/{dataset}/public.npz",
     output:
-        judge="results/judges/{dataset}.skops",
+        judge="results/judges/{dataset}.npz",
         accuracy="results/judges/{dataset}.json",
     log:
         "results/logs/train_judge/{dataset}.log",
@@ -48,7 +48,7 @@ rule score:
         record=lambda w: f"results/{cell(w).stage}/{w.cell}/{w.block}.json",
         truth=truths,
         public=lambda w: pool(cell(w).target.options, "public"),
-        judge=lambda w: f"results/judges/{cell(w).target.options.dataset}.skops",
+        judge=lambda w: f"results/judges/{cell(w).target.options.dataset}.npz",
         ceiling=ceilings,
     output:
         rows="results/scores/{cell}/{block}.json",

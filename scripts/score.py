@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradleak import jobs, metrics
+from gradleak import jobs, judge, metrics
 from gradleak.datasets import CLASSES, to_float
 from gradleak.files import read_json, read_npz, write_json, write_npz
 from gradleak.truth import load_truth
@@ -70,8 +70,6 @@ def _score_trial(
     public: np.ndarray,
 ) -> tuple[dict, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The figures of what one trial accepted, and its best pairs: reconstructions, true images, PSNR."""
-    from gradleak import judge  # seconds of imports that label cells do without
-
     row, pairs = metrics.image_metrics(images, truth)
     matched, of = pairs["found"], pairs["truth"]
     if len(matched):
@@ -130,9 +128,7 @@ def main(snakemake) -> None:
     elif x is None:
         rows, shown = unscored(found, record)
     else:
-        from gradleak import judge
-
-        public = to_float(read_npz(snakemake.input.public)["x"])
+        public = to_float(read_npz(snakemake.input.public)["x"]).astype(np.float64)  # once, not trial by trial
         rows, shown = score_images(found, x, y, record, judge.load(snakemake.input.judge), public)
         if snakemake.input.get("ceiling"):
             ceilings = [read_npz(file) for file in snakemake.input.ceiling]

@@ -73,7 +73,7 @@ def _way(plan: Plan, cell: Cell, block: str, draws: list[int]) -> list[tuple[str
     return [
         *way,
         (f"{RULES[cell.attack]}/{cell.id}/{block}.log", f"{cell.stage}/{cell.id}/{block}.json"),
-        (f"train_judge/{dataset}.log", f"judges/{dataset}.skops"),
+        (f"train_judge/{dataset}.log", f"judges/{dataset}.npz"),
         (f"score/{cell.id}/{block}.log", f"scores/{cell.id}/{block}.json"),
     ]
 

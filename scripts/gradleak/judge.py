@@ -7,36 +7,72 @@ data with the target model's gradient, and has never seen a private or a public 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import skops.io
-from sklearn.decomposition import PCA
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.svm import SVC
 
-from gradleak.files import replacing
+from gradleak.files import read_npz, write_npz
 
 COMPONENTS = 40
 TRAIN_ON = 8000
 
 
-def train(x: np.ndarray, y: np.ndarray) -> Pipeline:
+class Judge(NamedTuple):
+    """What scikit-learn's PCA and SVC have learnt. Plain arrays: to load those costs a score job more than its work."""
+
+    mean: np.ndarray  # [F], of an image
+    components: np.ndarray  # [K, F]
+    vectors: np.ndarray  # [S, K], the support vectors, class by class
+    dual: np.ndarray  # [C - 1, S], their coefficients against each other class
+    intercept: np.ndarray  # [C (C - 1) / 2], of each pair of classes
+    support: np.ndarray  # [C], support vectors of each class
+    gamma: np.ndarray  # of the kernel exp(−γ ‖a − b‖²)
+    classes: np.ndarray  # [C]
+
+
+def train(x: np.ndarray, y: np.ndarray) -> Judge:
     """x: float32 (n, H, W, C) in [0, 1]; y: int (n,)."""
+    pca, svc = fitted(x, y)
+    return Judge(
+        pca.mean_, pca.components_, svc.support_vectors_, svc.dual_coef_, svc.intercept_, svc.n_support_,
+        np.asarray(svc._gamma), svc.classes_,
+    )  # fmt: skip
+
+
+def fitted(x: np.ndarray, y: np.ndarray) -> tuple:
+    """The PCA and the SVC themselves, of three classes or more."""
+    from sklearn.decomposition import PCA
+    from sklearn.svm import SVC
+
     x, y = x[:TRAIN_ON], y[:TRAIN_ON]
-    return make_pipeline(PCA(COMPONENTS, random_state=0), SVC(C=5.0)).fit(x.reshape(len(x), -1), y)
+    pca = PCA(COMPONENTS, random_state=0)
+    return pca, SVC(C=5.0).fit(pca.fit_transform(x.reshape(len(x), -1)), y)
 
 
-def save(judge: Pipeline, path: str | Path) -> None:
-    with replacing(path) as temporary:
-        skops.io.dump(judge, temporary)
+def save(judge: Judge, path: str | Path) -> None:
+    write_npz(path, **judge._asdict())
 
 
-def load(path: str | Path) -> Pipeline:
-    return skops.io.load(path)  # refuses every type outside skops' own list of trusted ones
+def load(path: str | Path) -> Judge:
+    return Judge(**read_npz(path))
 
 
-def accuracy(judge: Pipeline, images: np.ndarray, labels: np.ndarray) -> float:
+def predict(judge: Judge, images: np.ndarray) -> np.ndarray:
+    """Classes of ``images`` (n, H, W, C): each pair of classes votes, and of equal votes the first class has it."""
+    seen = ((images.reshape(len(images), -1) - judge.mean) @ judge.components.T).astype(np.float64)
+    squares = (seen**2).sum(axis=1)[:, None] + (judge.vectors**2).sum(axis=1) - 2 * seen @ judge.vectors.T
+    kernel = np.exp(-judge.gamma * squares)
+    ends = np.cumsum(judge.support)
+    own = [slice(end - count, end) for end, count in zip(ends, judge.support, strict=True)]
+    votes = np.zeros((len(images), len(own)), int)
+    for index, (a, b) in enumerate(zip(*np.triu_indices(len(own), 1), strict=True)):
+        margin = kernel[:, own[a]] @ judge.dual[b - 1, own[a]] + kernel[:, own[b]] @ judge.dual[a, own[b]]
+        votes[np.arange(len(images)), np.where(margin + judge.intercept[index] > 0, a, b)] += 1
+    return judge.classes[votes.argmax(axis=1)]
+
+
+def accuracy(judge: Judge, images: np.ndarray, labels: np.ndarray) -> float:
     """Share of ``images`` (n, H, W, C) recognised as ``labels`` (n,); nan for none."""
     if not len(images):
         return float("nan")
-    return float((judge.predict(images.reshape(len(images), -1)) == labels).mean())
+    return float((predict(judge, images) == labels).mean())

@@ -24,7 +24,7 @@ def pairwise_mse(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     By the expansion ‖a‖² + ‖b‖² − 2 a·b in float64, exact to about 1e-15: far below PSNR_CEILING.
     """
-    a, b = a.reshape(len(a), -1).astype(np.float64), b.reshape(len(b), -1).astype(np.float64)
+    a, b = (images.reshape(len(images), -1).astype(np.float64, copy=False) for images in (a, b))
     squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * a @ b.T
     return np.maximum(squared, 0) / a.shape[1]
 
