@@ -132,7 +132,9 @@ def minimise(
             run.state = phase.start(point, np.isfinite(loss))
         chunk = _Chunk(phase.step)
         if run.step == 0:
+            begun = time.perf_counter()
             run.width = _even(trials, limits.at_once) if limits.at_once else _fitting(chunk, run.state, data, free)
+            run.tracing += time.perf_counter() - begun
         while run.step < phase.evaluations and run.state["active"].any():
             evaluation = phase.first + int(run.step)
             losses = _advance(run, chunk, data, phase.evaluations, settings.chunk)
@@ -223,9 +225,20 @@ class _Chunk:
 
     def __call__(self, rows: np.ndarray, state: dict, data: dict, first: int, count: int):
         """``count`` steps from number ``first`` on for some trials of a state: their state, losses [count, rows]."""
-        state = tf.nest.map_structure(lambda array: tf.constant(array[rows]), state)
-        given = {k: tf.constant(array if len(array) == 1 else array[rows]) for k, array in data.items()}
-        return self._steps(state, given, tf.constant(first), tf.constant(count))
+        return self._steps(*_of_rows(rows, state, data), tf.constant(first), tf.constant(count))
+
+    def traced(self, width: int, state: dict, data: dict) -> float:
+        """Bytes that the first ``width`` trials take. Nothing is run, so TensorFlow optimises no graph that is too wide."""
+        given = _of_rows(np.arange(width), state, data)
+        self._steps.get_concrete_function(*given, tf.constant(0), tf.constant(0))
+        return self.memory[width]
+
+
+def _of_rows(rows: np.ndarray, state: dict, data: dict) -> tuple[dict, dict]:
+    return (
+        tf.nest.map_structure(lambda array: tf.constant(array[rows]), state),
+        {name: tf.constant(array if len(array) == 1 else array[rows]) for name, array in data.items()},
+    )
 
 
 def bytes_of(graph) -> float:
@@ -239,11 +252,7 @@ def _fitting(chunk: _Chunk, state: dict, data: dict, free: float) -> int:
     if not np.isfinite(free):
         return len(state["active"])
 
-    def memory(width: int) -> float:
-        chunk(np.arange(width), state, data, 0, 0)  # traces
-        return chunk.memory[width]
-
-    return best_width(len(state["active"]), memory, free)
+    return best_width(len(state["active"]), lambda width: chunk.traced(width, state, data), free)
 
 
 def best_width(trials: int, memory: Callable[[int], float], free: float = np.inf) -> int:
