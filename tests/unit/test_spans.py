@@ -1,5 +1,6 @@
 """Span inversion: the layer, its span, the certificates and rules, and a small update taken apart without any truth."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -204,6 +205,9 @@ def test_a_better_image_of_a_member_is_known_as_such(update):
     judged = certify(host, whole, np.concatenate([update.x[[0, 2, 3]], blurred, update.x[1:2]]))
     assert acceptance.same(judged, 4, [0, 1, 3]) == 2
     assert acceptance.same(judged, 4, [0, 1, 2]) is None
+    relabelled = dataclasses.replace(judged, label=np.array([*judged.label[:3], 9, judged.label[4]]))
+    assert acceptance.same(relabelled, 4, [0, 1, 3]) is None
+    assert acceptance.same(relabelled, 4, [0, 1, 3], labels=False) == 2
 
 
 def test_one_member_counts_once_however_often_it_was_found(update):
@@ -234,6 +238,18 @@ def test_a_blurred_copy_of_a_known_member_is_nobody_and_a_twin_is(update):
     nearly = certify(host, subspace.of_matrix(alone, noise), np.clip(images[:4] + 1e-5, 0, 1))
     sharp = certify(host, subspace.of_matrix(alone, noise), images[:4])
     assert acceptance.one_by_one(alone, noise, 4, sharp, range(4), nearly.feature[:1], nearly.signal[:1]) == [1, 2, 3]
+
+
+def test_near_members_lie_fivefold_deeper_than_the_control_and_each_counts_once(update, pools):
+    host = host_of(update.model)
+    whole = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))
+    judged = certify(host, whole, np.concatenate([update.x, update.x[:1], to_float(pools["public"].x[:4])]))
+    least = judged.residual[5:].min()
+    assert acceptance.near_members(judged, least).tolist() == 5 * [True] + 4 * [False]
+    assert not acceptance.near_members(judged, 4 * judged.residual[:5].min()).any()
+    nobody = np.zeros((0, judged.feature.shape[1]))
+    assert acceptance.apart(judged, range(5), nobody) == [0, 1, 2, 3]
+    assert acceptance.apart(judged, range(5), judged.feature[2:3]) == [0, 1, 3]
 
 
 def test_of_two_judgements_each_image_keeps_its_own(update):
@@ -276,6 +292,27 @@ def test_an_update_of_four_is_taken_apart_without_its_n_or_its_labels(update, po
 def test_in_a_gradient_that_holds_nobody_nobody_is_found(update, pools):
     found = span.invert(problem(update, pools), span.Options(control="random_gradient", **SMALL))
     assert not found.accepted.any()
+
+
+def test_several_local_steps_are_taken_apart_and_labelled_by_the_model_sent_back(pools):
+    options = client.Options(dataset="digits-8x8", model="fcn3", batch_size=4, pretrain_epochs=1, local_epochs=10)
+    model = client.global_model(options, pools["others"])
+    (draw,) = client.simulate(options, model, pools["private"], [0])
+    scale = np.float32(options.learning_rate * options.steps)
+    update = SimpleNamespace(
+        model=model, gradients=[-part / scale for part in draw.delta], rounding=mapping.FLOAT_NOISE / float(scale)
+    )
+    found = span.invert(problem(update, pools), span.Options(**SMALL))
+    images, labels = found.images[0][found.accepted[0]], found.labels[0][found.accepted[0]]
+    rows, columns = metrics.assign(images, to_float(draw.private.x))
+    psnr = metrics.psnr(np.mean((images[rows] - to_float(draw.private.x)[columns]) ** 2, axis=(1, 2, 3)))
+    assert len(images) >= 3
+    assert psnr.min() > 20
+    assert labels[rows].tolist() == draw.private.y[columns].tolist()
+    assert found.certificates["samples_found"][0] in (0, 40)  # each image counts once a step, if its weight says anything
+
+    control = span.invert(problem(update, pools), span.Options(control="random_gradient", **SMALL))
+    assert not control.accepted.any()
 
 
 def test_a_finished_trial_is_not_done_again(update, pools, tmp_path):

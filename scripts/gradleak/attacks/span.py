@@ -101,12 +101,31 @@ def invert(
         if progress:
             progress("seed %d, layer %s", seed, fine.name)
         taken = search.take_apart(matrix, floor, rng, progress)
+        if not taken.samples and problem.rounding and len(taken.candidates.images):
+            taken.candidates.labels = _learnt_labels(problem, index, taken.candidates.images)
         trials.append(taken)
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_npz(kept, samples=taken.samples, unexplained=taken.unexplained, **vars(taken.candidates))
     _fill_unseen(trials, problem)
     return _inversion(problem, trials, time.monotonic() - began)
+
+
+def _learnt_labels(problem: Problem, trial: int, images: np.ndarray) -> np.ndarray:
+    """Classes int [K] of images that a client learnt in several local steps, as the model says that it sent back.
+
+    Their δ moved while it learnt and lies nowhere near the row space; but after a few steps it has learnt them.
+    """
+    import keras
+
+    from gradleak.mapping import FLOAT_NOISE
+
+    scale = np.float32(FLOAT_NOISE / problem.rounding)  # of the pseudo-gradient in the update
+    learnt = keras.models.clone_model(problem.model)
+    learnt.set_weights(problem.model.get_weights())
+    for variable, gradient in zip(learnt.trainable_variables, problem.gradients, strict=True):
+        variable.assign_sub(scale * gradient[trial])
+    return learnt.predict(images.astype(np.float32), batch_size=256, verbose=0).argmax(axis=1)
 
 
 def _fill_unseen(trials: list[Taken], problem: Problem) -> None:

@@ -16,7 +16,7 @@ UNSURE = 0.3  # a weight less certain than that share of N proves nothing
 COARSE_SURPRISE = 100.0  # of a copy that is not quite sharp
 COARSE_DEVIATION = 0.5
 CLEAR_MARGIN = 100.0  # of the label; that of other images is 1 to 5
-BELOW_CONTROL = 0.1  # of the least ρ that the same search reaches in a span without members
+BELOW_CONTROL = 0.2  # of the least ρ that the same search reaches in a span without members
 _ALIKE, _SIMILAR = 0.9999, 0.98  # cosines of two features
 
 
@@ -59,10 +59,11 @@ def likely(found: Certificates, samples: int, taken: np.ndarray) -> list[int]:
 
 
 def near_members(found: Certificates, least_of_control: float) -> np.ndarray:
-    """bool [B], for several local steps, whose drift leaves no exact span.
+    """bool [B], where the noise does not say how near a member's feature comes to the span: it is hidden behind others, or
+    drifted while the client learnt.
 
-    In the span tenfold deeper than the best of the same search in a span that holds no member. (Its δ tells nothing: it
-    moves far more than its feature while the client learns the image.)
+    In the span fivefold deeper than the best of the same search in a span that holds no member. (Its δ tells little: that of
+    a hidden member is the others' too, and while the client learns it moves far more than the feature.)
     """
     return found.residual < BELOW_CONTROL * least_of_control
 
@@ -77,14 +78,18 @@ def distinct(features: np.ndarray, order: Sequence[int]) -> list[int]:
     return kept
 
 
-def same(found: Certificates, index: int, members: Sequence[int]) -> int | None:
-    """Which of ``members`` image ``index`` shows too: the place in the list of the one with the likest feature, or None."""
+def same(found: Certificates, index: int, members: Sequence[int], labels: bool = True) -> int | None:
+    """Which of ``members`` image ``index`` shows too: the place in the list of the one with the likest feature, or None.
+
+    labels: both must be of one class.
+    """
     if not members:
         return None
     unit = found.feature / np.linalg.norm(found.feature, axis=1, keepdims=True)
     cosines = unit[list(members)] @ unit[index]
     place = int(cosines.argmax())
-    return place if cosines[place] > _SIMILAR and found.label[index] == found.label[members[place]] else None
+    agree = not labels or found.label[index] == found.label[members[place]]
+    return place if cosines[place] > _SIMILAR and agree else None
 
 
 def one_by_one(
@@ -136,7 +141,7 @@ def _weighs_surely(span: subspace.Subspace, samples: int, feature: np.ndarray, s
 def apart(found: Certificates, order: Sequence[int], taken: np.ndarray) -> list[int]:
     """The indices of ``order`` whose feature is unlike those ``taken`` [F, I] and unlike one another.
 
-    For several local steps, where no rank is anybody's own; two members that look very much alike count as one.
+    For near members, where no rank is anybody's own; two members that look very much alike count as one.
     """
     unit = taken / np.linalg.norm(taken, axis=1, keepdims=True)
     kept: list[int] = []

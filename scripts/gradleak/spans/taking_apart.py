@@ -40,8 +40,7 @@ class Taken:
 
 _CANDIDATE = 3e-3  # ρ up to which an image is looked at closely
 _MOST = 96  # candidates of a round
-_DRIFT = 30.0  # times the rounding noise: what several local steps leave a member's feature off the span
-_LEVELS = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # times the rounding noise
+_CONTROL = 32  # images that the control moves: they all end at much the same ρ
 _SHARPER = 0.3  # of the noise, for polishing
 _NEAR_STEPS, _NEAR_RATE = 100, 0.01  # over pixels, for images that are nearly there
 
@@ -62,6 +61,7 @@ class _LookedAt:
             np.zeros((0, features)),
         )  # fmt: skip
         self.members: list[int] = []
+        self.sharp: set[int] = set()  # of the members those known to the noise
 
     def add(self, images: np.ndarray, judged: Certificates) -> int:
         """Returns the number of the first one."""
@@ -78,12 +78,28 @@ class _LookedAt:
     def signals(self) -> np.ndarray:
         return self.judged.signal[self.members]
 
+    @property
+    def sharp_members(self) -> list[int]:
+        return [index for index in self.members if index in self.sharp]
+
+    def take_sharp(self, index: int) -> None:
+        """One more member, known to the noise; or the same one as a near member, for which it then stands."""
+        near = [member for member in self.members if member not in self.sharp]
+        place = acceptance.same(self.judged, index, near, labels=False)
+        if place is None:
+            self.members.append(index)
+        else:
+            self.members[self.members.index(near[place])] = index
+        self.sharp.add(index)
+
     def improve(self, fresh: Sequence[int]) -> None:
-        """Let one of ``fresh`` stand for a member that it shows better than the one so far."""
+        """Let one of ``fresh`` stand for a sharp member that it shows better than the one so far."""
         for index in fresh:
-            place = acceptance.same(self.judged, index, self.members)
-            if place is not None and self.judged.surprise[index] < 0.5 * self.judged.surprise[self.members[place]]:
-                self.members[place] = int(index)
+            sharp = self.sharp_members
+            place = acceptance.same(self.judged, index, sharp)
+            if place is not None and self.judged.surprise[index] < 0.5 * self.judged.surprise[sharp[place]]:
+                self.members[self.members.index(sharp[place])] = index
+                self.sharp.add(index)
 
     def candidates(self) -> Candidates:
         """Members first, each group by its residual."""
@@ -104,72 +120,63 @@ class Search:
         self.has_cone = options.rays > 0 and coarse.bias is not None and bool((self.pool.features >= 0).all())
 
     def take_apart(self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None) -> Taken:
-        """The members of M [I, O] whose noise has the spectral norm ``noise``."""
-        options, exactly = self.options, subspace.of_matrix(matrix, noise)
-        roughly = replace(exactly, noise=_DRIFT * noise)
+        """The members of M [I, O] whose noise has the spectral norm ``noise``.
+
+        Rounds go from rays while these show anybody new, then from images, and what the noise does not settle is then
+        measured against the control: a member hidden behind others, or moved while the client learnt, lies off the span by
+        more than the noise, and still far deeper in it than any image gets that is none.
+        """
+        options, whole = self.options, subspace.of_matrix(matrix, noise)
         known = _LookedAt(self.pool.images.shape[1:], *matrix.shape)
         used: set[int] = set()
         votes: list[int] = []
         least_of_control: float | None = None
-        samples, unexplained, idle = 0, [], 0
+        samples, unexplained, idle, from_images = 0, [], 0, False
         for number in range(options.rounds):
-            # Until the first round has shown that no weight votes for N, as if after one local step.
-            is_exact = bool(votes) or not unexplained
-            whole = exactly if is_exact else roughly
-            span = subspace.of_matrix(subspace.without(matrix, known.signals), noise) if is_exact else whole
-            avoid = None if is_exact or not known.members else subspace.basis(known.features)
-            if span.rank == 0:
+            known_signals = known.judged.signal[known.sharp_members]
+            if subspace.of_matrix(subspace.without(matrix, known_signals), noise).rank == 0:
                 break
+            avoid = subspace.basis(known.features) if known.members else None
             starts = []
-            if self.has_cone and is_exact:
-                starts.append(self._from_cone(matrix, whole, known, samples, number, rng))
-            elif self.has_cone:
-                starts.append(self._from_rough_cone(exactly, number, rng))
-            if not self.has_cone or idle or not len(starts[0]):
-                starts.append(self._from_images(span, avoid, used, rng))
-            images = self._candidates(span, avoid, whole, np.concatenate(starts))
+            if self.has_cone and (votes or number == 0):  # else several local steps: no ray is exact
+                known_features = known.judged.feature[known.sharp_members]
+                starts.append(self._from_cone(matrix, whole, known_features, known_signals, samples, number, rng))
+            from_images = from_images or idle > 0 or not starts or not len(starts[0])
+            if from_images:
+                starts.append(self._from_images(whole, avoid, used, options.starts, rng))
+            images = self._candidates(whole, avoid, np.concatenate(starts))
             fresh: list[int] = []
             if len(images):
                 judged = certificates.certify(self.fine, whole, images)
-                if is_exact:
+                if votes or number == 0:
                     images, judged = self._sharpened(whole, images, judged)
                     votes += acceptance.samples(judged)
-                order = np.argsort(judged.surprise if votes else judged.residual)
-                if votes:
-                    samples = int(np.bincount(votes).argmax())
-                    good = order[acceptance.members(judged, samples)[order]]
-                    fresh = acceptance.one_by_one(
-                        matrix, noise, samples, judged, good, known.features, known.signals
-                    )
-                elif not is_exact:
-                    if least_of_control is None:
-                        least_of_control = self._control(whole, rng)
-                    good = order[acceptance.near_members(judged, least_of_control)[order]]
-                    fresh = acceptance.apart(judged, good, known.features)
-                else:
-                    good = order[:0]
                 first = known.add(images, judged)
                 if votes:
-                    known.improve([first + index for index in good if index not in fresh])
-                known.members += [first + index for index in fresh]
+                    samples = int(np.bincount(votes).argmax())
+                    fresh = self._sharp_members(matrix, noise, samples, judged, known, first)
+                if from_images:
+                    if least_of_control is None:
+                        least_of_control = self.least_of_control(whole, rng)
+                    fresh = fresh + self._near_members(least_of_control, judged, known, first)
             left = np.linalg.norm(subspace.without(matrix, known.signals)) / np.linalg.norm(matrix)
             unexplained.append(float(left**2))
             if progress:
-                progress("rank left %d: %d looked at, %d new, %d members, N %d",
-                         span.rank, len(images), len(fresh), len(known.members), samples)  # fmt: skip
+                progress("%d looked at, %d new, %d members, N %d", len(images), len(fresh), len(known.members), samples)
             idle = 0 if fresh or number == 0 else idle + 1
             if idle >= options.patience or 0 < samples <= len(known.members):
                 break
         return Taken(known.candidates(), samples, unexplained)
 
     def _from_cone(
-        self, matrix: np.ndarray, whole: Subspace, known: _LookedAt, samples: int, skip: int, rng: np.random.Generator
+        self, matrix: np.ndarray, whole: Subspace, taken: np.ndarray, signals: np.ndarray, samples: int, skip: int,
+        rng: np.random.Generator,
     ) -> np.ndarray:
-        """Images [B, H, W, C] of features that were found without one.
+        """Images [B, H, W, C] of features that were found without one, besides those ``taken`` [F, I] with ``signals`` [F, O].
 
         Features that look like members are taken out for the time being, so that others come to light.
         """
-        taken, signals, drawn = known.features, known.signals, []
+        drawn = []
         while True:
             span = subspace.of_matrix(subspace.without(matrix, signals), whole.noise)
             rays = cone.rays(span, self.options.rays, rng, self.pool.features) if span.rank else np.zeros((0, len(matrix)))
@@ -188,39 +195,34 @@ class Search:
         images = self._fitted(np.concatenate(drawn), skip)
         return search.pixels(self.coarse, whole, None, images, _NEAR_STEPS, _NEAR_RATE)
 
-    def _from_rough_cone(self, whole: Subspace, skip: int, rng: np.random.Generator) -> np.ndarray:
-        """The same after several local steps: rays at many levels of noise, since drift blurs weak directions the most."""
-        levels = (replace(whole, noise=level * whole.noise) for level in _LEVELS)
-        wanted = cone.distinct(np.concatenate([cone.rays(span, self.options.rays, rng, self.pool.features) for span in levels]))
-        return self._fitted(wanted, skip)
-
     def _fitted(self, wanted: np.ndarray, skip: int) -> np.ndarray:
         """Images [B, H, W, C] of features [B, I], from public ones that no earlier round (``skip`` of them) began from."""
         copies = self.options.ray_starts
         return search.images_of(self.coarse, wanted, self.pool.alike(wanted, copies, skip * copies), self.options.ray_steps)
 
-    def _from_images(self, span: Subspace, avoid, used: set[int], rng: np.random.Generator) -> np.ndarray:
-        """Public images, and images of a decoder, moved towards the span."""
-        options, drawn, rest = self.options, [], self.options.starts
+    def _from_images(self, span: Subspace, avoid, used: set[int], count: int, rng: np.random.Generator) -> np.ndarray:
+        """``count`` public images, or half of them images of a decoder, moved towards the span."""
+        options, drawn, rest = self.options, [], count
         if self.decoder is not None:
-            rest = options.starts // 2
-            codes = rng.normal(size=(options.starts - rest, self.decoder.input_shape[-1]))
+            rest = count // 2
+            codes = rng.normal(size=(count - rest, self.decoder.input_shape[-1]))
             drawn.append(search.codes(self.coarse, span, avoid, self.decoder, codes, options.code_steps))
         starts = np.concatenate([self.pool.nearest(span, avoid, rest, used), *drawn])
         return search.pixels(self.coarse, span, avoid, starts, options.steps, options.learning_rate)
 
-    def _candidates(self, span: Subspace, avoid, whole: Subspace, images: np.ndarray) -> np.ndarray:
-        """Of one round's ``images`` those near ``span`` and unlike one another, polished: float64 [B, H, W, C].
-
-        Polished in the whole span, since the errors of the members taken out are in the smaller one.
-        """
+    def _candidates(self, span: Subspace, avoid, images: np.ndarray) -> np.ndarray:
+        """Of one round's ``images`` those near ``span`` and unlike one another, polished: float64 [B, H, W, C]."""
         values = features(self.coarse, images)
-        rho = span.residual(values, avoid)
+        rho = span.residual(values)
         order = [index for index in np.argsort(rho) if rho[index] < _CANDIDATE]
         kept = acceptance.distinct(values, order)[:_MOST]
-        if not kept or not self.options.polish_steps:
-            return images[kept].astype(np.float64)
-        return search.pixels(self.fine, _sharp(whole), avoid, images[kept], 1, 1e-4, self.options.polish_steps)
+        return self.polished(span, avoid, images[kept].astype(np.float64))
+
+    def polished(self, span: Subspace, avoid, images: np.ndarray) -> np.ndarray:
+        """float64 ``images`` [B, H, W, C] of the least ρ nearby."""
+        if not len(images) or not self.options.polish_steps:
+            return images
+        return search.pixels(self.fine, _sharp(span), avoid, images, 1, 1e-4, self.options.polish_steps)
 
     def _sharpened(self, whole: Subspace, images: np.ndarray, judged: Certificates) -> tuple[np.ndarray, Certificates]:
         """``images`` with the δ of their labels made to fit as well, where that leaves them in the span; and what they are then."""
@@ -232,14 +234,34 @@ class Search:
         images = np.where(better[:, None, None, None], moved, images)
         return images, certificates.chosen(better, after, judged)
 
-    def _control(self, span: Subspace, rng: np.random.Generator) -> float:
-        """The least ρ that the same search reaches in a span like this one that holds nobody."""
+    def _sharp_members(
+        self, matrix: np.ndarray, noise: float, samples: int, judged: Certificates, known: _LookedAt, first: int
+    ) -> list[int]:
+        """Adds to ``known`` the members among a round's candidates, of which ``first`` is the number of the first."""
+        order = np.argsort(judged.surprise)
+        good = order[acceptance.members(judged, samples)[order]]
+        sharp = known.sharp_members
+        fresh = acceptance.one_by_one(
+            matrix, noise, samples, judged, good, known.judged.feature[sharp], known.judged.signal[sharp]
+        )
+        known.improve([first + int(index) for index in good if index not in fresh])
+        for index in fresh:
+            known.take_sharp(first + index)
+        return fresh
+
+    def _near_members(self, least_of_control: float, judged: Certificates, known: _LookedAt, first: int) -> list[int]:
+        """The same for images that the noise does not settle."""
+        order = np.argsort(judged.residual)
+        good = order[acceptance.near_members(judged, least_of_control)[order]]
+        fresh = acceptance.apart(judged, good, known.features)
+        known.members += [first + index for index in fresh]
+        return fresh
+
+    def least_of_control(self, span: Subspace, rng: np.random.Generator) -> float:
+        """The least ρ that the search from images reaches in a span like this one that holds nobody."""
         null = self.without_members(span, rng)
-        starts = [self._from_images(null, None, set(), rng)]
-        if self.has_cone:
-            starts.append(self._from_rough_cone(replace(null, noise=null.noise / _DRIFT), 0, rng))
-        images = self._candidates(null, None, null, np.concatenate(starts))
-        return float(null.residual(features(self.fine, images)).min()) if len(images) else _CANDIDATE
+        images = self._from_images(null, None, set(), _CONTROL, rng)
+        return float(null.residual(features(self.fine, images)).min())
 
     def without_members(self, span: Subspace, rng: np.random.Generator) -> Subspace:
         """A span of the same singular values, over random mixtures of the pool's features."""
