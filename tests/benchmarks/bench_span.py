@@ -149,7 +149,9 @@ def one_client(name: str, draw: int | None, draws: int, spec: dict, folder: Path
     progress = (lambda text, *a: print("   ", text % a, flush=True)) if verbose else None
     if draw is None:
         found = span.invert(alone(problem, 0), span.Options(**spec | {"control": "random_gradient"}), decoder, progress=progress)
-        return {"random": int(found.accepted.sum())} if found.status[0] == "ok" else {"reason": found.reason}
+        result = {"random": int(found.accepted.sum())} if found.status[0] == "ok" else {"reason": found.reason}
+        print(f"   {name} control: {result}", flush=True)
+        return result
     began, cpu = time.perf_counter(), time.process_time()
     found = span.invert(alone(problem, draw), attack, decoder, progress=progress)
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
