@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "scripts"))
 
-from gradleak import captions, code, config as configuration, failures, hooks, study
+from gradleak import captions, code, config as configuration, failures, hooks, scheduling, study
 
 try:
     PLAN = study.plan(configuration.load(config, BASE / "config" / "studies"))
@@ -17,6 +17,7 @@ except configuration.ConfigError as error:
     raise WorkflowError(f"The configuration cannot run:\n{error}")
 
 if workflow.is_main_process:
+    scheduling.wake_once_at_a_time()
     print(PLAN.summary(), file=sys.stderr)
 
 MISSING = failures.missing(PLAN) if PLAN.config.partial else []
