@@ -240,6 +240,12 @@ def test_a_blurred_copy_of_a_known_member_is_nobody_and_a_twin_is(update):
     assert acceptance.one_by_one(alone, noise, 4, sharp, range(4), nearly.feature[:1], nearly.signal[:1]) == [1, 2, 3]
 
 
+def test_a_feature_is_unlike_all_known_ones_or_like_one():
+    known = np.eye(3)[:2]
+    vectors = np.array([[2.0, 0, 0], [0.1, 1, 0], [1, 1, 0], [0, 0, 5]])
+    assert acceptance.unlike(vectors, known).tolist() == [False, False, True, True]
+
+
 def test_near_members_lie_fivefold_deeper_than_the_control_and_each_counts_once(update, pools):
     host = host_of(update.model)
     whole = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))

@@ -78,6 +78,12 @@ def distinct(features: np.ndarray, order: Sequence[int]) -> list[int]:
     return kept
 
 
+def unlike(features: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """bool [B]: whose feature [B, I] is at a cosine below 0.98 with every one of ``taken`` [F, I], at least one."""
+    unit, known = (f / np.linalg.norm(f, axis=1, keepdims=True) for f in (features, taken))
+    return (unit @ known.T).max(axis=1) < _SIMILAR
+
+
 def same(found: Certificates, index: int, members: Sequence[int], labels: bool = True) -> int | None:
     """Which of ``members`` image ``index`` shows too: the place in the list of the one with the likest feature, or None.
 

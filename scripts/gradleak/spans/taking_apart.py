@@ -138,13 +138,14 @@ class Search:
                 break
             avoid = subspace.basis(known.features) if known.members else None
             starts = []
-            if self.has_cone and (votes or number == 0):  # else several local steps: no ray is exact
+            # Rays may show more after anybody new; after several local steps, where no weight votes, none is exact.
+            if self.has_cone and not idle and (votes or number == 0):
                 known_features = known.judged.feature[known.sharp_members]
                 starts.append(self._from_cone(matrix, whole, known_features, known_signals, samples, number, rng))
             from_images = from_images or idle > 0 or not starts or not len(starts[0])
             if from_images:
                 starts.append(self._from_images(whole, avoid, used, options.starts, rng))
-            images = self._candidates(whole, avoid, np.concatenate(starts))
+            images = self._candidates(whole, avoid, known.features, np.concatenate(starts))
             fresh: list[int] = []
             if len(images):
                 judged = certificates.certify(self.fine, whole, images)
@@ -210,12 +211,17 @@ class Search:
         starts = np.concatenate([self.pool.nearest(span, avoid, rest, used), *drawn])
         return search.pixels(self.coarse, span, avoid, starts, options.steps, options.learning_rate)
 
-    def _candidates(self, span: Subspace, avoid, images: np.ndarray) -> np.ndarray:
-        """Of one round's ``images`` those near ``span`` and unlike one another, polished: float64 [B, H, W, C]."""
+    def _candidates(self, span: Subspace, avoid, taken: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """Of one round's ``images`` those near ``span`` and unlike one another, polished: float64 [B, H, W, C].
+
+        Of those like a feature ``taken`` [F, I] only the ones that are in the span with what makes them unlike it.
+        """
         values = features(self.coarse, images)
         rho = span.residual(values)
-        order = [index for index in np.argsort(rho) if rho[index] < _CANDIDATE]
-        kept = acceptance.distinct(values, order)[:_MOST]
+        near = rho < _CANDIDATE
+        if avoid is not None:
+            near &= acceptance.unlike(values, taken) | (span.residual(values, avoid) < _CANDIDATE)
+        kept = acceptance.distinct(values, [index for index in np.argsort(rho) if near[index]])[:_MOST]
         return self.polished(span, avoid, images[kept].astype(np.float64))
 
     def polished(self, span: Subspace, avoid, images: np.ndarray) -> np.ndarray:
@@ -226,11 +232,14 @@ class Search:
 
     def _sharpened(self, whole: Subspace, images: np.ndarray, judged: Certificates) -> tuple[np.ndarray, Certificates]:
         """``images`` with the δ of their labels made to fit as well, where that leaves them in the span; and what they are then."""
-        if not self.options.polish_steps:
+        close = np.flatnonzero(judged.surprise < acceptance.COARSE_SURPRISE)  # of others δ tells nothing
+        if not len(close) or not self.options.polish_steps:
             return images, judged
-        moved = search.sharpened(self.fine, _sharp(whole), judged.label, images, self.options.polish_steps)
+        moved, better = images.copy(), np.zeros(len(images), bool)
+        steps = self.options.polish_steps
+        moved[close] = search.sharpened(self.fine, _sharp(whole), judged.label[close], images[close], steps)
         after = certificates.certify(self.fine, whole, moved)
-        better = (after.surprise < acceptance.SURPRISE) & (after.label == judged.label)
+        better[close] = ((after.surprise < acceptance.SURPRISE) & (after.label == judged.label))[close]
         images = np.where(better[:, None, None, None], moved, images)
         return images, certificates.chosen(better, after, judged)
 
