@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -86,16 +87,15 @@ class Judge:
     """What one client's update says of images, after the attack."""
 
     def __init__(self, problem: Problem, draw: int):
-        coarse, self.host = next(
-            pair for pair in zip(host.hosts(problem.model), host.hosts(problem.model, "float64"), strict=True)
-            if pair[0].bends(problem.public[:64])
-        )  # fmt: skip
-        kernel = self.host.weights
-        noise = problem.rounding * np.sqrt(np.mean(kernel**2)) * sum(np.sqrt(kernel.shape))
+        coarse, self.host = host.widest(problem.model, problem.public[:64])
         matrix = self.host.gradient([g[draw] for g in problem.gradients])
-        self.span = subspace.of_matrix(matrix, max(noise, np.linalg.norm(matrix, 2) * np.finfo(np.float32).eps))
+        self.span = subspace.of_matrix(matrix, self.host.noise(matrix, problem.rounding))
         self.search = taking_apart.Search(coarse, self.host, problem.public, None, span.Options())
-        self.least_of_control = self.search.least_of_control(self.span, np.random.default_rng(draw))
+        self.draw = draw
+
+    @cached_property
+    def least_of_control(self) -> float:
+        return self.search.least_of_control(self.span, np.random.default_rng(self.draw))
 
     def visible(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """bool [N] for true images and labels."""

@@ -76,17 +76,15 @@ def invert(
 
     began = time.monotonic()
     try:
-        found = zip(host.hosts(problem.model), host.hosts(problem.model, "float64"), strict=True)
-        usable = (pair for pair in found if pair[0].bends(problem.public[:64]))
-        coarse, fine = next(usable, (None, None))
-        reason = "" if coarse else "no dense layer that all data passes through behind a nonlinear one: no span to search"
+        pair = host.widest(problem.model, problem.public[:64])
+        reason = "no dense layer that all data passes through behind a nonlinear one: no span to search"
     except Untraceable as error:
-        coarse, reason = None, f"the model cannot be cut open at a dense layer: {error}"
-    if coarse is None:
+        pair, reason = None, f"the model cannot be cut open at a dense layer: {error}"
+    if pair is None:
         return _not_applicable(problem, reason)
 
+    coarse, fine = pair
     search = Search(coarse, fine, problem.public, decoder, options)
-    noise = problem.rounding * np.sqrt(np.mean(fine.weights**2)) * sum(np.sqrt(fine.weights.shape))
     trials: list[Taken] = []
     for index, seed in enumerate(problem.seeds):
         kept = checkpoint / f"seed-{seed}.npz" if checkpoint else None
@@ -94,13 +92,13 @@ def invert(
             trials.append(_loaded(read_npz(kept)))
             continue
         matrix = fine.gradient([gradient[index] for gradient in problem.gradients])
-        floor = max(noise, np.linalg.norm(matrix, 2) * np.finfo(np.float32).eps)
+        noise = fine.noise(matrix, problem.rounding)
         rng = problem.rng(seed, "span")
         if options.control == "random_gradient":
-            matrix = search.without_members(of_matrix(matrix, floor), rng).matrix
+            matrix = search.without_members(of_matrix(matrix, noise), rng).matrix
         if progress:
             progress("seed %d, layer %s", seed, fine.name)
-        taken = search.take_apart(matrix, floor, rng, progress)
+        taken = search.take_apart(matrix, noise, rng, progress)
         if not taken.samples and problem.rounding and len(taken.candidates.images):
             taken.candidates.labels = _learnt_labels(problem, index, taken.candidates.images)
         trials.append(taken)

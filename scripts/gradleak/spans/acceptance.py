@@ -79,9 +79,9 @@ def distinct(features: np.ndarray, order: Sequence[int]) -> list[int]:
 
 
 def unlike(features: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """bool [B]: whose feature [B, I] is at a cosine below 0.98 with every one of ``taken`` [F, I], at least one."""
+    """bool [B]: whose feature [B, I] is at a cosine below 0.98 with every one of ``taken`` [F, I]."""
     unit, known = (f / np.linalg.norm(f, axis=1, keepdims=True) for f in (features, taken))
-    return (unit @ known.T).max(axis=1) < _SIMILAR
+    return (unit @ known.T).max(axis=1, initial=-1) < _SIMILAR
 
 
 def same(found: Certificates, index: int, members: Sequence[int], labels: bool = True) -> int | None:
@@ -149,11 +149,8 @@ def apart(found: Certificates, order: Sequence[int], taken: np.ndarray) -> list[
 
     For near members, where no rank is anybody's own; two members that look very much alike count as one.
     """
-    unit = taken / np.linalg.norm(taken, axis=1, keepdims=True)
     kept: list[int] = []
     for index in order:
-        own = found.feature[index] / np.linalg.norm(found.feature[index])
-        if not len(unit) or (unit @ own).max() < _SIMILAR:
+        if unlike(found.feature[[index]], np.concatenate([taken, found.feature[kept]]))[0]:
             kept.append(int(index))
-            unit = np.concatenate([unit, own[None]])
     return kept

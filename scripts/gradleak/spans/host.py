@@ -83,6 +83,21 @@ class Host:
             rows.append(gradients[self.bias][None])
         return np.concatenate(rows).astype(np.float64)
 
+    def noise(self, matrix: np.ndarray, rounding: float) -> float:
+        """Spectral norm of what rounding adds to M [I, O]. rounding: as in ``Problem``."""
+        kernel = self.weights
+        added = rounding * np.sqrt(np.mean(kernel**2)) * sum(np.sqrt(kernel.shape))
+        return max(added, np.linalg.norm(matrix, 2) * np.finfo(np.float32).eps)
+
+
+def widest(model: keras.Model, images: np.ndarray) -> tuple[Host, Host] | None:
+    """The widest host whose features of ``images`` [B, H, W, C] bend, in float32 and in float64; None where there is none.
+
+    Raises gradients.trace.Untraceable.
+    """
+    pairs = zip(hosts(model), hosts(model, "float64"), strict=True)
+    return next((pair for pair in pairs if pair[0].bends(images)), None)
+
 
 def hosts(model: keras.Model, dtype: str = "float32") -> list[Host]:
     """The dense layers that all of the classifier's data passes through, widest first, computing in ``dtype``.

@@ -82,15 +82,23 @@ class _LookedAt:
     def sharp_members(self) -> list[int]:
         return [index for index in self.members if index in self.sharp]
 
+    @property
+    def sharp_features(self) -> np.ndarray:
+        return self.judged.feature[self.sharp_members]
+
+    @property
+    def sharp_signals(self) -> np.ndarray:
+        return self.judged.signal[self.sharp_members]
+
     def take_sharp(self, index: int) -> None:
         """One more member, known to the noise; or the same one as a near member, for which it then stands."""
         near = [member for member in self.members if member not in self.sharp]
         place = acceptance.same(self.judged, index, near, labels=False)
         if place is None:
             self.members.append(index)
+            self.sharp.add(index)
         else:
-            self.members[self.members.index(near[place])] = index
-        self.sharp.add(index)
+            self._replace(near[place], index)
 
     def improve(self, fresh: Sequence[int]) -> None:
         """Let one of ``fresh`` stand for a sharp member that it shows better than the one so far."""
@@ -98,8 +106,11 @@ class _LookedAt:
             sharp = self.sharp_members
             place = acceptance.same(self.judged, index, sharp)
             if place is not None and self.judged.surprise[index] < 0.5 * self.judged.surprise[sharp[place]]:
-                self.members[self.members.index(sharp[place])] = index
-                self.sharp.add(index)
+                self._replace(sharp[place], index)
+
+    def _replace(self, member: int, index: int) -> None:
+        self.members[self.members.index(member)] = index
+        self.sharp.add(index)
 
     def candidates(self) -> Candidates:
         """Members first, each group by its residual."""
@@ -133,15 +144,13 @@ class Search:
         least_of_control: float | None = None
         samples, unexplained, idle, from_images = 0, [], 0, False
         for number in range(options.rounds):
-            known_signals = known.judged.signal[known.sharp_members]
-            if subspace.of_matrix(subspace.without(matrix, known_signals), noise).rank == 0:
+            if subspace.of_matrix(subspace.without(matrix, known.sharp_signals), noise).rank == 0:
                 break
             avoid = subspace.basis(known.features) if known.members else None
             starts = []
             # Rays may show more after anybody new; after several local steps, where no weight votes, none is exact.
             if self.has_cone and not idle and (votes or number == 0):
-                known_features = known.judged.feature[known.sharp_members]
-                starts.append(self._from_cone(matrix, whole, known_features, known_signals, samples, number, rng))
+                starts.append(self._from_cone(matrix, whole, known, samples, number, rng))
             from_images = from_images or idle > 0 or not starts or not len(starts[0])
             if from_images:
                 starts.append(self._from_images(whole, avoid, used, options.starts, rng))
@@ -170,14 +179,13 @@ class Search:
         return Taken(known.candidates(), samples, unexplained)
 
     def _from_cone(
-        self, matrix: np.ndarray, whole: Subspace, taken: np.ndarray, signals: np.ndarray, samples: int, skip: int,
-        rng: np.random.Generator,
+        self, matrix: np.ndarray, whole: Subspace, known: _LookedAt, samples: int, skip: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """Images [B, H, W, C] of features that were found without one, besides those ``taken`` [F, I] with ``signals`` [F, O].
+        """Images [B, H, W, C] of features that were found without one, besides those of sharp members.
 
         Features that look like members are taken out for the time being, so that others come to light.
         """
-        drawn = []
+        taken, signals, drawn = known.sharp_features, known.sharp_signals, []
         while True:
             span = subspace.of_matrix(subspace.without(matrix, signals), whole.noise)
             rays = cone.rays(span, self.options.rays, rng, self.pool.features) if span.rank else np.zeros((0, len(matrix)))
@@ -218,9 +226,7 @@ class Search:
         """
         values = features(self.coarse, images)
         rho = span.residual(values)
-        near = rho < _CANDIDATE
-        if avoid is not None:
-            near &= acceptance.unlike(values, taken) | (span.residual(values, avoid) < _CANDIDATE)
+        near = (rho < _CANDIDATE) & (acceptance.unlike(values, taken) | (span.residual(values, avoid) < _CANDIDATE))
         kept = acceptance.distinct(values, [index for index in np.argsort(rho) if near[index]])[:_MOST]
         return self.polished(span, avoid, images[kept].astype(np.float64))
 
@@ -235,11 +241,10 @@ class Search:
         close = np.flatnonzero(judged.surprise < acceptance.COARSE_SURPRISE)  # of others δ tells nothing
         if not len(close) or not self.options.polish_steps:
             return images, judged
-        moved, better = images.copy(), np.zeros(len(images), bool)
-        steps = self.options.polish_steps
+        moved, steps = images.copy(), self.options.polish_steps
         moved[close] = search.sharpened(self.fine, _sharp(whole), judged.label[close], images[close], steps)
         after = certificates.certify(self.fine, whole, moved)
-        better[close] = ((after.surprise < acceptance.SURPRISE) & (after.label == judged.label))[close]
+        better = (after.surprise < acceptance.SURPRISE) & (after.label == judged.label)
         images = np.where(better[:, None, None, None], moved, images)
         return images, certificates.chosen(better, after, judged)
 
@@ -249,10 +254,8 @@ class Search:
         """Adds to ``known`` the members among a round's candidates, of which ``first`` is the number of the first."""
         order = np.argsort(judged.surprise)
         good = order[acceptance.members(judged, samples)[order]]
-        sharp = known.sharp_members
-        fresh = acceptance.one_by_one(
-            matrix, noise, samples, judged, good, known.judged.feature[sharp], known.judged.signal[sharp]
-        )
+        taken = known.sharp_features, known.sharp_signals
+        fresh = acceptance.one_by_one(matrix, noise, samples, judged, good, *taken)
         known.improve([first + int(index) for index in good if index not in fresh])
         for index in fresh:
             known.take_sharp(first + index)
