@@ -28,6 +28,7 @@ def main(snakemake) -> None:
         trainable=np.array([index for v in found.model.trainable_variables
                             for index, w in enumerate(found.model.weights) if w is v]),
         layer=found.layer, samples=found.samples, public_softmax=found.public_softmax, rounding=found.rounding,
+        noise=found.noise, steps=found.steps or 0,
         draws=np.array([int(folder.name.removeprefix("draw-")) for folder in folders]),
     )  # fmt: skip
     write_json(snakemake.output.report, found.report)

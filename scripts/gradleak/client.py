@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 from pydantic import Field, model_validator
 
-from gradleak import datasets
+from gradleak import datasets, defences
 from gradleak.datasets import DATASETS, Images, to_float
 from gradleak.models import MODELS, build
 from gradleak.strict import Strict
@@ -56,6 +56,19 @@ class Options(Strict):
         False, description="The metadata says which way the delta goes; else it has to be found out."
     )
     scale: float = Field(1.0, gt=0, description="Factor on the shared delta (a client weight, say).")
+    clients: int = Field(
+        1, ge=1, description="Clients whose deltas are averaged into the one that is seen, as under secure aggregation."
+    )
+    clip_norm: float | None = Field(
+        None, gt=0, description="The shared delta is scaled down to this L2 norm where it is longer; null: not."
+    )
+    noise_std: float = Field(
+        0.0, ge=0, description="Standard deviation of Gaussian noise on every entry of the shared delta, after clipping."
+    )
+    top_k: float = Field(
+        1.0, gt=0, le=1, description="Share of each tensor's entries that is shared, the largest; the others become 0."
+    )
+    precision: Literal[*defences.PRECISIONS] = Field("float32", description="Number format of the shared delta.")
     draws: int = Field(8, ge=1, description="Clients simulated; seed s attacks draw s mod draws.")
     draws_per_job: int = Field(
         8, ge=1, description="Clients made, mapped and rehearsed in one job; changes no result."
@@ -79,7 +92,7 @@ class Options(Strict):
 
 @dataclass(frozen=True)
 class Draw:
-    """One client's round. ``delta`` is as shared: sign and scale are the client's own."""
+    """One round of a client, or of several whose deltas are averaged. ``delta`` is as shared: sign and scale are the client's own."""
 
     private: Images
     delta: list[np.ndarray]  # in the order of model.trainable_variables
@@ -106,15 +119,36 @@ def global_model(options: Options, others: Images) -> keras.Model:
 
 
 def simulate(options: Options, model: keras.Model, pool: Images, draws: list[int]) -> list[Draw]:
-    """The updates of the clients ``draws``, each starting from ``model``'s weights (which are restored)."""
-    step, result = gradient_function(model), []
-    factor = np.float32(options.scale if options.sign == "after_minus_before" else -options.scale)
+    """The updates of ``draws``, each of clients that start from ``model``'s weights (which are restored)."""
+    gradient = gradient_function(model)
+    made = []
     for draw in draws:
-        seed = [draw, crc32(f"client:{options.dataset}".encode())]
-        private = datasets.draw_batch(pool, options.client_samples, options.alpha, seed)
-        change = local_training(options, model, step, private, seed)
-        result.append(Draw(private, [factor * part for part in change], _published(options)))
-    return result
+        first = draw * options.clients
+        clients = range(first, first + options.clients)
+        made.append(_aggregated([_shared(options, model, gradient, pool, one) for one in clients], options))
+    return made
+
+
+def _shared(
+    options: Options, model: keras.Model, gradient: Callable, pool: Images, client: int
+) -> tuple[Images, list[np.ndarray]]:
+    """The private images of one client, and the delta that it shares."""
+    seed = [client, crc32(f"client:{options.dataset}".encode())]
+    private = datasets.draw_batch(pool, options.client_samples, options.alpha, seed)
+    factor = np.float32(options.scale if options.sign == "after_minus_before" else -options.scale)
+    change = [factor * part for part in local_training(options, model, gradient, private, seed)]
+    rng = np.random.default_rng([*seed, crc32(b"defence")])
+    return private, defences.defend(
+        change, rng, clip_norm=options.clip_norm, noise_std=options.noise_std, top_k=options.top_k,
+        precision=options.precision,
+    )  # fmt: skip
+
+
+def _aggregated(clients: list[tuple[Images, list[np.ndarray]]], options: Options) -> Draw:
+    """The mean of what ``clients`` share; one alone stays as it is."""
+    images, deltas = zip(*clients, strict=True)
+    private = Images(np.concatenate([own.x for own in images]), np.concatenate([own.y for own in images]))
+    return Draw(private, [np.mean(parts, axis=0) for parts in zip(*deltas, strict=True)], _published(options))
 
 
 def gradient_function(model: keras.Model) -> Callable:
@@ -174,12 +208,15 @@ def _batches(options: Options, seed: list[int]) -> list[np.ndarray]:
 
 
 def _published(options: Options) -> dict:
-    """What a server knows of its own protocol. Nothing about the client's labels or images."""
+    """What a server knows of its own protocol. Nothing about the clients' labels or images.
+
+    Of several clients, what one would be whose steps were theirs taken together.
+    """
     return {
         "dataset": options.dataset,
         "alpha": options.alpha,
-        "samples": options.client_samples,
-        "batch_size": options.batch_size,
+        "samples": options.clients * options.client_samples,
+        "batch_size": options.clients * options.batch_size,
         "local_steps": options.steps,
         "learning_rate": options.learning_rate,
         "optimizer": options.optimizer,

@@ -45,7 +45,8 @@ def load_problem(snakemake: Any) -> Problem:
     public = read_npz(inputs.public)
     return Problem(
         model, gradients, first["layer"], int(first["samples"]), list(params.seeds), counts, to_float(public["x"]),
-        public["y"], float(first["rounding"]),
+        public["y"], float(first["rounding"]), first["noise"],
+        int(first["steps"]) or None,
     )  # fmt: skip
 
 

@@ -37,7 +37,8 @@ def prepare(folder: Path, trials: int) -> None:
         f"gradient_{i}": -np.stack([draw.delta[i] for draw in draws]) for i in range(len(model.trainable_variables))
     }
     layer = np.repeat(np.arange(len(model.trainable_variables) // 2), 2)
-    write_npz(folder / "mapping.npz", model=model.to_json(), draws=np.arange(trials), layer=layer, samples=1, rounding=0.0, **arrays)
+    write_npz(folder / "mapping.npz", model=model.to_json(), draws=np.arange(trials), layer=layer, samples=1, rounding=0.0,
+              noise=np.zeros(len(layer)), steps=1, **arrays)  # fmt: skip
     write_npz(folder / "public.npz", x=pools["public"].x, y=pools["public"].y)
     write_npz(folder / "labels.npz", counts=np.eye(10, dtype=int)[[draw.private.y[0] for draw in draws]])
 

@@ -31,6 +31,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradleak import client, datasets, mapping, metrics, vae
+from gradleak.artifacts import Leak
 from gradleak.attacks import span
 from gradleak.attacks.matching import Problem
 from gradleak.spans import acceptance, certificates, host, subspace, taking_apart
@@ -50,22 +51,37 @@ SETTINGS = {
     "fcn3": TRAINED | {"model": "fcn3"},
     "dropout": TRAINED | {"model": "cnn7_dropout"},
     "fashion": TRAINED | {"dataset": "fashion-mnist"},
+    "fashion-from-mnist": TRAINED | {"dataset": "fashion-mnist"},
+    **{f"noise{std:g}": TRAINED | {"noise_std": std} for std in (1e-7, 1e-6, 1e-5, 1e-4)},
+    "clipped": TRAINED | {"clip_norm": 0.01},
+    "float16": TRAINED | {"precision": "float16"},
+    "bfloat16": TRAINED | {"precision": "bfloat16"},
+    "top10": TRAINED | {"top_k": 0.1},
 }
+PUBLIC = {"fashion-from-mnist": "mnist-5k"}  # starts from another data set than the client's
 IMAGES = 5000  # of a data set that has more
 
 
-def update_of(options: client.Options, draws: int) -> tuple[Problem, list[np.ndarray], list[np.ndarray]]:
-    """The clients' updates as the mapping gives them; their images and labels."""
-    data = datasets.load(options.dataset)
+def pools_of(dataset: str) -> dict[str, datasets.Images]:
+    data = datasets.load(dataset)
     keep = np.random.default_rng(0).permutation(len(data.y))[:IMAGES] if len(data.y) > IMAGES else slice(None)
-    pools = datasets.split(options.dataset, datasets.Images(data.x[keep], data.y[keep]))
+    return datasets.split(dataset, datasets.Images(data.x[keep], data.y[keep]))
+
+
+def update_of(name: str, draws: int) -> tuple[Problem, list[np.ndarray], list[np.ndarray]]:
+    """The clients' updates of a setting as the mapping gives them; their images and labels."""
+    options = client.Options(**SETTINGS[name])
+    pools = pools_of(options.dataset)
     model = client.global_model(options, pools["others"])
     made = client.simulate(options, model, pools["private"], list(range(draws)))
-    scale = np.float32(options.learning_rate * options.steps)
-    gradients = [np.stack([-d.delta[i] / scale for d in made]) for i in range(len(model.trainable_variables))]
+    before = {v.path: v.numpy() for v in model.trainable_variables}
+    leaks = [Leak(model.to_json(), before, dict(zip(before, d.delta, strict=True)), d.meta) for d in made]
+    own = pools_of(PUBLIC[name])["public"] if name in PUBLIC else pools["public"]
+    public = datasets.to_float(own.x), own.y
+    found = mapping.settle(leaks, *public, None, options.sign, "auto")
     problem = Problem(
-        model, gradients, np.arange(len(gradients)), options.client_samples, list(range(draws)), None,
-        datasets.to_float(pools["public"].x), pools["public"].y, mapping.FLOAT_NOISE / float(scale),
+        found.model, found.gradients, found.layer, found.samples, list(range(draws)), None, *public, found.rounding, found.noise,
+        found.steps,
     )  # fmt: skip
     return problem, [datasets.to_float(d.private.x) for d in made], [d.private.y for d in made]
 
@@ -89,7 +105,7 @@ class Judge:
     def __init__(self, problem: Problem, draw: int):
         coarse, self.host = host.widest(problem.model, problem.public[:64])
         matrix = self.host.gradient([g[draw] for g in problem.gradients])
-        self.span = subspace.of_matrix(matrix, self.host.noise(matrix, problem.rounding))
+        self.span = subspace.of_matrix(matrix, self.host.noise(matrix, problem.rounding, problem.noise))
         self.search = taking_apart.Search(coarse, self.host, problem.public, None, span.Options())
         self.draw = draw
 
@@ -143,9 +159,10 @@ def row(found, judge: Judge, x: np.ndarray, y: np.ndarray) -> dict:
 def one_client(name: str, draw: int | None, draws: int, spec: dict, folder: Path, threads: int, verbose: bool) -> dict:
     """The row of client ``draw``, or ``random``, what the control accepts, where ``draw`` is None; ``reason`` where nothing runs."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    options, attack = client.Options(**SETTINGS[name]), span.Options(**spec)
-    problem, images, labels = update_of(options, draws)
-    decoder = decoder_of(problem, folder / f"span-vae-{options.dataset}.npz") if attack.prior else None
+    attack = span.Options(**spec)
+    problem, images, labels = update_of(name, draws)
+    public = PUBLIC.get(name, SETTINGS[name].get("dataset", "mnist-5k"))
+    decoder = decoder_of(problem, folder / f"span-vae-{public}.npz") if attack.prior else None
     progress = (lambda text, *a: print("   ", text % a, flush=True)) if verbose else None
     if draw is None:
         found = span.invert(alone(problem, 0), span.Options(**spec | {"control": "random_gradient"}), decoder, progress=progress)
@@ -202,6 +219,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/span.json"))
     arguments = parser.parse_args()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    # Read by the linear algebra of the processes that are started below: else each of them takes every core.
+    os.environ |= {name: str(arguments.threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
     results = []
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
         tasks = {

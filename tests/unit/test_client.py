@@ -131,6 +131,23 @@ def test_weights_are_restored_and_draws_are_independent(model, simulate, optimiz
     np.testing.assert_array_equal(alone.private.x, together[2].private.x)
 
 
+def test_an_aggregate_is_the_mean_of_its_clients_and_holds_the_images_of_all(simulate):
+    (both,) = simulate(draws=(1,), clients=2, local_steps=2)
+    first, second = simulate(draws=(2, 3), local_steps=2)
+    for mean, one, other in zip(both.delta, first.delta, second.delta, strict=True):
+        np.testing.assert_allclose(mean, (one + other) / 2, rtol=1e-6, atol=1e-12)
+    np.testing.assert_array_equal(both.private.x, np.concatenate([first.private.x, second.private.x]))
+    np.testing.assert_array_equal(both.private.y, np.concatenate([first.private.y, second.private.y]))
+    assert (both.meta["samples"], both.meta["batch_size"]) == (8, 8)
+
+
+def test_every_client_defends_its_own_update_before_the_mean_is_taken(simulate):
+    (both,) = simulate(clients=2, noise_std=0.1)
+    first, second = simulate(draws=(0, 1), noise_std=0.1)
+    np.testing.assert_allclose(both.delta[0], (first.delta[0] + second.delta[0]) / 2, rtol=1e-5, atol=1e-7)
+    assert not np.array_equal(first.delta[0], simulate()[0].delta[0])
+
+
 def test_draws_differ(simulate):
     first, second = simulate(draws=(0, 1))
     assert first.private.x.tobytes() != second.private.x.tobytes()

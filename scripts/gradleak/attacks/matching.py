@@ -30,6 +30,7 @@ class Problem:
     public: the adversary's own images, float32 [P, H, W, C] in [0, 1].
     public_labels: their classes, int [P].
     rounding: standard deviation of a gradient's rounding error, relative to the root mean square of its variable.
+    noise: standard deviation of what else lies on each variable's gradient [L], or None. steps: local ones; None: not known.
     """
 
     model: keras.Model
@@ -41,6 +42,8 @@ class Problem:
     public: np.ndarray
     public_labels: np.ndarray
     rounding: float = 0.0
+    noise: np.ndarray | None = None
+    steps: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -92,15 +92,18 @@ def invert(
             trials.append(_loaded(read_npz(kept)))
             continue
         matrix = fine.gradient([gradient[index] for gradient in problem.gradients])
-        noise = fine.noise(matrix, problem.rounding)
+        noise = fine.noise(matrix, problem.rounding, problem.noise)
         rng = problem.rng(seed, "span")
         if options.control == "random_gradient":
             matrix = search.without_members(of_matrix(matrix, noise), rng).matrix
         if progress:
             progress("seed %d, layer %s", seed, fine.name)
         taken = search.take_apart(matrix, noise, rng, progress)
-        if not taken.samples and problem.rounding and len(taken.candidates.images):
-            taken.candidates.labels = _learnt_labels(problem, index, taken.candidates.images)
+        several = not taken.samples if problem.steps is None else problem.steps > 1
+        if several:
+            taken.samples = 0  # a weight counts an image once for each step that it took part in
+            if problem.rounding and len(taken.candidates.images):
+                taken.candidates.labels = _learnt_labels(problem, index, taken.candidates.images)
         trials.append(taken)
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)

@@ -31,8 +31,9 @@ class Mapping:
 
     model: linear output (logits), the weights of the round loaded.
     gradients: pseudo-gradients in the order of model.trainable_variables, float32 [D, *shape], per-sample mean.
-    layer: layer index of each variable [L], 0 = first. rounding: standard deviation of a gradient's rounding error in
-    units of the root mean square of its variable (float32 weights were subtracted). report: findings with evidence, JSON types only.
+    layer: layer index of each variable [L], 0 = first. steps: of the client, None where the metadata do not tell. rounding: standard deviation of a gradient's rounding error in
+    units of the root mean square of its variable (float32 weights were subtracted). noise: standard deviation of what else
+    lies on each variable's gradient [L], by the findings on noise, number format and dropped entries. report: findings with evidence, JSON types only.
     singular: singular values of every dense kernel's delta, name → float64 [D, K]; floor: name → float64 [D].
     """
 
@@ -40,8 +41,10 @@ class Mapping:
     gradients: list[np.ndarray]
     layer: np.ndarray
     samples: int
+    steps: int | None
     public_softmax: np.ndarray
     rounding: float
+    noise: np.ndarray
     report: dict[str, Any]
     singular: dict[str, np.ndarray]
     floor: dict[str, np.ndarray]
@@ -82,6 +85,7 @@ def settle(
     weight = positive(meta.get("client_weight")) or 1.0
     precision = suspicions.find_precision(deltas)
     noise = suspicions.find_noise(deltas, before, weight)
+    sparsity = suspicions.find_sparsity(deltas)
     optimizer = _of_all_draws(
         [find_optimizer([d[i] for d in deltas], before, weight, bool(noise["value"])) for i in range(len(leaks))]
     )
@@ -116,7 +120,7 @@ def settle(
         "noise": noise,
         "precision": precision,
         "clipping": suspicions.find_clipping(deltas),
-        "sparsity": suspicions.find_sparsity(deltas),
+        "sparsity": sparsity,
         "ranks": ranks,
         "verdict": sentence,
         "contradictions": _contradictions(meta, sign_found, scale_found, optimizer, sentence, known, samples),
@@ -131,7 +135,10 @@ def settle(
         },
     }  # fmt: skip
     rounding = FLOAT_NOISE * weight / scale_found["value"]
-    return Mapping(model, gradients, _layer_index(model), known, public.softmax, rounding, report, singular, floor)
+    added = suspicions.standard_deviations(deltas, noise, precision, sparsity) / scale_found["value"]
+    return Mapping(
+        model, gradients, _layer_index(model), known, _steps(meta), public.softmax, rounding, added, report, singular, floor
+    )
 
 
 def _flattened(model: keras.Model, model_json: str) -> dict[int, tuple]:
@@ -163,6 +170,11 @@ def _samples(told: int | None, meta: dict, ranks: list[dict]) -> int:
         raise MappingError("the number of images behind the update is not known "
                            f"({_at_least(ranks, 'unknown')}): set `samples` on the target")  # fmt: skip
     return known
+
+
+def _steps(meta: dict) -> int | None:
+    stated = meta.get("local_steps")
+    return stated if isinstance(stated, int) and not isinstance(stated, bool) and 1 <= stated < 1 << 31 else None
 
 
 def _at_least(ranks: list[dict], optimizer: str) -> str:

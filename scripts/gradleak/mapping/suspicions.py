@@ -1,4 +1,4 @@
-"""What may have been done to the update before it was shared: noise, clipping, sparsification. Suspected, never certain."""
+"""What may have been done to the update before it was shared: noise, clipping, sparsification, rounding. Suspected, never certain."""
 
 from __future__ import annotations
 
@@ -87,3 +87,22 @@ def find_sparsity(deltas: list[np.ndarray]) -> dict[str, Any]:
     if share > 0.5 and least > 0.2:
         return {"value": share, "confidence": 0.7, "evidence": f"{evidence}: small entries were probably dropped (top-k)"}
     return {"value": 0.0, "confidence": 0.7, "evidence": evidence}
+
+
+def standard_deviations(
+    deltas: list[np.ndarray], noise: dict[str, Any], precision: dict[str, Any], sparsity: dict[str, Any]
+) -> np.ndarray:
+    """What the three findings leave uncertain of each variable's entries, as if it were white noise: [L].
+
+    A dropped entry is taken as evenly spread below the least one that was kept.
+    """
+    variances = []
+    for delta in deltas:
+        sizes = np.abs(delta.astype(np.float64))
+        variance = noise["value"] ** 2
+        if precision["value"] != "float32":
+            variance += precision["rounding"] ** 2 * np.mean(sizes**2)
+        if sparsity["value"] and (sizes > 0).any():
+            variance += np.mean(sizes == 0) * sizes[sizes > 0].min() ** 2 / 3
+        variances.append(variance)
+    return np.sqrt(variances)

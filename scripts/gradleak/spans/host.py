@@ -83,10 +83,11 @@ class Host:
             rows.append(gradients[self.bias][None])
         return np.concatenate(rows).astype(np.float64)
 
-    def noise(self, matrix: np.ndarray, rounding: float) -> float:
-        """Spectral norm of what rounding adds to M [I, O]. rounding: as in ``Problem``."""
+    def noise(self, matrix: np.ndarray, rounding: float, noise: np.ndarray | None = None) -> float:
+        """Spectral norm of what rounding, and noise on top of it, add to M [I, O]. rounding, noise: as in ``Problem``."""
         kernel = self.weights
-        added = rounding * np.sqrt(np.mean(kernel**2)) * sum(np.sqrt(kernel.shape))
+        deviation = np.hypot(rounding * np.sqrt(np.mean(kernel**2)), 0.0 if noise is None else noise[self.kernel])
+        added = deviation * sum(np.sqrt(kernel.shape))
         return max(added, np.linalg.norm(matrix, 2) * np.finfo(np.float32).eps)
 
 

@@ -37,6 +37,11 @@ def pixels(
     return result.best["images"]
 
 
+def polished(host: Host, span: Subspace, avoid: np.ndarray | None, starts: np.ndarray, steps: int) -> np.ndarray:
+    """The same by ``steps`` of L-BFGS alone, from ``starts`` that are nearly there."""
+    return pixels(host, span, avoid, starts, 1, _SMALL_RATE, steps)
+
+
 def sharpened(host: Host, span: Subspace, labels: np.ndarray, starts: np.ndarray, steps: int) -> np.ndarray:
     """Images [S, H, W, C] near ``starts`` whose feature is in the column space and whose δ under ``labels`` (int [S]) is in
     the row space, as deep as may be: of a faint member neither tells enough alone. ``steps`` of L-BFGS."""

@@ -34,7 +34,7 @@ class Taken:
     """What is left of one trial."""
 
     candidates: Candidates
-    samples: int  # N as the certificates have it; 0: they do not say
+    samples: int  # the weight that members have: N after one local step; 0: the certificates do not say
     unexplained: list[float]  # after each round, the share of the layer's gradient that no member accounts for
 
 
@@ -234,7 +234,7 @@ class Search:
         """float64 ``images`` [B, H, W, C] of the least ρ nearby."""
         if not len(images) or not self.options.polish_steps:
             return images
-        return search.pixels(self.fine, _sharp(span), avoid, images, 1, 1e-4, self.options.polish_steps)
+        return search.polished(self.fine, _sharp(span), avoid, images, self.options.polish_steps)
 
     def _sharpened(self, whole: Subspace, images: np.ndarray, judged: Certificates) -> tuple[np.ndarray, Certificates]:
         """``images`` with the δ of their labels made to fit as well, where that leaves them in the span; and what they are then."""
