@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -51,6 +52,7 @@ def job(snakemake: Any, tensorflow: bool = False, resumes: bool = False) -> Iter
             if tensorflow:
                 use_threads(snakemake.threads)
             yield
+            gc.freeze()  # the process ends: nothing need be searched for garbage once more, which takes TensorFlow a second
         except Expected as error:
             _fail(stream, console, snakemake, str(error))
         except Exception as error:
@@ -96,9 +98,23 @@ def hidden(*names: str) -> Iterator[None]:
             del sys.modules[name]
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """What is made inside stays for good: the garbage collector looks at it neither now nor later.
+
+    It would go through the objects of a library again and again while that is being imported, and at the process's end.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def use_threads(threads: int) -> None:
     """TensorFlow computes with exactly the rule's threads, deterministically."""
-    with hidden(*OPTIONAL):
+    with hidden(*OPTIONAL), uncollected():
         import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -4,7 +4,8 @@
 
 Compute is the steps of the attacks; all else is outside of it: start-up (imports, files), tracing, scoring, scheduling
 (Snakemake itself), and preparing (clients, mappings, label counts, the judge, tables). Processor time, not the clock; inside
-an attack's process it is shared out as its clock was. --part: 6 of the 162 cells, every label strategy at N = 1 and 32.
+an attack's process it is shared out as its clock was. Every Python process says at its end what it took; what they did not
+say (the end of the end, shells) counts as preparing. --part: 6 of the 162 cells, every label strategy at N = 1 and 32.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -36,27 +38,43 @@ def study(steps: int, part: bool) -> dict:
     return {"study": "ablation", **config}
 
 
-def cpu_of(folder: Path, rule: str) -> float:
-    """Processor seconds of all jobs of a rule, by their benchmark files."""
-    rows = [row for path in folder.glob(f"results/benchmarks/{rule}/**/*.tsv")
-            for row in csv.DictReader(path.open(), delimiter="\t")]  # fmt: skip
-    return sum(float(row["cpu_time"]) for row in rows)
+# Python imports a module of this name when it starts.
+AT_EXIT = """import atexit, os, pathlib, sys
+def note():
+    spent = os.times()
+    folder = pathlib.Path(os.environ["PROCESSOR_TIMES"])
+    (folder / f"{os.getpid()}-{spent.elapsed}").write_text(f"{pathlib.Path(sys.argv[0]).name} {spent.user + spent.system}")
+atexit.register(note)
+"""
+
+
+def processor_times(folder: Path) -> Counter:
+    """Processor seconds by script: simulate_client, score, …; Snakemake's own as __main__."""
+    spent: Counter = Counter()
+    for path in folder.iterdir():
+        name, seconds = path.read_text().rsplit(" ", 1)
+        spent[name.removesuffix(".py").rsplit(".", 1)[-1]] += float(seconds)
+    return spent
 
 
 def run(folder: Path, cores: int) -> dict:
-    """The whole workflow: seconds on the clock, of all processors, of Snakemake's own process, and most threads at once."""
+    """The whole workflow: seconds on the clock, of all processors, and most jobs at once."""
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", "mine.yaml", "--quiet", "all"]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    times, hook = folder / "times", folder / "hook"
+    times.mkdir()
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(AT_EXIT)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(hook),
+                   "PROCESSOR_TIMES": str(times)}  # fmt: skip
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         watched = psutil.Process(process.pid)
-        own, running = [0.0], [0]
+        running = [0]
 
         def watch() -> None:
             while process.poll() is None:
                 try:
-                    own[0] = sum(watched.cpu_times()[:2])
                     jobs = [p for p in watched.children(recursive=True) if "/scripts/" in " ".join(p.cmdline())]
                     running[0] = max(running[0], len({p.pid for p in jobs if p.name().startswith("python")}))
                 except psutil.Error:
@@ -70,7 +88,7 @@ def run(folder: Path, cores: int) -> dict:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         sys.exit((folder / "log").read_text()[-4000:])
-    return {"wall_s": time.perf_counter() - begun, "jobs_at_once": running[0], "scheduling": own[0],
+    return {"wall_s": time.perf_counter() - begun, "jobs_at_once": running[0], "scripts": processor_times(times),
             "total": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}  # fmt: skip
 
 
@@ -99,8 +117,8 @@ def main() -> None:
             for key, share in shares.items():
                 split[key] += share * record["cpu_seconds"]
             blocks += 1
-        split["scoring"] = cpu_of(folder, "score")
-        split["scheduling"] = measured["scheduling"]
+        split["scoring"] = measured["scripts"]["score"]
+        split["scheduling"] = measured["scripts"]["__main__"]
         split["preparing"] = measured["total"] - sum(split.values())
     report = {"steps": arguments.steps, "blocks": blocks, "cores": arguments.cores, **measured, "split": split,
               "load": os.getloadavg()}  # fmt: skip
