@@ -1,6 +1,6 @@
 """How far span inversion takes updates apart: clients, settings and seeds fixed here, before any of them was looked at.
 
-    python tests/benchmarks/bench_span.py [SETTING ...] [--draws 5] [--jobs 1] [--output results/benchmarks/span.json]
+    python tests/benchmarks/bench_span.py [SETTING ...] [--draws 5] [--jobs 1] [--visible] [--output results/benchmarks/span.json]
 
 The attack is given the update, the model and public images, as in the workflow; neither N nor a label. Truth serves
 the scoring alone. Beside every setting stand two controls: the same search in a random span of the same singular values
@@ -8,7 +8,7 @@ the scoring alone. Beside every setting stand two controls: the same search in a
 update (``others``; clients draw from one pool, and what both own does not count). Both must accept nobody. ``visible``
 counts the members whose weight in the layer's gradient the rounding noise leaves known to 5 % (``Subspace.weigh`` of the
 true image and label): of others little or nothing is in the update. ``held`` counts those that a search of this span can
-show at all: their true image, polished like any candidate, stays within 20 dB of itself.
+show at all: their true image, polished like any candidate, stays within 20 dB of itself. --visible: count these, no attack.
 """
 
 import argparse
@@ -42,6 +42,10 @@ SETTINGS = {
     "n32": TRAINED,
     "n64": TRAINED | {"batch_size": 64},
     "n100": TRAINED | {"batch_size": 100},
+    "n64-iid": TRAINED | {"batch_size": 64, "alpha": None},
+    # So large a rate that the weights' rounding is that of the gradient, as if it were shared itself.
+    "n64-gradient": TRAINED | {"batch_size": 64, "learning_rate": 1e4},
+    "n64-iid-gradient": TRAINED | {"batch_size": 64, "alpha": None, "learning_rate": 1e4},
     "untrained": {},
     "untrained-n64": {"batch_size": 64},
     "untrained-n100": {"batch_size": 100},
@@ -215,9 +219,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of each process")
     parser.add_argument("--jobs", type=int, default=1, help="clients at once")
     parser.add_argument("--attack", type=json.loads, default={}, help="options of the attack, JSON")
+    parser.add_argument("--visible", action="store_true", help="count visible members only")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/span.json"))
     arguments = parser.parse_args()
+    if arguments.visible:
+        for name in arguments.settings or SETTINGS:
+            problem, images, labels = update_of(name, arguments.draws)
+            seen = [int(Judge(problem, d).visible(images[d], labels[d]).sum()) for d in range(arguments.draws)]
+            print(f"{name}: {', '.join(map(str, seen))} visible of {len(labels[0])}", flush=True)
+        return
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     # Read by the linear algebra of the processes that are started below: else each of them takes every core.
     os.environ |= {name: str(arguments.threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
