@@ -247,13 +247,20 @@ def loss_curves(frames: dict, pairs: dict, records: dict[str, Callable]) -> Figu
     return figure
 
 
+def _label_methods(frames: dict) -> list[str]:
+    """The study's label methods, uniform guessing last: a method's place gives it the same colour in all figures."""
+    cells = frames["cells"]
+    return sorted(set(cells.loc[cells["attack"] == "labels", "method"].dropna()), key=lambda name: (name == "uniform", name))
+
+
 def label_counts(frames: dict, pairs: dict, records: dict) -> Figure:
     """True against recovered images per class; on the diagonal is right. Area: how often."""
     table = frames["labels"].dropna(subset=["true"])
     table = table[table["attack"] == "labels"].dropna(subset=["batch_size"])
     if not len(table):
         return _nothing("no label estimate was scored against truth")
-    methods, sizes = list(dict.fromkeys(table["method"])), sorted(table["batch_size"].unique())
+    places = {m: index for index, m in enumerate(_label_methods(frames))}
+    methods, sizes = sorted(set(table["method"]), key=places.get), sorted(table["batch_size"].unique())
     figure, axes = plt.subplots(
         len(sizes), len(methods), figsize=(1.9 * len(methods) + 0.4, 1.9 * len(sizes) + 0.3), squeeze=False
     )
@@ -267,7 +274,7 @@ def label_counts(frames: dict, pairs: dict, records: dict) -> Figure:
                 counts["recovered"],
                 s=8 + 120 * counts["n"] / max(counts["n"].max(), 1),
                 alpha=0.6,
-                color=COLOURS[j % len(COLOURS)],
+                color=COLOURS[places[method] % len(COLOURS)],
                 lw=0,
             )
             axis.tick_params(which="both", labelsize=6)
@@ -288,10 +295,12 @@ def label_recovery(frames: dict, pairs: dict, records: dict) -> Figure:
         return _nothing("no label estimate was scored against truth")
     sizes = sorted(cells["batch_size"].unique())
     figure, axis = plt.subplots(figsize=(6, 3.2))
-    for index, method in enumerate(dict.fromkeys(cells["method"])):
+    for index, method in enumerate(_label_methods(frames)):
         own = cells[cells["method"] == method].groupby("batch_size")[["irec", "irec_low", "irec_high"]].mean()
+        if not len(own):
+            continue
         x = [sizes.index(b) + 0.04 * index for b in own.index]
-        style = {"color": "#777777", "ls": "--"} if method == "uniform" else {}
+        style = {"color": "#777777", "ls": "--"} if method == "uniform" else {"color": COLOURS[index % len(COLOURS)]}
         _line(axis, index, x, own, "irec", method.replace("_", " "), **style)
     axis.set(
         xticks=range(len(sizes)),
@@ -310,14 +319,14 @@ def label_skill(frames: dict, pairs: dict, records: dict) -> Figure:
     if not len(cells):
         return _nothing("no label estimate was scored against truth")
     panels = {name: own for name, own in cells.groupby(_label_settings(cells), sort=False)}
-    methods = list(dict.fromkeys(cells["method"]))
+    methods = [(index, m) for index, m in enumerate(_label_methods(frames)) if m in set(cells["method"])]
     columns = min(3, len(panels))
     figure, axes = plt.subplots(
         -(-len(panels) // columns), columns, figsize=(3 * columns + 1, 2.6 * -(-len(panels) // columns)),
         squeeze=False, sharex=True, sharey=True,
     )  # fmt: skip
     for axis, (name, own) in zip(axes.flat, panels.items(), strict=False):
-        for index, method in enumerate(methods):
+        for index, method in methods:
             line = own[own["method"] == method].groupby("batch_size")["skill"].mean()
             axis.plot(line.index, line, marker=MARKERS[index // len(COLOURS) % len(MARKERS)], ms=4, lw=1.2,
                       color=COLOURS[index % len(COLOURS)], label=method.replace("_", " "))  # fmt: skip
@@ -356,12 +365,14 @@ def label_coverage(frames: dict, pairs: dict, records: dict) -> Figure:
     levels = [50, 90, 95]
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
     left.plot([40, 100], [40, 100], color="#777777", ls="--", lw=1)
-    for index, (method, own) in enumerate(cells.groupby("method", sort=False)):
+    places = {m: index for index, m in enumerate(_label_methods(frames))}
+    for method, own in cells.groupby("method", sort=False):
+        colour, marker = COLOURS[places[method] % len(COLOURS)], MARKERS[places[method] % len(MARKERS)]
         values = 100 * own[[f"coverage_{level}" for level in levels]].to_numpy()
         shift = np.linspace(-1.2, 1.2, len(values))[:, None] if len(values) > 1 else 0
-        left.scatter(np.array(levels) + shift + 0 * values, values, s=10, alpha=0.6, color=COLOURS[index], lw=0)
-        left.plot(levels, values.mean(axis=0), marker=MARKERS[index], color=COLOURS[index], label=method)
-        right.scatter(own["batch_size"], own["width_90"], s=14, alpha=0.7, color=COLOURS[index], lw=0, label=method)
+        left.scatter(np.array(levels) + shift + 0 * values, values, s=10, alpha=0.6, color=colour, lw=0)
+        left.plot(levels, values.mean(axis=0), marker=marker, color=colour, label=method)
+        right.scatter(own["batch_size"], own["width_90"], s=14, alpha=0.7, color=colour, lw=0, label=method)
     left.set(xlabel="nominal coverage, %", ylabel="classes covered, %", xticks=levels)
     right.set(xlabel="images in the update, N", ylabel="mean width at 90 %, images")
     left.legend(fontsize=7)
