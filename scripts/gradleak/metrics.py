@@ -24,7 +24,8 @@ def pairwise_mse(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     By the expansion ‖a‖² + ‖b‖² − 2 a·b in float64, exact to about 1e-15: far below PSNR_CEILING.
     """
-    a, b = (images.reshape(len(images), -1).astype(np.float64, copy=False) for images in (a, b))
+    # Not −1: of no images at all it would not be known.
+    a, b = (i.reshape(len(i), np.prod(i.shape[1:], dtype=int)).astype(np.float64, copy=False) for i in (a, b))
     squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * a @ b.T
     return np.maximum(squared, 0) / a.shape[1]
 

@@ -31,6 +31,11 @@ def test_pairwise_mse_is_the_mean_of_squares(rng):
     np.testing.assert_allclose(metrics.pairwise_mse(a, b), plain, rtol=1e-9)
 
 
+def test_pairwise_mse_of_no_images_is_empty(rng):
+    images = rng.uniform(size=(5, 4, 4, 1))
+    assert metrics.pairwise_mse(images[:0], images).shape == (0, 5)
+
+
 def test_pairwise_mse_of_equal_images_is_never_negative(images):
     assert (np.diag(metrics.pairwise_mse(images, images)) >= 0).all()
     np.testing.assert_allclose(np.diag(metrics.psnr(metrics.pairwise_mse(images, images))), 100)
