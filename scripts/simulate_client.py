@@ -3,7 +3,7 @@
 import numpy as np
 
 from gradleak import client, jobs
-from gradleak.artifacts import Leak, write_leak
+from gradleak.artifacts import write_leak
 from gradleak.datasets import Images
 from gradleak.files import read_npz, replacing_folder, write_npz
 
@@ -12,13 +12,10 @@ def main(snakemake) -> None:
     options = client.Options(**snakemake.params.spec)
     draws = list(snakemake.params.draws)
     model = client.global_model(options, Images(**read_npz(snakemake.input.others)))
-    names = [v.path for v in model.trainable_variables]
-    before = {v.path: v.numpy() for v in model.trainable_variables}
     made = client.simulate(options, model, Images(**read_npz(snakemake.input.private)), draws)
     with replacing_folder(snakemake.output.artifacts) as folder:
         for draw, result in zip(draws, made, strict=True):
-            delta = dict(zip(names, result.delta, strict=True))
-            write_leak(folder / f"draw-{draw:03d}", Leak(model.to_json(), before, delta, result.meta))
+            write_leak(folder / f"draw-{draw:03d}", client.leak_of(model, result))
     x, y = np.stack([r.private.x for r in made]), np.stack([r.private.y for r in made])
     write_npz(snakemake.output.truth, x=x, y=y, draws=np.array(draws))
     jobs.log.info(

@@ -22,6 +22,8 @@ from gradleak.strict import Strict
 if TYPE_CHECKING:
     import keras
 
+    from gradleak.artifacts import Leak
+
 
 class Options(Strict):
     """A simulated target: who trains what, on which data, for how long, and how the delta is shared."""
@@ -127,6 +129,14 @@ def simulate(options: Options, model: keras.Model, pool: Images, draws: list[int
         clients = range(first, first + options.clients)
         made.append(_aggregated([_shared(options, model, gradient, pool, one) for one in clients], options))
     return made
+
+
+def leak_of(model: keras.Model, draw: Draw) -> Leak:
+    """The artifacts of ``draw``, whose clients started from the weights that ``model`` has."""
+    from gradleak.artifacts import Leak
+
+    before = {v.path: v.numpy() for v in model.trainable_variables}
+    return Leak(model.to_json(), before, dict(zip(before, draw.delta, strict=True)), draw.meta)
 
 
 def _shared(

@@ -39,10 +39,6 @@ def _largest(part: np.ndarray, share: float) -> np.ndarray:
 
 
 def _rounded(part: np.ndarray, precision: str) -> np.ndarray:
-    if precision == "float16":
-        return part.astype(np.float16).astype(np.float32)
-    if precision == "bfloat16":
-        bits = np.ascontiguousarray(part, np.float32).view(np.uint32).astype(np.uint64)
-        bits += 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))  # to the nearest, ties to even
-        return (bits & np.uint64(0xFFFF0000)).astype(np.uint32).view(np.float32)
-    return part
+    import tensorflow as tf  # NumPy has no bfloat16 of its own; not while a workflow is parsed
+
+    return part.astype(tf.as_dtype(precision).as_numpy_dtype).astype(np.float32)

@@ -247,10 +247,11 @@ def loss_curves(frames: dict, pairs: dict, records: dict[str, Callable]) -> Figu
     return figure
 
 
-def _label_methods(frames: dict) -> list[str]:
+def _label_places(frames: dict) -> dict[str, int]:
     """The study's label methods, uniform guessing last: a method's place gives it the same colour in all figures."""
     cells = frames["cells"]
-    return sorted(set(cells.loc[cells["attack"] == "labels", "method"].dropna()), key=lambda name: (name == "uniform", name))
+    methods = set(cells.loc[cells["attack"] == "labels", "method"].dropna())
+    return {name: place for place, name in enumerate(sorted(methods, key=lambda name: (name == "uniform", name)))}
 
 
 def label_counts(frames: dict, pairs: dict, records: dict) -> Figure:
@@ -259,7 +260,7 @@ def label_counts(frames: dict, pairs: dict, records: dict) -> Figure:
     table = table[table["attack"] == "labels"].dropna(subset=["batch_size"])
     if not len(table):
         return _nothing("no label estimate was scored against truth")
-    places = {m: index for index, m in enumerate(_label_methods(frames))}
+    places = _label_places(frames)
     methods, sizes = sorted(set(table["method"]), key=places.get), sorted(table["batch_size"].unique())
     figure, axes = plt.subplots(
         len(sizes), len(methods), figsize=(1.9 * len(methods) + 0.4, 1.9 * len(sizes) + 0.3), squeeze=False
@@ -295,7 +296,7 @@ def label_recovery(frames: dict, pairs: dict, records: dict) -> Figure:
         return _nothing("no label estimate was scored against truth")
     sizes = sorted(cells["batch_size"].unique())
     figure, axis = plt.subplots(figsize=(6, 3.2))
-    for index, method in enumerate(_label_methods(frames)):
+    for method, index in _label_places(frames).items():
         own = cells[cells["method"] == method].groupby("batch_size")[["irec", "irec_low", "irec_high"]].mean()
         if not len(own):
             continue
@@ -319,14 +320,16 @@ def label_skill(frames: dict, pairs: dict, records: dict) -> Figure:
     if not len(cells):
         return _nothing("no label estimate was scored against truth")
     panels = {name: own for name, own in cells.groupby(_label_settings(cells), sort=False)}
-    methods = [(index, m) for index, m in enumerate(_label_methods(frames)) if m in set(cells["method"])]
+    present, places = set(cells["method"]), _label_places(frames)
     columns = min(3, len(panels))
     figure, axes = plt.subplots(
         -(-len(panels) // columns), columns, figsize=(3 * columns + 1, 2.6 * -(-len(panels) // columns)),
         squeeze=False, sharex=True, sharey=True,
     )  # fmt: skip
     for axis, (name, own) in zip(axes.flat, panels.items(), strict=False):
-        for index, method in methods:
+        for method, index in places.items():
+            if method not in present:
+                continue
             line = own[own["method"] == method].groupby("batch_size")["skill"].mean()
             axis.plot(line.index, line, marker=MARKERS[index // len(COLOURS) % len(MARKERS)], ms=4, lw=1.2,
                       color=COLOURS[index % len(COLOURS)], label=method.replace("_", " "))  # fmt: skip
@@ -365,7 +368,7 @@ def label_coverage(frames: dict, pairs: dict, records: dict) -> Figure:
     levels = [50, 90, 95]
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
     left.plot([40, 100], [40, 100], color="#777777", ls="--", lw=1)
-    places = {m: index for index, m in enumerate(_label_methods(frames))}
+    places = _label_places(frames)
     for method, own in cells.groupby("method", sort=False):
         colour, marker = COLOURS[places[method] % len(COLOURS)], MARKERS[places[method] % len(MARKERS)]
         values = 100 * own[[f"coverage_{level}" for level in levels]].to_numpy()

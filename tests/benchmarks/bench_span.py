@@ -31,7 +31,6 @@ import numpy as np
 import tensorflow as tf
 
 from gradleak import client, datasets, mapping, metrics, vae
-from gradleak.artifacts import Leak
 from gradleak.attacks import span
 from gradleak.attacks.matching import Problem
 from gradleak.spans import acceptance, certificates, host, subspace, taking_apart
@@ -78,8 +77,7 @@ def update_of(name: str, draws: int) -> tuple[Problem, list[np.ndarray], list[np
     pools = pools_of(options.dataset)
     model = client.global_model(options, pools["others"])
     made = client.simulate(options, model, pools["private"], list(range(draws)))
-    before = {v.path: v.numpy() for v in model.trainable_variables}
-    leaks = [Leak(model.to_json(), before, dict(zip(before, d.delta, strict=True)), d.meta) for d in made]
+    leaks = [client.leak_of(model, draw) for draw in made]
     own = pools_of(PUBLIC[name])["public"] if name in PUBLIC else pools["public"]
     public = datasets.to_float(own.x), own.y
     found = mapping.settle(leaks, *public, None, options.sign, "auto")
@@ -165,7 +163,7 @@ def one_client(name: str, draw: int | None, draws: int, spec: dict, folder: Path
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     attack = span.Options(**spec)
     problem, images, labels = update_of(name, draws)
-    public = PUBLIC.get(name, SETTINGS[name].get("dataset", "mnist-5k"))
+    public = PUBLIC.get(name, client.Options(**SETTINGS[name]).dataset)
     decoder = decoder_of(problem, folder / f"span-vae-{public}.npz") if attack.prior else None
     progress = (lambda text, *a: print("   ", text % a, flush=True)) if verbose else None
     if draw is None:

@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from gradleak import client, mapping
-from gradleak.artifacts import Leak
 from gradleak.datasets import to_float
 from gradleak.defences import defend
 from gradleak.mapping import suspicions
@@ -60,10 +59,8 @@ def settled(pools, **defence):
     options = client.Options(**BASE, pretrain_epochs=1, **defence)
     model = client.global_model(options, pools["others"])
     (draw,) = client.simulate(options, model, pools["private"], [0])
-    before = {v.path: v.numpy() for v in model.trainable_variables}
-    leak = Leak(model.to_json(), before, dict(zip(before, draw.delta, strict=True)), draw.meta)
     public = pools["public"]
-    return mapping.settle([leak], to_float(public.x), public.y, None, options.sign, "auto"), options
+    return mapping.settle([client.leak_of(model, draw)], to_float(public.x), public.y, None, options.sign, "auto"), options
 
 
 def test_the_mapping_tells_the_noise_of_every_gradient(digits):

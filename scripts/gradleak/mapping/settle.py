@@ -137,7 +137,7 @@ def settle(
     rounding = FLOAT_NOISE * weight / scale_found["value"]
     added = suspicions.standard_deviations(deltas, noise, precision, sparsity) / scale_found["value"]
     return Mapping(
-        model, gradients, _layer_index(model), known, _steps(meta), public.softmax, rounding, added, report, singular, floor
+        model, gradients, _layer_index(model), known, _count(meta.get("local_steps")), public.softmax, rounding, added, report, singular, floor
     )
 
 
@@ -165,15 +165,15 @@ def _of_all_draws(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _samples(told: int | None, meta: dict, ranks: list[dict]) -> int:
-    known = told or meta.get("samples") or meta.get("batch_size")
-    if not isinstance(known, int) or isinstance(known, bool) or not 1 <= known < 1 << 31:
+    known = _count(told or meta.get("samples") or meta.get("batch_size"))
+    if known is None:
         raise MappingError("the number of images behind the update is not known "
                            f"({_at_least(ranks, 'unknown')}): set `samples` on the target")  # fmt: skip
     return known
 
 
-def _steps(meta: dict) -> int | None:
-    stated = meta.get("local_steps")
+def _count(stated: Any) -> int | None:
+    """What (untrusted) metadata state as a number of things, if it can be one."""
     return stated if isinstance(stated, int) and not isinstance(stated, bool) and 1 <= stated < 1 << 31 else None
 
 
