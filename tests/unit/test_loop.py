@@ -323,6 +323,7 @@ def test_groups_form_anew_when_trials_stop_and_after_a_break(tmp_path):
 
 
 def test_a_block_goes_through_in_passes_that_fit_the_caches(monkeypatch):
+    monkeypatch.setattr(loop, "_BYTES_OF_PASS", 0)  # a quadratic takes far less than a net: no guess
     start = {"x": np.zeros((TRIALS, 10_000), np.float32)}
     data = {"centre": np.ones_like(start["x"]), "stiffness": np.ones_like(start["x"][:1])}
     whole, widths = widths_of(Limits(memory=1e12), start, data)
@@ -340,7 +341,17 @@ def test_passes_are_as_wide_as_the_caches_and_leave_no_rest(trials, each, width)
     assert loop.best_width(trials, lambda width: each * width) == width
 
 
+@pytest.mark.parametrize("guess", [1.0, 0.05, 20.0])
+def test_a_good_guess_of_the_width_saves_a_trace_and_a_bad_one_changes_nothing(guess):
+    for trials, each in ((32, 5e6), (32, 2.5e7), (8, 1e8), (8, 1e6), (7, 4e7)):
+        traced = set()
+        width = loop.best_width(trials, lambda width: traced.add(width) or each * width, each=guess * each)
+        assert width == loop.best_width(trials, lambda width: each * width)
+        assert guess != 1 or traced == {width}, "what was traced is what is run"
+
+
 def test_little_memory_makes_small_groups_and_plenty_one(monkeypatch):
+    monkeypatch.setattr(loop, "_BYTES_OF_PASS", 0)  # a quadratic takes far less than a net: no guess
     monkeypatch.setattr(loop, "peak_memory", lambda: 1e9)
     start = {"x": np.zeros((TRIALS, 10_000), np.float32)}
     data = {"centre": np.ones_like(start["x"]), "stiffness": np.ones_like(start["x"][:1])}

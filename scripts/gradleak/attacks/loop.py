@@ -27,6 +27,8 @@ _ALIVE = 0.5
 # Bytes of one pass, by that estimate, beyond which its tensors leave the caches and a trial takes longer: 32 images of
 # cnn7 take 0.1 GB (docs/engine.md). Below it, more trials at once only spread what a pass costs on its own.
 _BEST_PASS = 1.3e8
+# Bytes of a pass by the bytes of what it optimises, for pixels under cnn7: a first guess of the width. A bad one costs a trace.
+_BYTES_OF_PASS = 1000
 
 
 @dataclass(frozen=True)
@@ -252,16 +254,21 @@ def _fitting(chunk: _Chunk, state: dict, data: dict, free: float) -> int:
     if not np.isfinite(free):
         return len(state["active"])
 
-    return best_width(len(state["active"]), lambda width: chunk.traced(width, state, data), free)
+    each = _BYTES_OF_PASS * sum(array[0].nbytes for array in tf.nest.flatten(state["x"]))
+    return best_width(len(state["active"]), lambda width: chunk.traced(width, state, data), free, each)
 
 
-def best_width(trials: int, memory: Callable[[int], float], free: float = np.inf) -> int:
+def best_width(trials: int, memory: Callable[[int], float], free: float = np.inf, each: float = 0.0) -> int:
     """How many of ``trials`` go through one pass: as many as fit into ``free`` bytes and into the caches, at least one.
 
-    memory: trials of a pass -> bytes that it takes, by ``bytes_of``. The times of passes would say more, but differ from
-    run to run, and the last bits of results with them.
+    memory: trials of a pass -> bytes that it takes, by ``bytes_of``; asked of as few widths as may be, since each is a trace.
+    each: bytes of one trial, a guess. The times of passes would say more, but differ from run to run, and the last bits of
+    results with them.
     """
-    width, most = trials, min(free, _BEST_PASS)
+    most = min(free, _BEST_PASS)
+    width = _even(trials, max(1, int(most / each))) if each else trials
+    if width < trials:
+        width = _even(trials, max(1, int(width * most / memory(width))))
     while width > 1:
         taken = memory(width)
         if taken <= most:
