@@ -342,12 +342,12 @@ def test_passes_are_as_wide_as_the_caches_and_leave_no_rest(trials, each, width)
 
 
 @pytest.mark.parametrize("guess", [1.0, 0.05, 20.0])
-def test_a_good_guess_of_the_width_saves_a_trace_and_a_bad_one_changes_nothing(guess):
-    for trials, each in ((32, 5e6), (32, 2.5e7), (8, 1e8), (8, 1e6), (7, 4e7)):
-        traced = set()
-        width = loop.best_width(trials, lambda width: traced.add(width) or each * width, each=guess * each)
-        assert width == loop.best_width(trials, lambda width: each * width)
-        assert guess != 1 or traced == {width}, "what was traced is what is run"
+@pytest.mark.parametrize(("trials", "each"), [(32, 5e6), (32, 2.5e7), (8, 1e8), (8, 1e6), (7, 4e7)])
+def test_a_good_guess_of_the_width_saves_a_trace_and_a_bad_one_changes_nothing(trials, each, guess):
+    traced = set()
+    width = loop.best_width(trials, lambda width: traced.add(width) or each * width, each=guess * each)
+    assert width == loop.best_width(trials, lambda width: each * width)
+    assert guess != 1 or traced == {width}, "what was traced is what is run"
 
 
 def test_little_memory_makes_small_groups_and_plenty_one(monkeypatch):

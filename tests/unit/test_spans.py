@@ -246,7 +246,7 @@ def test_a_feature_is_unlike_all_known_ones_or_like_one():
     assert acceptance.unlike(vectors, known).tolist() == [False, False, True, True]
 
 
-def test_near_members_lie_fivefold_deeper_than_the_control_and_each_counts_once(update, pools):
+def test_near_members_lie_fourfold_deeper_than_the_control_and_each_counts_once(update, pools):
     host = host_of(update.model)
     whole = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))
     judged = certify(host, whole, np.concatenate([update.x, update.x[:1], to_float(pools["public"].x[:4])]))
@@ -256,6 +256,19 @@ def test_near_members_lie_fivefold_deeper_than_the_control_and_each_counts_once(
     nobody = np.zeros((0, judged.feature.shape[1]))
     assert acceptance.apart(judged, range(5), nobody) == [0, 1, 2, 3]
     assert acceptance.apart(judged, range(5), judged.feature[2:3]) == [0, 1, 3]
+    assert acceptance.near_apart(judged, whole, range(5), nobody, least) == [0, 1, 2, 3]
+    assert acceptance.near_apart(judged, whole, range(5), judged.feature[2:3], least) == [0, 1, 3]
+
+
+def test_a_near_member_may_look_like_another_where_the_difference_is_in_the_span_too(rng):
+    features = np.abs(rng.normal(size=(3, 40)))
+    features[1] = features[0] + 0.1 * features[1]  # a twin
+    whole = subspace.of_matrix(features.T @ rng.normal(size=(3, 12)), 1e-9)
+    copy = features[0] + 0.003 * rng.normal(size=40)
+    seen = SimpleNamespace(feature=np.stack([features[0], copy, features[1]]))
+    assert not acceptance.unlike(seen.feature[1:], features[:1]).any()
+    assert whole.residual(copy[None])[0] < 1e-4
+    assert acceptance.near_apart(seen, whole, [0, 1, 2], np.zeros((0, 40)), 4e-4) == [0, 2]
 
 
 def test_of_two_judgements_each_image_keeps_its_own(update):

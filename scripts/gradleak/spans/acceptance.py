@@ -16,7 +16,7 @@ UNSURE = 0.3  # a weight less certain than that share of N proves nothing
 COARSE_SURPRISE = 100.0  # of a copy that is not quite sharp
 COARSE_DEVIATION = 0.5
 CLEAR_MARGIN = 100.0  # of the label; that of other images is 1 to 5
-BELOW_CONTROL = 0.2  # of the least ρ that the same search reaches in a span without members
+BELOW_CONTROL = 0.25  # of the least ρ that the same search reaches in a span without members
 _ALIKE, _SIMILAR = 0.9999, 0.98  # cosines of two features
 
 
@@ -62,7 +62,7 @@ def near_members(found: Certificates, least_of_control: float) -> np.ndarray:
     """bool [B], where the noise does not say how near a member's feature comes to the span: it is hidden behind others, or
     drifted while the client learnt.
 
-    In the span fivefold deeper than the best of the same search in a span that holds no member. (Its δ tells little: that of
+    In the span fourfold deeper than the best of the same search in a span that holds no member. (Its δ tells little: that of
     a hidden member is the others' too, and while the client learns it moves far more than the feature.)
     """
     return found.residual < BELOW_CONTROL * least_of_control
@@ -147,10 +147,24 @@ def _weighs_surely(span: subspace.Subspace, samples: int, feature: np.ndarray, s
 def apart(found: Certificates, order: Sequence[int], taken: np.ndarray) -> list[int]:
     """The indices of ``order`` whose feature is unlike those ``taken`` [F, I] and unlike one another.
 
-    For near members, where no rank is anybody's own; two members that look very much alike count as one.
+    Two members that look very much alike count as one.
     """
     kept: list[int] = []
     for index in order:
         if unlike(found.feature[[index]], np.concatenate([taken, found.feature[kept]]))[0]:
+            kept.append(int(index))
+    return kept
+
+
+def near_apart(
+    found: Certificates, span: subspace.Subspace, order: Sequence[int], taken: np.ndarray, least_of_control: float
+) -> list[int]:
+    """The same for near members, where no rank is anybody's own. One may look like another if what sets it apart, too, is as deep
+    in the span: what a blurred copy adds to its member is not."""
+    kept: list[int] = []
+    for index in order:
+        feature, others = found.feature[[index]], np.concatenate([taken, found.feature[kept]])
+        alike = others[[not unlike(feature, other[None])[0] for other in others]]
+        if not len(alike) or span.residual(feature, subspace.basis(alike))[0] < BELOW_CONTROL * least_of_control:
             kept.append(int(index))
     return kept

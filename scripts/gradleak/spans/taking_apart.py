@@ -168,7 +168,7 @@ class Search:
                 if from_images:
                     if least_of_control is None:
                         least_of_control = self.least_of_control(whole, rng)
-                    fresh = fresh + self._near_members(least_of_control, judged, known, first)
+                    fresh = fresh + self._near_members(whole, least_of_control, judged, known, first)
             left = np.linalg.norm(subspace.without(matrix, known.signals)) / np.linalg.norm(matrix)
             unexplained.append(float(left**2))
             if progress:
@@ -261,11 +261,13 @@ class Search:
             known.take_sharp(first + index)
         return fresh
 
-    def _near_members(self, least_of_control: float, judged: Certificates, known: _LookedAt, first: int) -> list[int]:
+    def _near_members(
+        self, whole: Subspace, least_of_control: float, judged: Certificates, known: _LookedAt, first: int
+    ) -> list[int]:
         """The same for images that the noise does not settle."""
         order = np.argsort(judged.residual)
         good = order[acceptance.near_members(judged, least_of_control)[order]]
-        fresh = acceptance.apart(judged, good, known.features)
+        fresh = acceptance.near_apart(judged, whole, good, known.features, least_of_control)
         known.members += [first + index for index in fresh]
         return fresh
 
