@@ -53,6 +53,7 @@ SETTINGS = {
     "epochs5": {"pretrain_epochs": 5},
     "local10": TRAINED | {"local_epochs": 10},
     "steps3": TRAINED | {"samples": 96},
+    "clients4": TRAINED | {"clients": 4, "batch_size": 8},
     "fcn3": TRAINED | {"model": "fcn3"},
     "dropout": TRAINED | {"model": "cnn7_dropout"},
     "fashion": TRAINED | {"dataset": "fashion-mnist"},
