@@ -132,6 +132,8 @@ class Judge:
 
     def mistakes(self, images: np.ndarray, truth: np.ndarray) -> int:
         """How many of another client's ``images`` are taken for members here, but for those that this client has too."""
+        if not len(images):
+            return 0
         judged = certificates.certify(self.host, self.span, images)
         strange = metrics.psnr(metrics.pairwise_mse(images, truth).min(axis=1)) < 20
         passed = acceptance.members(judged, len(truth)) | acceptance.near_members(judged, self.least_of_control)
