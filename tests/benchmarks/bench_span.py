@@ -10,7 +10,7 @@ counts the members whose weight in the layer's gradient the rounding noise leave
 true image and label): of others little or nothing is in the update. ``held`` counts those that a search of this span can
 show at all: their true image, polished like any candidate, stays within 20 dB of itself. --visible: count these, no attack.
 ``strangers`` and ``blurred`` are certified images less than 20 dB like any member: blurred ones are still likelier to the member
-of their label than to any other image of the whole data set. ``rank`` is over all pixels, ``seen_rank`` over those that units see.
+of their label than to any other image of the whole data set. ``rank`` and ``at20`` are over all pixels, ``seen_rank`` and ``seen_at20`` over those that units see.
 """
 
 import argparse
@@ -157,6 +157,7 @@ def row(found, judge: Judge, x: np.ndarray, y: np.ndarray, everybody: np.ndarray
     scores |= metrics.certificate_metrics(found.images[0][looked_at], accepted[looked_at], residual, samples, x)
     shown, truth = found.images[0][looked_at][:, ~unseen_pixels], x[:, ~unseen_pixels]
     seen_scores = metrics.certificate_metrics(shown[:, None, None], accepted[looked_at], residual, samples, truth[:, None, None])
+    seen = np.square(images[pairs["found"]] - x[pairs["truth"]])[:, ~unseen_pixels].mean(axis=1)
     vague = int(blurred(images, labels, x, y, everybody).sum())
     best = np.zeros(len(x))
     best[pairs["truth"]] = pairs["psnr"]
@@ -164,7 +165,7 @@ def row(found, judge: Judge, x: np.ndarray, y: np.ndarray, everybody: np.ndarray
     near = metrics.psnr(metrics.pairwise_mse(images, x)).max(axis=1, initial=0) >= 20
     return {
         "images": len(x), "visible": int(visible.sum()), "held": int(held.sum()), "samples": samples, "accepted": int(accepted.sum()),
-        "at20": int((best >= 20).sum()), "at30": int((best >= 30).sum()),
+        "at20": int((best >= 20).sum()), "at30": int((best >= 30).sum()), "seen_at20": int((metrics.psnr(seen) >= 20).sum()),
         "visible_at20": int((best >= 20)[visible].sum()), "visible_at30": int((best >= 30)[visible].sum()),
         "held_at20": int((best >= 20)[held].sum()), "strangers": scores["strangers"] - vague, "blurred": vague, "copies": int(near.sum() - (best >= 20).sum()),
         "median": float(np.median(best)), "rank": scores.get("residual_rank"),
@@ -219,7 +220,7 @@ def line(result: dict) -> str:
     ranks = [np.mean([r[key] for r in rows if r[key] is not None]) for key in ("rank", "seen_rank")]
     exact = sum(r["samples"] == r["images"] for r in rows)
     return (
-        f"| {result['setting']} | {total('at20')} of {total('images')} ({worst}) | {total('at30')} | "
+        f"| {result['setting']} | {total('at20')} of {total('images')} ({worst}), {total('seen_at20')} | {total('at30')} | "
         f"{total('visible_at20')}, {total('visible_at30')} of {total('visible')} | "
         f"{total('held_at20')} of {total('held')} | {np.median([r['median'] for r in rows]):.1f} dB | "
         f"{total('strangers')}, {total('blurred')}, {total('copies')} | {total('wrong_labels')} | {exact} of {len(rows)} | {ranks[0]:.2f}, {ranks[1]:.2f} | "
@@ -260,7 +261,7 @@ def main() -> None:
         for name, parts in tasks.items():
             results.append(gathered(name, [part.result() for part in parts]))
             arguments.output.write_text(json.dumps({"attack": arguments.attack, "results": results}, indent=2) + "\n")
-    print("| setting | ≥ 20 dB (worst client) | ≥ 30 dB | visible members ≥ 20, ≥ 30 dB | held ones ≥ 20 dB | median | strangers, blurred, copies | wrong labels | "
+    print("| setting | ≥ 20 dB (worst client), of seen pixels | ≥ 30 dB | visible members ≥ 20, ≥ 30 dB | held ones ≥ 20 dB | median | strangers, blurred, copies | wrong labels | "
           "N exact | residual rank, of seen pixels | controls: others, random | seconds | CPU s |\n" + "| --- " * 13 + "|")  # fmt: skip
     for result in results:
         print(line(result))
