@@ -9,10 +9,6 @@ is the posterior of a linear Gaussian model, C = (JᵀJ / σ² + Λ⁻¹)⁻¹. 
 """
 
 import argparse
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import bench_span
 import numpy as np
@@ -77,9 +73,8 @@ def main() -> None:
         for draw in range(arguments.draws):
             judge, x, y = bench_span.Judge(problem, draw), images[draw].astype(float), labels[draw]
             host = judge.host
-            deviation = judge.span.noise / sum(np.sqrt(host.weights.shape))  # of an entry of M
             f = features(host, x)
-            known = information(f, host.signal(f, y).numpy(), *slopes(host, x, y, directions)) / (len(x) * deviation) ** 2
+            known = information(f, host.signal(f, y).numpy(), *slopes(host, x, y, directions)) / (len(x) * judge.span.deviation) ** 2
             reached = metrics.psnr(expected(known, variances) / public.shape[1])
             worst = np.sort(reached)[:2]
             print(f"| {name} | {draw} | {(reached >= 20).sum()} of {len(x)} | {worst[0]:.0f}, {worst[1]:.0f} dB | "

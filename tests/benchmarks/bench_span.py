@@ -7,10 +7,11 @@ the scoring alone. Beside every setting stand two controls: the same search in a
 (``random``, on the first client), and everything that was accepted from one client judged against the next client's
 update (``others``; clients draw from one pool, and what both own does not count). Both must accept nobody. ``visible``
 counts the members whose weight in the layer's gradient the rounding noise leaves known to 5 % (``Subspace.weigh`` of the
-true image and label): of others little or nothing is in the update. ``held`` counts those that a search of this span can
+true image and label): of others this search is told little or nothing. ``held`` counts those that a search of this span can
 show at all: their true image, polished like any candidate, stays within 20 dB of itself. --visible: count these, no attack.
-``strangers`` and ``blurred`` are certified images less than 20 dB like any member: blurred ones are still likelier to the member
-of their label than to any other image of the whole data set. ``rank`` and ``at20`` are over all pixels, ``seen_rank`` and ``seen_at20`` over those that units see.
+``strangers`` and ``blurred`` are certified images less than 20 dB like any member: blurred ones are still more like a member of
+their label than like any other image of the whole data set. ``rank`` and ``at20`` are over all pixels, ``seen_rank`` and
+``seen_at20`` over those that units see.
 """
 
 import argparse
@@ -140,9 +141,11 @@ class Judge:
         return int((passed & strange).sum())
 
 
-def blurred(images: np.ndarray, labels: np.ndarray, x: np.ndarray, y: np.ndarray, everybody: np.ndarray) -> np.ndarray:
-    """bool [K]: images [K, H, W, C] whose nearest of ``everybody`` is a member, of their label, though not within 20 dB."""
-    errors = metrics.pairwise_mse(images, x)
+def blurred(images: np.ndarray, labels: np.ndarray, errors: np.ndarray, y: np.ndarray, everybody: np.ndarray) -> np.ndarray:
+    """bool [K]: images [K, H, W, C] whose nearest of ``everybody`` is a member, of their label, though not within 20 dB.
+
+    errors: squared, of every image with every member [K, N], whose labels are ``y``.
+    """
     nearest = errors.min(axis=1)
     nobody_nearer = nearest <= metrics.pairwise_mse(images, everybody).min(axis=1) * (1 + 1e-6)  # members are among them
     return (metrics.psnr(nearest) < 20) & nobody_nearer & (y[errors.argmin(axis=1)] == labels)
@@ -156,13 +159,14 @@ def row(found, judge: Judge, x: np.ndarray, y: np.ndarray, everybody: np.ndarray
     scores, pairs = metrics.image_metrics(images, x)
     scores |= metrics.certificate_metrics(found.images[0][looked_at], accepted[looked_at], residual, samples, x)
     shown, truth = found.images[0][looked_at][:, ~unseen_pixels], x[:, ~unseen_pixels]
-    seen_scores = metrics.certificate_metrics(shown[:, None, None], accepted[looked_at], residual, samples, truth[:, None, None])
+    seen_scores = metrics.certificate_metrics(shown, accepted[looked_at], residual, samples, truth)
     seen = np.square(images[pairs["found"]] - x[pairs["truth"]])[:, ~unseen_pixels].mean(axis=1)
-    vague = int(blurred(images, labels, x, y, everybody).sum())
+    errors = metrics.pairwise_mse(images, x)
+    vague = int(blurred(images, labels, errors, y, everybody).sum())
     best = np.zeros(len(x))
     best[pairs["truth"]] = pairs["psnr"]
     visible, held, good = judge.visible(x, y), judge.held(x), pairs["psnr"] >= 20
-    near = metrics.psnr(metrics.pairwise_mse(images, x)).max(axis=1, initial=0) >= 20
+    near = metrics.psnr(errors).max(axis=1, initial=0) >= 20
     return {
         "images": len(x), "visible": int(visible.sum()), "held": int(held.sum()), "samples": samples, "accepted": int(accepted.sum()),
         "at20": int((best >= 20).sum()), "at30": int((best >= 30).sum()), "seen_at20": int((metrics.psnr(seen) >= 20).sum()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -65,7 +65,11 @@ def near_members(found: Certificates, least_of_control: float) -> np.ndarray:
     In the span fourfold deeper than the best of the same search in a span that holds no member. (Its δ tells little: that of
     a hidden member is the others' too, and while the client learns it moves far more than the feature.)
     """
-    return found.residual < BELOW_CONTROL * least_of_control
+    return _deep(found.residual, least_of_control)
+
+
+def _deep(residual: np.ndarray, least_of_control: float) -> np.ndarray:
+    return residual < BELOW_CONTROL * least_of_control
 
 
 def distinct(features: np.ndarray, order: Sequence[int]) -> list[int]:
@@ -149,11 +153,7 @@ def apart(found: Certificates, order: Sequence[int], taken: np.ndarray) -> list[
 
     Two members that look very much alike count as one.
     """
-    kept: list[int] = []
-    for index in order:
-        if unlike(found.feature[[index]], np.concatenate([taken, found.feature[kept]]))[0]:
-            kept.append(int(index))
-    return kept
+    return _apart(found, order, taken, lambda feature, alike: False)
 
 
 def near_apart(
@@ -161,10 +161,22 @@ def near_apart(
 ) -> list[int]:
     """The same for near members, where no rank is anybody's own. One may look like another if what sets it apart, too, is as deep
     in the span: what a blurred copy adds to its member is not."""
+
+    def differs(feature: np.ndarray, alike: np.ndarray) -> bool:
+        return bool(_deep(span.residual(feature, subspace.basis(alike)), least_of_control)[0])
+
+    return _apart(found, order, taken, differs)
+
+
+def _apart(
+    found: Certificates, order: Sequence[int], taken: np.ndarray, differs: Callable[[np.ndarray, np.ndarray], bool]
+) -> list[int]:
+    """The indices of ``order`` that are unlike all before and ``taken``, or differ from the ones that they are like: a feature
+    [1, I] from those [A, I]."""
     kept: list[int] = []
     for index in order:
         feature, others = found.feature[[index]], np.concatenate([taken, found.feature[kept]])
-        alike = others[[not unlike(feature, other[None])[0] for other in others]]
-        if not len(alike) or span.residual(feature, subspace.basis(alike))[0] < BELOW_CONTROL * least_of_control:
+        alike = others[~unlike(others, feature)]
+        if not len(alike) or differs(feature, alike):
             kept.append(int(index))
     return kept

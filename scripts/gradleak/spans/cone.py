@@ -32,8 +32,7 @@ def rays(span: Subspace, count: int, rng: np.random.Generator, likes: np.ndarray
     """
     strong = max(int((span.values > _STRONG * span.noise).sum()), 1)
     columns, values = span.left[:, :strong], span.values[:strong]
-    inputs, outputs = span.left.shape[0], span.right.shape[0]
-    noise = span.noise / (np.sqrt(inputs) + np.sqrt(outputs))  # standard deviation of an entry of M
+    inputs, outputs, noise = len(span.left), len(span.right), span.deviation
     alive = np.linalg.norm(columns * values, axis=1) > _LIVE * noise * np.sqrt(outputs)
     if alive.sum() <= strong:
         return np.zeros((0, inputs))

@@ -28,6 +28,11 @@ class Subspace:
         return int((self.values > MARGIN * self.noise).sum())
 
     @property
+    def deviation(self) -> float:
+        """Standard deviation of the noise of an entry of M, as if it were white."""
+        return self.noise / (np.sqrt(len(self.left)) + np.sqrt(len(self.right)))
+
+    @property
     def matrix(self) -> np.ndarray:
         """M [I, O]."""
         return self.left * self.values @ self.right.T
