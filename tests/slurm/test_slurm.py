@@ -13,6 +13,7 @@ import pytest
 from conftest import projects
 
 pytestmark = pytest.mark.workflow
+STEPS = 20000  # some seconds more than SLURM takes to preempt a job
 STUDY = {
     "study": "storm",
     "targets": projects.TINY["targets"],
@@ -22,7 +23,7 @@ STUDY = {
             "block_size": 1,
             "cells": [
                 {"attack": "labels", "target": "tiny", "axes": {"method": ["rank1", "uniform"]}},
-                {"attack": "dlg", "target": "tiny", "label_method": "rank1", "steps": 10000},
+                {"attack": "dlg", "target": "tiny", "label_method": "rank1", "steps": STEPS},
             ],
         }
     },
@@ -73,6 +74,9 @@ def storm(project, lab):
     (preempted, *_) = wait_for(lambda: [job for job in stepping() if job.id != cancelled.id], first)
     # Another's urgent job takes the whole node.
     lab.run("sbatch", "--partition=urgent", f"--nodelist={preempted.node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+    wait_for(lambda: preempted.id not in [job.id for job in running("invert_pixels")], first)
+    time.sleep(1)  # for the chunk of steps in which the signal met it
+    preempted.reached = steps_reported(sweep, preempted)[-1]
     others = {cancelled.id, preempted.id}
     lost = wait_for(
         lambda: [job for job in running("") if job.node == "n2" and "." in job.name and job.id not in others], first
@@ -89,6 +93,13 @@ def storm(project, lab):
     return SimpleNamespace(sweep=sweep, trials=trials, cancelled=cancelled, preempted=preempted, lost=lost, left=left,
                            accounted=lab.accounted("JobID", "JobName", "State", "NodeList"),
                            log=second.log.read_text())  # fmt: skip
+
+
+def steps_reported(sweep, job):
+    """By the log of the attack block that ``job`` is at, or was at last."""
+    rule, cell, block = job.name.split(".")
+    log = sweep.folder / "results/logs" / rule / cell / f"{block}.log"
+    return [int(step) for step in re.findall(r"step (\d+)/", log.read_text())]
 
 
 def states(storm, job):
@@ -123,13 +134,12 @@ def test_a_cancelled_job_is_tried_again(storm):
 def test_a_preempted_job_comes_back_under_its_number_and_goes_on_from_its_state(storm):
     found = states(storm, storm.preempted)
     assert {"PREEMPTED", "COMPLETED"} <= set(found), found
-    rule, cell, block = storm.preempted.name.split(".")
+    block = storm.preempted.name.split(".")[-1]
     (job,) = storm.trials.loc[(storm.trials["attack"] == "dlg") & (storm.trials["block"] == block), "job"]
-    # A job that ends while no Snakemake lives leaves a block that the next one does again, from the start.
-    if job == storm.preempted.id:
-        log = storm.sweep.folder / "results/logs" / rule / cell / f"{block}.log"
-        steps = re.findall(r"step (\d+)/", log.read_text())
-        assert int(steps[0]) > 51, "a run from the start reports its first chunk of 50 steps"
+    # A job that ends while no Snakemake lives leaves a block that the next one does again, from the start; and so does
+    # a job that was through with its steps when the signal came.
+    if job == storm.preempted.id and storm.preempted.reached < STEPS:
+        assert steps_reported(storm.sweep, storm.preempted)[0] > storm.preempted.reached
 
 
 def test_jobs_outlive_the_daemon_of_their_node(storm):
