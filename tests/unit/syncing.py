@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 from gradleak import tables, tracking
@@ -48,13 +49,17 @@ class Seen:
         """The bytes of the run's picture, None without one."""
         files = [file.path for file in self.client.list_artifacts(run.info.run_id, "images") if file.path.endswith(".png")]
         assert len(files) <= 1
-        return Path(self.client.download_artifacts(run.info.run_id, files[0])).read_bytes() if files else None
+        return self._bytes(run, files[0]) if files else None
 
     def files(self, run):
         """Artifact → its bytes, of all but pictures of reconstructions, whose names are drawn anew each time."""
         folders = [file.path for file in self.client.list_artifacts(run.info.run_id) if file.path != "images"]
         files = [file.path for folder in folders for file in self.client.list_artifacts(run.info.run_id, folder)]
-        return {file: Path(self.client.download_artifacts(run.info.run_id, file)).read_bytes() for file in files}
+        return {file: self._bytes(run, file) for file in files}
+
+    def _bytes(self, run, file):
+        with tempfile.TemporaryDirectory() as folder:  # MLflow's own choice of a folder is never removed
+            return Path(self.client.download_artifacts(run.info.run_id, file, folder)).read_bytes()
 
     def content(self, *studies):
         """All that is shown of every run, less the addresses that MLflow gives out. Fails where a trial has two runs."""
