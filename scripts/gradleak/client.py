@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from gradleak import datasets, defences
 from gradleak.datasets import DATASETS, Images, to_float
-from gradleak.models import MODELS, build
+from gradleak.models import MODELS, WITH_WIDTH, build
 from gradleak.strict import Strict
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class Options(Strict):
         "mnist-5k", description="Where private, other and public images come from."
     )
     model: Literal[*MODELS] = Field("cnn7", description="The classifier being trained.")
+    width: int | None = Field(
+        None, ge=1, description=f"Units of each hidden dense layer; null: the model's own. For {', '.join(WITH_WIDTH)}."
+    )
     model_seed: int = Field(0, ge=0, description="Seed of the starting weights, shared by all draws.")
     pretrain_epochs: float = Field(
         0, ge=0, description="Epochs of training on *other* clients' data before the round."
@@ -80,6 +83,8 @@ class Options(Strict):
     def _fits(self) -> Options:
         if self.samples is not None and self.samples < self.batch_size and self.local_steps is None:
             raise ValueError(f"samples ({self.samples}) is less than batch_size ({self.batch_size})")
+        if self.width is not None and self.model not in WITH_WIDTH:
+            raise ValueError(f"model {self.model} has no width to choose; those that have: {', '.join(WITH_WIDTH)}")
         return self
 
     @property
@@ -106,7 +111,7 @@ def global_model(options: Options, others: Images) -> keras.Model:
     import keras
 
     size, images = 32, len(others.y)
-    model = build(options.model, datasets.SHAPES[options.dataset], options.model_seed)
+    model = build(options.model, datasets.SHAPES[options.dataset], options.model_seed, options.width)
     steps = round(options.pretrain_epochs * images / size)
     if steps:
         model.compile(

@@ -5,6 +5,7 @@ Keras is imported inside the builders: the names below are read while the workfl
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING
 
 from gradleak.datasets import CLASSES
@@ -19,13 +20,13 @@ def _sequential(shape: tuple[int, int, int], name: str, layers: list) -> keras.M
     return keras.Sequential([keras.Input(shape), *layers], name=name)
 
 
-def cnn7(shape: tuple[int, int, int]) -> keras.Model:
+def cnn7(shape: tuple[int, int, int], width: int = 128) -> keras.Model:
     """Seven Keras layers, 225,034 parameters on 28×28×1: the first reading of "a 7-layer CNN"."""
     from keras.layers import Conv2D, Dense, Flatten, MaxPooling2D
 
     return _sequential(shape, "cnn7", [
         Conv2D(32, 3, activation="relu"), MaxPooling2D(), Conv2D(64, 3, activation="relu"), MaxPooling2D(),
-        Flatten(), Dense(128, activation="relu"), Dense(CLASSES),
+        Flatten(), Dense(width, activation="relu"), Dense(CLASSES),
     ])  # fmt: skip
 
 
@@ -50,12 +51,12 @@ def lenet_sigmoid(shape: tuple[int, int, int]) -> keras.Model:
     ])  # fmt: skip
 
 
-def fcn3(shape: tuple[int, int, int]) -> keras.Model:
+def fcn3(shape: tuple[int, int, int], width: int = 300) -> keras.Model:
     """784-300-300-10 with ReLU: the net of the published label-recovery tables (Ma et al. 2023)."""
     from keras.layers import Dense, Flatten
 
     return _sequential(shape, "fcn3", [
-        Flatten(), Dense(300, activation="relu"), Dense(300, activation="relu"), Dense(CLASSES),
+        Flatten(), Dense(width, activation="relu"), Dense(width, activation="relu"), Dense(CLASSES),
     ])  # fmt: skip
 
 
@@ -78,11 +79,15 @@ def fcn3_published(shape: tuple[int, int, int]) -> keras.Model:
 
 MODELS = {"cnn7": cnn7, "cnn7_dropout": cnn7_dropout, "lenet_sigmoid": lenet_sigmoid, "fcn3": fcn3,
           "fcn3_published": fcn3_published}  # fmt: skip
+WITH_WIDTH = tuple(name for name, builder in MODELS.items() if "width" in signature(builder).parameters)
 
 
-def build(name: str, shape: tuple[int, int, int], seed: int) -> keras.Model:
-    """The model ``name`` with starting weights that depend on ``seed`` alone."""
+def build(name: str, shape: tuple[int, int, int], seed: int, width: int | None = None) -> keras.Model:
+    """The model ``name`` with starting weights that depend on ``seed`` alone.
+
+    width: units of its hidden dense layers, of a model in WITH_WIDTH; None: the model's own.
+    """
     import keras
 
     keras.utils.set_random_seed(seed)
-    return MODELS[name](tuple(shape))
+    return MODELS[name](tuple(shape), **({} if width is None else {"width": width}))

@@ -48,6 +48,10 @@ SETTINGS = {
     # So large a rate that the weights' rounding is that of the gradient, as if it were shared itself.
     "n64-gradient": TRAINED | {"batch_size": 64, "learning_rate": 1e4},
     "n64-iid-gradient": TRAINED | {"batch_size": 64, "alpha": None, "learning_rate": 1e4},
+    **{f"n{size}-width{width}": TRAINED | {"batch_size": size, "width": width} for size in (32, 64, 100) for width in (64, 256, 512, 1024)},
+    # More images than the layer is wide: in one step, and over ten.
+    "n200": TRAINED | {"batch_size": 200},
+    "steps10": TRAINED | {"samples": 300, "batch_size": 30},
     "untrained": {},
     "untrained-n64": {"batch_size": 64},
     "untrained-n100": {"batch_size": 100},

@@ -179,6 +179,11 @@ def test_the_untrained_model_depends_on_its_seed_alone(digits, model):
     assert not np.array_equal(other.get_weights()[0], model.get_weights()[0])
 
 
+def test_the_width_is_that_of_the_hidden_dense_layers(digits):
+    wide = client.global_model(Options(**BASE, width=7), digits["others"])
+    assert [weights.shape for weights in wide.trainable_variables] == [(64, 7), (7,), (7, 7), (7,), (7, 10), (10,)]
+
+
 def test_pretraining_is_reproducible_and_teaches(digits, model):
     options = Options(**BASE, pretrain_epochs=2)
     trained, again = (client.global_model(options, digits["others"]) for _ in range(2))
