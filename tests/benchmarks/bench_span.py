@@ -8,7 +8,8 @@ the scoring alone. Beside every setting stand two controls: the same search in a
 update (``others``; clients draw from one pool, and what both own does not count). Both must accept nobody. ``visible``
 counts the members whose weight in the layer's gradient the rounding noise leaves known to 5 % (``Subspace.weigh`` of the
 true image and label): of others this search is told little or nothing. ``held`` counts those that a search of this span can
-show at all: their true image, polished like any candidate, stays within 20 dB of itself. --visible: count these, no attack.
+show at all: their true image, polished like any candidate, stays within 20 dB of itself. --visible: count these, and ``directions``, no attack.
+``directions``: the dimensions that the members' δ span; a span has no room for more members.
 ``strangers`` and ``blurred`` are certified images less than 20 dB like any member: blurred ones are still more like a member of
 their label than like any other image of the whole data set. ``rank`` and ``at20`` are over all pixels, ``seen_rank`` and
 ``seen_at20`` over those that units see.
@@ -130,6 +131,13 @@ class Judge:
         weight, doubt = self.span.weigh(features, signals)
         return doubt < 0.05 * weight
 
+    def directions(self, x: np.ndarray, y: np.ndarray) -> int:
+        """How many dimensions the δ of true images and labels span. With more members than that, hardly any feature is in M's
+        column space by itself."""
+        signals = self.host.signals(self.host.features(x.astype(self.host.dtype)).numpy())[np.arange(len(y)), y]
+        lengths = np.linalg.norm(signals, axis=1, keepdims=True)
+        return int(np.linalg.matrix_rank(signals / np.maximum(lengths, 1e-300), 1e-9))
+
     def held(self, x: np.ndarray) -> np.ndarray:
         """bool [N] for true images."""
         polished = self.search.polished(self.span, None, x.astype(self.host.dtype))
@@ -172,7 +180,7 @@ def row(found, judge: Judge, x: np.ndarray, y: np.ndarray, everybody: np.ndarray
     visible, held, good = judge.visible(x, y), judge.held(x), pairs["psnr"] >= 20
     near = metrics.psnr(errors).max(axis=1, initial=0) >= 20
     return {
-        "images": len(x), "visible": int(visible.sum()), "held": int(held.sum()), "samples": samples, "accepted": int(accepted.sum()),
+        "images": len(x), "directions": judge.directions(x, y), "visible": int(visible.sum()), "held": int(held.sum()), "samples": samples, "accepted": int(accepted.sum()),
         "at20": int((best >= 20).sum()), "at30": int((best >= 30).sum()), "seen_at20": int((metrics.psnr(seen) >= 20).sum()),
         "visible_at20": int((best >= 20)[visible].sum()), "visible_at30": int((best >= 30)[visible].sum()),
         "held_at20": int((best >= 20)[held].sum()), "strangers": scores["strangers"] - vague, "blurred": vague, "copies": int(near.sum() - (best >= 20).sum()),
@@ -228,7 +236,7 @@ def line(result: dict) -> str:
     ranks = [np.mean([r[key] for r in rows if r[key] is not None]) for key in ("rank", "seen_rank")]
     exact = sum(r["samples"] == r["images"] for r in rows)
     return (
-        f"| {result['setting']} | {total('at20')} of {total('images')} ({worst}), {total('seen_at20')} | {total('at30')} | "
+        f"| {result['setting']} | {total('directions')} | {total('at20')} of {total('images')} ({worst}), {total('seen_at20')} | {total('at30')} | "
         f"{total('visible_at20')}, {total('visible_at30')} of {total('visible')} | "
         f"{total('held_at20')} of {total('held')} | {np.median([r['median'] for r in rows]):.1f} dB | "
         f"{total('strangers')}, {total('blurred')}, {total('copies')} | {total('wrong_labels')} | {exact} of {len(rows)} | {ranks[0]:.2f}, {ranks[1]:.2f} | "
@@ -243,15 +251,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of each process")
     parser.add_argument("--jobs", type=int, default=1, help="clients at once")
     parser.add_argument("--attack", type=json.loads, default={}, help="options of the attack, JSON")
-    parser.add_argument("--visible", action="store_true", help="count visible members only")
+    parser.add_argument("--visible", action="store_true", help="count visible members and directions only")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/span.json"))
     arguments = parser.parse_args()
     if arguments.visible:
         for name in arguments.settings or SETTINGS:
             problem, images, labels = update_of(name, arguments.draws)
-            seen = [int(Judge(problem, d).visible(images[d], labels[d]).sum()) for d in range(arguments.draws)]
-            print(f"{name}: {', '.join(map(str, seen))} visible of {len(labels[0])}", flush=True)
+            judges = [Judge(problem, d) for d in range(arguments.draws)]
+            seen = [int(judge.visible(images[d], labels[d]).sum()) for d, judge in enumerate(judges)]
+            wide = [judge.directions(images[d], labels[d]) for d, judge in enumerate(judges)]
+            print(f"{name}: {', '.join(map(str, seen))} visible of {len(labels[0])}, in {', '.join(map(str, wide))} directions", flush=True)
         return
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     # Read by the linear algebra of the processes that are started below: else each of them takes every core.
@@ -269,8 +279,8 @@ def main() -> None:
         for name, parts in tasks.items():
             results.append(gathered(name, [part.result() for part in parts]))
             arguments.output.write_text(json.dumps({"attack": arguments.attack, "results": results}, indent=2) + "\n")
-    print("| setting | ≥ 20 dB (worst client), of seen pixels | ≥ 30 dB | visible members ≥ 20, ≥ 30 dB | held ones ≥ 20 dB | median | strangers, blurred, copies | wrong labels | "
-          "N exact | residual rank, of seen pixels | controls: others, random | seconds | CPU s |\n" + "| --- " * 13 + "|")  # fmt: skip
+    print("| setting | directions | ≥ 20 dB (worst client), of seen pixels | ≥ 30 dB | visible members ≥ 20, ≥ 30 dB | held ones ≥ 20 dB | median | strangers, blurred, copies | wrong labels | "
+          "N exact | residual rank, of seen pixels | controls: others, random | seconds | CPU s |\n" + "| --- " * 14 + "|")  # fmt: skip
     for result in results:
         print(line(result))
 
