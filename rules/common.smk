@@ -45,6 +45,7 @@ def ceilings(w): return draw_files(w, f"results/ceilings/{cell(w).prior.id}/{{ta
 def oracle_truths(w): return truths(w) if cell(w).options.labels == "oracle" else []
 def labels_for(w): return [f"results/labels/{c}/{w.block}.npz" for c in [PLAN.label_cell(w.cell)] if c]
 def members_for(w): return [f"results/members/{c.id}/{w.block}.npz" for c in [cell(w).members] if c]
+def found_for(w): return [f"results/inversions/{c.id}/{w.block}.npz" for c in [cell(w).members] if c]
 def database(): return [DATABASE] if TRACKING_URI == f"sqlite:///{DATABASE}" else []
 def tracked(): return [*database(), "results/mlflow/synced.json"] if PLAN.config.tracking.enabled else []
 def blocks(pattern): return [pattern.format(cell=c, block=b, stage=PLAN.cells[c].stage) for c, b in DONE.asked()]

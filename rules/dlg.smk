@@ -7,6 +7,7 @@ rule invert_pixels:
         public=lambda w: pool(cell(w).target.options, "public"),
         labels=labels_for,
         truth=oracle_truths,
+        members=found_for,
     output:
         inversion="results/inversions/{cell}/{block}.npz",
         record="results/inversions/{cell}/{block}.json",

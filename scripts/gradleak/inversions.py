@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradleak import records
-from gradleak.attacks.matching import Inversion, Problem
+from gradleak.attacks.matching import Inversion, Members, Problem
 from gradleak.attacks.options import Limits
 from gradleak.datasets import to_float
 from gradleak.files import read_npz, write_json, write_npz
@@ -24,7 +24,7 @@ REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the l
 
 
 def load_problem(snakemake: Any) -> Problem:
-    """The Problem of a block from a rule's inputs (mapping, public, and labels or truth where asked for)."""
+    """The Problem of a block from a rule's inputs (mapping, public, and labels, truth or members where asked for)."""
     params, inputs = snakemake.params, snakemake.input
     parts = [read_npz(file) for file in inputs.mapping]  # each holds a run of draws
     first = parts[0]
@@ -43,10 +43,14 @@ def load_problem(snakemake: Any) -> Problem:
         _, labels = load_truth(list(inputs.truth), params.draws)
         counts = np.stack([np.bincount(y, minlength=model.output_shape[-1]) for y in labels])
     public = read_npz(inputs.public)
+    members = None
+    if inputs.get("members"):
+        found = read_npz(inputs.members[0])
+        members = Members(found["images"], found["labels"], found["accepted"])
     return Problem(
         model, gradients, first["layer"], int(first["samples"]), list(params.seeds), counts, to_float(public["x"]),
         public["y"], float(first["rounding"]), first["noise"],
-        int(first["steps"]) or None,
+        int(first["steps"]) or None, members,
     )  # fmt: skip
 
 

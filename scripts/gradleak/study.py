@@ -89,7 +89,7 @@ class Cell:
     target: TargetPlan
     target_name: str
     prior: PriorPlan | None
-    members: Cell | None = None  # the span cell whose accepted images a label cell counts in
+    members: Cell | None = None  # the span cell whose accepted images a label cell counts in, or DLG holds
 
     @property
     def attack(self) -> str:
@@ -108,7 +108,7 @@ class Cell:
     def parameters(self) -> dict[str, Any]:
         """Every parameter with its value, defaults included, flat: what tables and trackers show."""
         flat = {key: value for key, value in self.options.model_dump(mode="json").items() if key != "attack"}
-        if self.attack == "labels":
+        if "members" in flat:
             flat["members"] = _in_words(self.members)
         settings = self.target.options.model_dump(mode="json")
         for count in ("draws", "draws_per_job"):
@@ -289,9 +289,8 @@ def needs_labels(cell: Cell) -> bool:
 
 
 def label_cell_of(cell: Cell) -> Cell:
-    return _make_cell(
-        ATTACKS["labels"](method=cell.options.label_method), cell.target, cell.target_name, None
-    )
+    options = ATTACKS["labels"](method=cell.options.label_method, members=cell.members and cell.options.members)
+    return _make_cell(options, cell.target, cell.target_name, None, cell.members)
 
 
 def block_name(seeds: Sequence[int]) -> str:
@@ -399,7 +398,7 @@ def _resolve(point: dict[str, Any], config: Config, path: str, places: dict[str,
 def _resolve_members(
     point: dict[str, Any], options: Any, config: Config, path: str, places: dict[str, str]
 ) -> Cell | None:
-    """The span cell of a label cell's ``members``, on the target of ``point``."""
+    """The span cell of a cell's ``members``, on the target of ``point``."""
     asked = getattr(options, "members", None)
     if asked is None:
         return None

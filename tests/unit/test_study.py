@@ -313,6 +313,16 @@ def test_the_added_span_cell_is_the_one_that_a_user_would_ask_for(plan_of):
     assert {c.attack for c in plan.cells.values()} == {"labels", "span"}
 
 
+def test_members_of_a_dlg_cell_count_among_its_labels_too(plan_of):
+    plan = plan_of(DLG | {"members": {"starts": 16}})
+    (cell,) = ids(plan)
+    labels = plan.cells[plan.label_cell(cell)]
+    assert labels.members == plan.cells[cell].members
+    assert plan.cells[cell].parameters["members"] == "span starts=16"
+    plan = plan_of(DLG | {"members": {}, "labels": "oracle"})
+    assert {c.attack for c in plan.cells.values()} == {"dlg", "span"}
+
+
 def test_members_are_an_axis_and_name_the_prior_by_what_it_is(plan_of):
     plan = plan_of(LABELS | {"axes": {"members": [None, {}, {"prior": "vae"}]}})
     assert len(ids(plan)) == 3

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -41,11 +41,25 @@ class Options(MatchingOptions):
     starts: int = Field(
         1, ge=1, description="Restarts per trial, run at once; the attack's own objective chooses."
     )
+    members: dict[str, Any] | None = Field(
+        None,
+        description="Options of a span cell on the same target ({}: its defaults), which then runs first. The images "
+        "that it accepts take the place of as many dummies of their labels and stay as they are; the others are searched "
+        "for. They count among the recovered labels, too.",
+    )
     fill_unseen: bool = Field(
         False,
         description="Guess the pixels that no unit of the model sees from the others, with public images; else they "
         "stay as they were at the start.",
     )
+
+    @model_validator(mode="after")
+    def _members_fit(self) -> Options:
+        if self.members is not None and self.labels == "joint":
+            raise ValueError("members need labels that are known beforehand: recovered or oracle")
+        if self.members is not None and self.control != "none":
+            raise ValueError("members are found in the leak, which the control replaces; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _class_is_known(self) -> Options:
@@ -73,6 +87,34 @@ def start_images(problem: Problem, options: Options) -> np.ndarray:
     purposes = ["images", *(f"images:{k}" for k in range(1, options.starts))] * len(problem.seeds)
     streams = (problem.rng(seed, purpose) for seed, purpose in zip(problem.seeds, purposes, strict=False))
     return np.stack([one(rng, base) for rng, base in zip(streams, bases, strict=True)]).astype(np.float32)
+
+
+def held_places(labels: np.ndarray, accepted: np.ndarray, found: np.ndarray) -> list[np.ndarray]:
+    """For each trial pairs (dummy, image) [P, 2]: which accepted image stands where, each in a place of its label.
+
+    labels: of the dummies, int [T, M]. accepted: bool [T, K], found: int [T, K], of the images. An image whose label has no
+    place left has none.
+    """
+    pairs = []
+    for own, kept, classes in zip(labels, accepted, found, strict=True):
+        free = {label: list(np.flatnonzero(own == label)) for label in np.unique(own)}
+        images = np.flatnonzero(kept)
+        placed = [(free[c].pop(0), k) for k, c in zip(images, classes[images], strict=True) if free.get(c)]
+        pairs.append(np.array(placed, int).reshape(-1, 2))
+    return pairs
+
+
+def _hold(problem: Problem, options: Options, images: np.ndarray) -> np.ndarray:
+    """Puts the members of ``problem`` into ``images`` [T, M, H, W, C]; bool [T, M, 1, 1, 1]: where."""
+    from gradleak.attacks import matching
+
+    held = np.zeros([*images.shape[:2], 1, 1, 1], bool)
+    found = problem.members
+    pairs = held_places(matching.given_labels(problem, options), found.accepted, found.labels)
+    for trial, placed in enumerate(pairs):
+        images[trial, placed[:, 0]] = found.images[trial, placed[:, 1]]
+        held[trial, placed[:, 0]] = True
+    return held
 
 
 def _fitted(problem: Problem, options: Options, limits: Limits) -> np.ndarray:
@@ -129,10 +171,13 @@ def invert(
     copies = problem.repeat(options.starts)
     match = matching.matching_loss(copies, options)
     images = _fitted(copies, options, limits) if options.init == "features" else start_images(copies, options)
+    known = {"held": _hold(copies, options, images)} if problem.members else {}
     start = {"images": images, **matching.start_labels(copies, options, options.starts)}
 
     def objective(variables: dict, data: dict) -> tf.Tensor:
         images = variables["images"]
+        if "held" in data:
+            images = tf.where(data["held"], tf.stop_gradient(images), images)
         loss = match(images, matching.soft_labels(variables, data), data)
         if options.tv:
             flat = tf.reshape(images, [-1, *problem.shape])
@@ -141,7 +186,7 @@ def invert(
         return loss
 
     result = matching.run_loop(
-        objective, start, copies, options, box={"images": (0.0, 1.0)} if options.box else None,
+        objective, start, copies, options, known, box={"images": (0.0, 1.0)} if options.box else None,
         checkpoint=checkpoint, progress=progress, limits=limits,
     )  # fmt: skip
     result = matching.best_of_starts(result, options.starts)

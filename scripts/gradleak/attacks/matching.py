@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
 import keras
@@ -15,6 +16,14 @@ import tensorflow as tf
 from gradleak import gradients
 from gradleak.attacks import checkpoints, learned, loop, weightings
 from gradleak.attacks.options import UNLIMITED, Limits, MatchingOptions
+
+
+class Members(NamedTuple):
+    """What span inversion found in each of T updates: of K images those that are accepted."""
+
+    images: np.ndarray  # float32 [T, K, H, W, C] in [0, 1]
+    labels: np.ndarray  # int [T, K]
+    accepted: np.ndarray  # bool [T, K]
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Problem:
     public_labels: their classes, int [P].
     rounding: standard deviation of a gradient's rounding error, relative to the root mean square of its variable.
     noise: standard deviation of what else lies on each variable's gradient [L], or None. steps: local ones; None: not known.
+    members: images that are known to be in the updates, where an attack is told of any.
     """
 
     model: keras.Model
@@ -44,6 +54,7 @@ class Problem:
     rounding: float = 0.0
     noise: np.ndarray | None = None
     steps: int | None = None
+    members: Members | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -69,6 +80,7 @@ class Problem:
             gradients=[np.repeat(g, times, axis=0) for g in self.gradients],
             seeds=[seed for seed in self.seeds for _ in range(times)],
             counts=None if self.counts is None else np.repeat(self.counts, times, axis=0),
+            members=self.members and Members(*(np.repeat(part, times, axis=0) for part in self.members)),
         )
 
 
@@ -180,14 +192,15 @@ def run_loop(
     start: dict[str, np.ndarray],
     problem: Problem,
     options: MatchingOptions,
+    data: dict | None = None,
     box: dict | None = None,
     checkpoint: Path | None = None,
     progress: Callable | None = None,
     limits: Limits = UNLIMITED,
 ) -> loop.LoopResult:
-    """The shared loop on this problem's targets, weights and labels."""
+    """The shared loop on this problem's targets, weights and labels. data: what else the objective is given, per trial."""
     leaked = [g.astype(np.float32) for g in targets(problem, options)]
-    known = {"weights": weights(problem, options, leaked)}
+    known = (data or {}) | {"weights": weights(problem, options, leaked)}
     if "label_logits" not in start:
         known["labels"] = np.eye(problem.classes, dtype=np.float32)[given_labels(problem, options)]
     # Of the leak itself: the last bits of its factors depend on the machine and its threads.
