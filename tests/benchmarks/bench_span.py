@@ -11,7 +11,8 @@ true image and label): of others this search is told little or nothing. ``held``
 show at all: their true image, polished like any candidate, stays within 20 dB of itself. --visible: count these, and ``directions``, no attack.
 ``directions``: the dimensions that the members' δ span; a span has no room for more members.
 ``strangers`` and ``blurred`` are certified images less than 20 dB like any member: blurred ones are still more like a member of
-their label than like any other image of the whole data set. ``rank`` and ``at20`` are over all pixels, ``seen_rank`` and
+their label than like any other image of the whole data set. ``seen_strangers`` are less than 20 dB like any member over the pixels
+that units see, blurred or not: of the others no certificate speaks. ``rank`` and ``at20`` are over all pixels, ``seen_rank`` and
 ``seen_at20`` over those that units see.
 """
 
@@ -179,11 +180,13 @@ def row(found, judge: Judge, x: np.ndarray, y: np.ndarray, everybody: np.ndarray
     best[pairs["truth"]] = pairs["psnr"]
     visible, held, good = judge.visible(x, y), judge.held(x), pairs["psnr"] >= 20
     near = metrics.psnr(errors).max(axis=1, initial=0) >= 20
+    near_seen = metrics.psnr(metrics.pairwise_mse(images[:, ~unseen_pixels], truth)).max(axis=1, initial=0) >= 20
     return {
         "images": len(x), "directions": judge.directions(x, y), "visible": int(visible.sum()), "held": int(held.sum()), "samples": samples, "accepted": int(accepted.sum()),
         "at20": int((best >= 20).sum()), "at30": int((best >= 30).sum()), "seen_at20": int((metrics.psnr(seen) >= 20).sum()),
         "visible_at20": int((best >= 20)[visible].sum()), "visible_at30": int((best >= 30)[visible].sum()),
         "held_at20": int((best >= 20)[held].sum()), "strangers": scores["strangers"] - vague, "blurred": vague, "copies": int(near.sum() - (best >= 20).sum()),
+        "seen_strangers": int((~near_seen).sum()),
         "median": float(np.median(best)), "rank": scores.get("residual_rank"),
         "seen_rank": seen_scores.get("residual_rank"),
         "wrong_labels": int((labels[pairs["found"]] != y[pairs["truth"]])[good].sum()),
@@ -239,7 +242,7 @@ def line(result: dict) -> str:
         f"| {result['setting']} | {total('directions')} | {total('at20')} of {total('images')} ({worst}), {total('seen_at20')} | {total('at30')} | "
         f"{total('visible_at20')}, {total('visible_at30')} of {total('visible')} | "
         f"{total('held_at20')} of {total('held')} | {np.median([r['median'] for r in rows]):.1f} dB | "
-        f"{total('strangers')}, {total('blurred')}, {total('copies')} | {total('wrong_labels')} | {exact} of {len(rows)} | {ranks[0]:.2f}, {ranks[1]:.2f} | "
+        f"{total('strangers')}, {total('blurred')}, {total('copies')}, {total('seen_strangers')} | {total('wrong_labels')} | {exact} of {len(rows)} | {ranks[0]:.2f}, {ranks[1]:.2f} | "
         f"{total('others')}, {result['random']} | {np.median([r['seconds'] for r in rows]):.0f} | {np.median([r['cpu_seconds'] for r in rows]):.0f} |"
     )
 
@@ -279,7 +282,7 @@ def main() -> None:
         for name, parts in tasks.items():
             results.append(gathered(name, [part.result() for part in parts]))
             arguments.output.write_text(json.dumps({"attack": arguments.attack, "results": results}, indent=2) + "\n")
-    print("| setting | directions | ≥ 20 dB (worst client), of seen pixels | ≥ 30 dB | visible members ≥ 20, ≥ 30 dB | held ones ≥ 20 dB | median | strangers, blurred, copies | wrong labels | "
+    print("| setting | directions | ≥ 20 dB (worst client), of seen pixels | ≥ 30 dB | visible members ≥ 20, ≥ 30 dB | held ones ≥ 20 dB | median | strangers, blurred, copies, strangers of seen pixels | wrong labels | "
           "N exact | residual rank, of seen pixels | controls: others, random | seconds | CPU s |\n" + "| --- " * 14 + "|")  # fmt: skip
     for result in results:
         print(line(result))
