@@ -271,6 +271,17 @@ def test_a_near_member_may_look_like_another_where_the_difference_is_in_the_span
     assert acceptance.near_apart(seen, whole, [0, 1, 2], np.zeros((0, 40)), 4e-4) == [0, 2]
 
 
+def test_an_unclear_label_is_the_models_answer(update):
+    host = host_of(update.model)
+    span = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))
+    found = certify(host, span, update.x)
+    np.testing.assert_array_equal(found.answer, update.model.predict(update.x, verbose=0).argmax(axis=1))
+    wrong = (update.y + 1) % 10
+    for margin, expected in ((1.1, found.answer), (1e4, wrong)):
+        read = dataclasses.replace(found, label=wrong, label_margin=np.full(len(wrong), margin))
+        np.testing.assert_array_equal(acceptance.near_labels(read), expected)
+
+
 def test_of_two_judgements_each_image_keeps_its_own(update):
     host = host_of(update.model)
     whole = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))

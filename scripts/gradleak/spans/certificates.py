@@ -16,7 +16,8 @@ class Certificates:
 
     residual: ρ of the feature, 0 in the span. surprise: the same against the noise, 1 to 2 for a member.
     label: the class whose δ lies closest to the row space; label_surprise: its distance against the noise;
-    label_margin: how many times farther the next class is. weight: δᵀ M⁺ f, the rank-one share of the image in M:
+    label_margin: how many times farther the next class is. answer: the class of the least δ, which is what the model says of the
+    image. weight: δᵀ M⁺ f, the rank-one share of the image in M:
     N for a member of a mean over N images, and the rank of M − f δᵀ / weight is one less (Wedderburn 1934).
     uncertainty: of the weight, in the same unit, from the noise: a faint member's is large.
     signal: δ under that label, [B, O]. feature: [B, I].
@@ -27,6 +28,7 @@ class Certificates:
     label: np.ndarray
     label_surprise: np.ndarray
     label_margin: np.ndarray
+    answer: np.ndarray
     weight: np.ndarray
     uncertainty: np.ndarray
     signal: np.ndarray
@@ -55,6 +57,7 @@ def judge(host: Host, span: Subspace, features: np.ndarray) -> Certificates:
         label=label,
         label_surprise=rows.surprise(signal),
         label_margin=nearest[:, 1] / np.maximum(nearest[:, 0], 1e-300),
+        answer=np.linalg.norm(signals, axis=2).argmin(axis=1),
         weight=weight,
         uncertainty=uncertainty,
         signal=signal,

@@ -57,8 +57,8 @@ class _LookedAt:
         nothing = np.zeros(0)
         self.images = np.zeros((0, *shape))
         self.judged = Certificates(
-            nothing, nothing, nothing.astype(int), nothing, nothing, nothing, nothing, np.zeros((0, outputs)),
-            np.zeros((0, features)),
+            nothing, nothing, nothing.astype(int), nothing, nothing, nothing.astype(int), nothing, nothing,
+            np.zeros((0, outputs)), np.zeros((0, features)),
         )  # fmt: skip
         self.members: list[int] = []
         self.sharp: set[int] = set()  # of the members those known to the noise
@@ -116,8 +116,10 @@ class _LookedAt:
         """Members first, each group by its residual."""
         accepted = np.zeros(len(self.images), bool)
         accepted[self.members] = True
+        near = accepted.copy()
+        near[self.sharp_members] = False
         judged, order = self.judged, np.lexsort((self.judged.residual, ~accepted))
-        columns = (self.images, judged.label, accepted, judged.residual, judged.surprise, judged.weight, judged.label_margin)
+        columns = (self.images, np.where(near, acceptance.near_labels(judged), judged.label), accepted, judged.residual, judged.surprise, judged.weight, judged.label_margin)
         return Candidates(*(column[order] for column in columns))
 
 
