@@ -345,6 +345,23 @@ def test_several_local_steps_are_taken_apart_and_labelled_by_the_model_sent_back
     assert not control.accepted.any()
 
 
+@pytest.mark.parametrize(("factor", "believed"), [(0.01, True), (-2.0, False)])
+def test_a_model_that_collapsed_while_it_learnt_labels_nobody(update, pools, factor, believed):
+    """The client's steps multiplied the last layer's weights by 1 + ``factor`` and a believed one's moved its first bias."""
+    *_, kernel, bias = update.model.get_weights()
+    moved = [np.zeros_like(weights) for weights in update.model.get_weights()[:-2]]
+    favoured = np.eye(10, dtype=np.float32)[0] * believed
+    steps = [*moved, factor * kernel, factor * bias + favoured]
+    scale = mapping.FLOAT_NOISE / update.rounding
+    given = problem(update, pools, gradients=[-part[None] / np.float32(scale) for part in steps])
+    public = to_float(pools["public"].x)
+    before = update.model.predict(public, verbose=0)
+    after = before * (1 + factor) + favoured
+    expected = (after if believed else before).argmax(axis=1)
+    assert (before.argmax(axis=1) != after.argmax(axis=1)).any()
+    np.testing.assert_array_equal(span._learnt_labels(given, 0, public), expected)
+
+
 def test_a_finished_trial_is_not_done_again(update, pools, tmp_path):
     first = span.invert(problem(update, pools), span.Options(**SMALL), checkpoint=tmp_path)
     wrong = problem(update, pools, gradients=[g[None] * 0 for g in update.gradients])

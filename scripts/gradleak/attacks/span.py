@@ -112,10 +112,14 @@ def invert(
     return _inversion(problem, trials, time.monotonic() - began)
 
 
+_COLLAPSED = 0.5  # of the accuracy on public images, below which a client's model has unlearnt more than it says of its images
+
+
 def _learnt_labels(problem: Problem, trial: int, images: np.ndarray) -> np.ndarray:
     """Classes int [K] of images that a client learnt in several local steps, as the model says that it sent back.
 
-    Their δ moved while it learnt and lies nowhere near the row space; but after a few steps it has learnt them.
+    Their δ moved while it learnt and lies nowhere near the row space; but after a few steps it has learnt them. Large steps can
+    make a model collapse instead, which shows on public images: then the one before them says it.
     """
     import keras
 
@@ -126,7 +130,12 @@ def _learnt_labels(problem: Problem, trial: int, images: np.ndarray) -> np.ndarr
     learnt.set_weights(problem.model.get_weights())
     for variable, gradient in zip(learnt.trainable_variables, problem.gradients, strict=True):
         variable.assign_sub(scale * gradient[trial])
-    return learnt.predict(images.astype(np.float32), batch_size=256, verbose=0).argmax(axis=1)
+
+    def classes(model: keras.Model, of: np.ndarray) -> np.ndarray:
+        return model.predict(of.astype(np.float32), batch_size=256, verbose=0).argmax(axis=1)
+
+    after, before = ((classes(m, problem.public) == problem.public_labels).mean() for m in (learnt, problem.model))
+    return classes(learnt if after > _COLLAPSED * before else problem.model, images)
 
 
 def _fill_unseen(trials: list[Taken], problem: Problem) -> None:
