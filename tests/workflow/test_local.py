@@ -43,7 +43,9 @@ def leak(tmp_path_factory):
     return folder
 
 
-SPAN = {"attack": "span", "target": "mine", "starts": 32, "copies": 2, "rounds": 6}
+SEARCH = {"starts": 32, "copies": 2, "rounds": 6}
+SPAN = {"attack": "span", "target": "mine", **SEARCH}
+HELD = {"attack": "dlg", "target": "mine", "steps": 20, "members": SEARCH}
 
 
 def config(leak, *more, **target):
@@ -72,7 +74,7 @@ def config(leak, *more, **target):
 
 
 def test_with_truth(leak, fresh):
-    fresh.configure(config(leak, SPAN, truth=str(leak / "truth.npz")))
+    fresh.configure(config(leak, SPAN, HELD, truth=str(leak / "truth.npz")))
     fresh.snakemake()
     trials = pd.read_csv(fresh.folder / "results/tables/trials.csv")
     assert set(trials["status"]) == {"ok"}
@@ -81,6 +83,10 @@ def test_with_truth(leak, fresh):
     # Both are found; but few of the net's 64 units see one of them, and leave its pixels open.
     assert (trials.loc[trials["attack"] == "span", "found"] == 2).all()
     assert (trials.loc[trials["attack"] == "span", "share_20db"] >= 0.5).all()
+    # DLG that is told of both has nothing left to search for.
+    found = trials.loc[trials["attack"] == "span", "psnr"].tolist()
+    dlg = trials[trials["attack"] == "dlg"].groupby("cell")["psnr"].apply(list)
+    assert any(psnr == pytest.approx(found) for psnr in dlg)
     assert fresh.planned() == {}
 
 
