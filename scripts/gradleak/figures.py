@@ -60,12 +60,14 @@ def _spread(cells: pd.DataFrame, metric: str) -> np.ndarray:
 
 
 def _line(axis: Any, index: int, x: list, cells: pd.DataFrame, metric: str, label: str, **style: Any) -> None:
-    """Line number ``index`` of a figure: a metric with its intervals."""
+    """Line number ``index`` of a figure: a metric with its intervals. Where colours come round again, markers are other ones, and hollow."""
+    again = index // len(COLOURS)
     axis.errorbar(
         x,
         cells[metric],
         yerr=_spread(cells, metric),
-        marker=MARKERS[index % len(MARKERS)],
+        marker=MARKERS[(index + again) % len(MARKERS)],
+        mfc="white" if again % 2 else None,
         ms=4,
         capsize=2,
         lw=1.2,
