@@ -76,7 +76,8 @@ def storm(project, lab):
     lab.run("sbatch", "--partition=urgent", f"--nodelist={preempted.node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
     wait_for(lambda: preempted.id not in [job.id for job in running("invert_pixels")], first)
     time.sleep(1)  # for the chunk of steps in which the signal met it
-    preempted.reached = steps_reported(sweep, preempted)[-1]
+    # Its state held a chunk of 50 steps at least. It may be the next try of the cancelled job, and have reported nothing yet.
+    preempted.reached = [50, *steps_reported(sweep, preempted)][-1]
     others = {cancelled.id, preempted.id}
     lost = wait_for(
         lambda: [job for job in running("") if job.node == "n2" and "." in job.name and job.id not in others], first

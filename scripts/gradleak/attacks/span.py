@@ -97,7 +97,7 @@ def invert(
         if options.control == "random_gradient":
             matrix = search.without_members(of_matrix(matrix, noise), rng).matrix
         if progress:
-            progress("seed %d, layer %s, a span of %d directions", seed, fine.name, of_matrix(matrix, noise).rank)
+            progress("seed %d, layer %s", seed, fine.name)
         taken = search.take_apart(matrix, noise, rng, progress)
         several = not taken.samples if problem.steps is None else problem.steps > 1
         if several:

@@ -174,7 +174,7 @@ class Search:
             left = np.linalg.norm(subspace.without(matrix, known.signals)) / np.linalg.norm(matrix)
             unexplained.append(float(left**2))
             if progress:
-                progress("%d looked at, %d new, %d members, N %d", len(images), len(fresh), len(known.members), samples)
+                progress("%d looked at, %d new, %d members in a span of %d directions, N %d", len(images), len(fresh), len(known.members), whole.rank, samples)
             idle = 0 if fresh or number == 0 else idle + 1
             if idle >= options.patience or 0 < samples <= len(known.members):
                 break
