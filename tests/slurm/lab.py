@@ -188,7 +188,8 @@ StoragePass=slurm
 
     def accounted(self, *fields: str) -> list[dict[str, str]]:
         """Every job that ever was, from the accounting; a job that was requeued has several rows."""
-        lines = self.run("sacct", "-nXP", "--duplicates", "--allusers", "-o", ",".join(fields)).splitlines()
+        # sacct by itself leaves out what ended before today's midnight.
+        lines = self.run("sacct", "-nXP", "--starttime=2000-01-01", "--duplicates", "--allusers", "-o", ",".join(fields)).splitlines()
         return [dict(zip(fields, line.split("|"), strict=True)) for line in lines]
 
     def stop(self) -> None:
