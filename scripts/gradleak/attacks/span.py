@@ -49,6 +49,11 @@ class Options(Strict):
     )
     rounds: int = Field(24, ge=1, description="At most so many rounds.")
     patience: int = Field(3, ge=1, description="Stop after so many rounds that found nobody new.")
+    joint_rounds: int = Field(
+        0, ge=0, description="Then, where fewer members are found than there are, and their number is known, so many rounds of fitting "
+        "those found together and searching what they leave. A round takes minutes.",
+    )
+    joint_steps: int = Field(5, ge=1, description="Gauss–Newton steps of such a round, over all images at once.")
     control: Literal["none", "random_gradient"] = Field(
         "none",
         description="random_gradient: the layer's gradient is replaced by one of the same singular values over "

@@ -68,13 +68,38 @@ class Host:
     def signal(self, features, labels) -> tf.Tensor:
         """δ of every image under its label [B, O], to be differentiated. features [B, I], labels: int [B]."""
         kernel = self.steps[self.place].stage.variables[0]
-        left = tf.matmul(features[:, : kernel.shape[0]], kernel)
+        return self.signal_at(tf.matmul(features[:, : kernel.shape[0]], kernel), labels)
+
+    def signal_at(self, left, labels) -> tf.Tensor:
+        """δ [B, O] where the kernel's product is ``left`` [B, O]; to be differentiated."""
+        left = tf.convert_to_tensor(left)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(left)
             logits = _run(self.steps, {self.place + 1: left}, len(self.steps))
             chosen = tf.gather(logits, labels, axis=1, batch_dims=1)
             loss = tf.reduce_sum(tf.reduce_logsumexp(logits, axis=1) - chosen)
         return tape.gradient(loss, left)
+
+    def curvature_at(self, left, labels) -> tf.Tensor:
+        """∂δ/∂left [B, O, O]; arguments as of ``signal_at``."""
+        left = tf.convert_to_tensor(left)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(left)
+            signal = self.signal_at(left, labels)
+        return tape.batch_jacobian(signal, left)
+
+    @property
+    def offset(self) -> np.ndarray:
+        """The bias [O]; zeros where there is none."""
+        if self.bias is None:
+            return np.zeros(self.weights.shape[1])
+        return self.steps[self.place + 1].stage.variables[0].numpy()
+
+    def switches(self, images: np.ndarray) -> bool:
+        """Whether a ReLU follows: δ is zero for just the outputs below zero. images: float [B, H, W, C]."""
+        features = self.features(images.astype(self.dtype)).numpy()
+        below = features[:, : len(self.weights)] @ self.weights + self.offset < 0
+        return bool((self.signals(features).any(axis=1) == ~below).all())
 
     def gradient(self, gradients: list[np.ndarray]) -> np.ndarray:
         """M of one update (L arrays): the kernel's gradient, the bias's as one more row; float64 [I (+ 1), O]."""

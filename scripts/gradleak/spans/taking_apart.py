@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from gradleak.attacks.span import Options
-from gradleak.spans import acceptance, certificates, cone, search, subspace
+from gradleak.spans import acceptance, certificates, cone, hidden, search, subspace
 from gradleak.spans.certificates import Certificates
 from gradleak.spans.host import Host
 from gradleak.spans.starts import Pool, features
@@ -50,7 +50,7 @@ def _sharp(span: Subspace) -> Subspace:
     return replace(span, noise=_SHARPER * span.noise)
 
 
-class _LookedAt:
+class LookedAt:
     """All images that certificates were computed for, and which of them stand for the members known so far."""
 
     def __init__(self, shape: tuple[int, ...], features: int, outputs: int):
@@ -108,19 +108,46 @@ class _LookedAt:
             if place is not None and self.judged.surprise[index] < 0.5 * self.judged.surprise[sharp[place]]:
                 self._replace(sharp[place], index)
 
+    def stand_for(self, member: int, index: int) -> None:
+        """Let ``index`` stand for ``member``, as sharp as that was."""
+        self.members[self.members.index(member)] = index
+        if member in self.sharp:
+            self.sharp.add(index)
+
     def _replace(self, member: int, index: int) -> None:
         self.members[self.members.index(member)] = index
         self.sharp.add(index)
 
-    def candidates(self) -> Candidates:
-        """Members first, each group by its residual."""
+    @property
+    def labels(self) -> np.ndarray:
+        """Classes int [K] of all images."""
+        near = self.accepted
+        near[self.sharp_members] = False
+        return np.where(near, acceptance.near_labels(self.judged), self.judged.label)
+
+    @property
+    def accepted(self) -> np.ndarray:
+        """bool [K]: who is a member."""
         accepted = np.zeros(len(self.images), bool)
         accepted[self.members] = True
-        near = accepted.copy()
-        near[self.sharp_members] = False
-        judged, order = self.judged, np.lexsort((self.judged.residual, ~accepted))
-        columns = (self.images, np.where(near, acceptance.near_labels(judged), judged.label), accepted, judged.residual, judged.surprise, judged.weight, judged.label_margin)
+        return accepted
+
+    def candidates(self) -> Candidates:
+        """Members first, each group by its residual."""
+        judged, accepted = self.judged, self.accepted
+        order = np.lexsort((judged.residual, ~accepted))
+        columns = (self.images, self.labels, accepted, judged.residual, judged.surprise, judged.weight, judged.label_margin)
         return Candidates(*(column[order] for column in columns))
+
+
+@dataclass
+class Found:
+    """What a search has seen; the rest as in ``Taken``. least_of_control: None where no member was measured against it."""
+
+    known: LookedAt
+    samples: int
+    unexplained: list[float]
+    least_of_control: float | None
 
 
 class Search:
@@ -133,19 +160,27 @@ class Search:
         self.has_cone = options.rays > 0 and coarse.bias is not None and bool((self.pool.features >= 0).all())
 
     def take_apart(self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None) -> Taken:
-        """The members of M [I, O] whose noise has the spectral norm ``noise``.
+        """The members of M [I, O] whose noise has the spectral norm ``noise``."""
+        found = self.searched(matrix, noise, self.options.rounds, rng, progress)
+        some = 0 < len(found.known.members) < found.samples
+        if some and self.options.joint_rounds and self.fine.switches(self.pool.images[:64]):
+            hidden.bring_to_light(self, found, subspace.of_matrix(matrix, noise), rng, progress)
+        return Taken(found.known.candidates(), found.samples, found.unexplained)
+
+    def searched(self, matrix: np.ndarray, noise: float, most_rounds: int, rng: np.random.Generator, progress=None) -> Found:
+        """The members that show in M [I, O] one by one.
 
         Rounds go from rays while these show anybody new, then from images, and what the noise does not settle is then
         measured against the control: a member hidden behind others, or moved while the client learnt, lies off the span by
         more than the noise, and still far deeper in it than any image gets that is none.
         """
         options, whole = self.options, subspace.of_matrix(matrix, noise)
-        known = _LookedAt(self.pool.images.shape[1:], *matrix.shape)
+        known = LookedAt(self.pool.images.shape[1:], *matrix.shape)
         used: set[int] = set()
         votes: list[int] = []
         least_of_control: float | None = None
         samples, unexplained, idle, from_images = 0, [], 0, False
-        for number in range(options.rounds):
+        for number in range(most_rounds):
             if subspace.of_matrix(subspace.without(matrix, known.sharp_signals), noise).rank == 0:
                 break
             avoid = subspace.basis(known.features) if known.members else None
@@ -178,10 +213,10 @@ class Search:
             idle = 0 if fresh or number == 0 else idle + 1
             if idle >= options.patience or 0 < samples <= len(known.members):
                 break
-        return Taken(known.candidates(), samples, unexplained)
+        return Found(known, samples, unexplained, least_of_control)
 
     def _from_cone(
-        self, matrix: np.ndarray, whole: Subspace, known: _LookedAt, samples: int, skip: int, rng: np.random.Generator
+        self, matrix: np.ndarray, whole: Subspace, known: LookedAt, samples: int, skip: int, rng: np.random.Generator
     ) -> np.ndarray:
         """Images [B, H, W, C] of features that were found without one, besides those of sharp members.
 
@@ -251,7 +286,7 @@ class Search:
         return images, certificates.chosen(better, after, judged)
 
     def _sharp_members(
-        self, matrix: np.ndarray, noise: float, samples: int, judged: Certificates, known: _LookedAt, first: int
+        self, matrix: np.ndarray, noise: float, samples: int, judged: Certificates, known: LookedAt, first: int
     ) -> list[int]:
         """Adds to ``known`` the members among a round's candidates, of which ``first`` is the number of the first."""
         order = np.argsort(judged.surprise)
@@ -264,7 +299,7 @@ class Search:
         return fresh
 
     def _near_members(
-        self, whole: Subspace, least_of_control: float, judged: Certificates, known: _LookedAt, first: int
+        self, whole: Subspace, least_of_control: float, judged: Certificates, known: LookedAt, first: int
     ) -> list[int]:
         """The same for images that the noise does not settle."""
         order = np.argsort(judged.residual)

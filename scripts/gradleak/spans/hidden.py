@@ -1,0 +1,83 @@
+"""Members that no search of the whole span shows: the known ones are fitted together, and what they leave is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradleak.spans import acceptance, certificates
+from gradleak.spans.joint import Joint, Known
+from gradleak.spans.subspace import Subspace
+
+if TYPE_CHECKING:
+    from gradleak.spans.taking_apart import Found, Search
+
+_ROUNDS = 4  # of a search of the rest
+_PATIENCE = 2  # rounds after which nobody new came to light
+_ROUGH = 0.01  # least error of a new image's pixels: it was found in a rest that has others' errors in it
+
+
+def bring_to_light(
+    search: Search, found: Found, whole: Subspace, rng: np.random.Generator, progress: Callable[..., None] | None = None
+) -> None:
+    """Adds to ``found`` the members that are hidden behind its own in ``whole``, and makes its own sharper.
+
+    Where the fit makes nothing of an image, what is known of it stays as it was, and what is new is left out.
+    """
+    known, options = found.known, search.options
+    joint = Joint(search.fine, whole, found.samples)
+    if not joint.fits(known.images):
+        return
+    place = np.array(known.members)  # of every fitted image among all that were looked at; −1: it is new
+    fitted = joint.known(known.images[place], known.labels[place], known.judged.residual[place])
+    idle = 0
+    for number in range(options.joint_rounds):
+        fitted = joint.refined(fitted, options.joint_steps, progress)
+        needed = joint.missed(fitted) > acceptance.MISSED
+        fitted, place = fitted.chosen(needed), place[needed]
+        rest, noise = joint.rest(fitted), joint.noise(fitted)
+        found.unexplained.append(float(np.linalg.norm(rest) ** 2 / np.linalg.norm(whole.matrix) ** 2))
+        if progress:
+            progress("%d of %d fit together, %d of them new", len(fitted), found.samples, int((place < 0).sum()))
+        if not len(fitted) or len(fitted) == found.samples or idle == _PATIENCE or number == options.joint_rounds - 1:
+            break
+        others = search.searched(rest, noise, _ROUNDS, rng, progress)
+        fresh, places = _unlike(others, fitted, known, place, joint)
+        room = found.samples - len(fitted)
+        idle = 0 if len(fresh) else idle + 1
+        fitted, place = fitted.with_(fresh.chosen(slice(room))), np.concatenate([place, places[:room]])
+    _settle(search, found, joint, fitted, place, rng)
+
+
+def _unlike(others: Found, fitted: Known, known, place: np.ndarray, joint: Joint) -> tuple[Known, np.ndarray]:
+    """The members of ``others`` whose feature is unlike those of ``fitted``; where they show a member that the fit could make
+    nothing of, its place, else −1."""
+    members = np.array(others.known.members, int)
+    values = others.known.judged.feature
+    members = members[acceptance.unlike(values[members], joint.features(fitted))]
+    left_out = np.setdiff1d(known.members, place)
+    alike = [left_out[~acceptance.unlike(known.judged.feature[left_out], values[[m]])] for m in members]
+    fresh = joint.known(others.known.images[members], others.known.labels[members], others.known.judged.residual[members])
+    fresh.error = np.maximum(fresh.error, _ROUGH)
+    return fresh, np.array([same[0] if len(same) else -1 for same in alike], int)
+
+
+def _settle(search: Search, found: Found, joint: Joint, fitted: Known, place: np.ndarray, rng: np.random.Generator) -> None:
+    """Into ``found``: each fitted image with its certificates in what all others leave of the update."""
+    known, control = found.known, None
+    for k, member in enumerate(place):
+        span = joint.alone(fitted, k)
+        judged = certificates.certify(search.fine, span, fitted.images[[k]])
+        judged = replace(judged, label=fitted.labels[[k]], answer=fitted.labels[[k]])
+        if member < 0:
+            control = control or search.least_of_control(span, rng)
+            if not (acceptance.near_members(judged, control) | acceptance.members(judged, found.samples))[0]:
+                continue
+        index = known.add(fitted.images[[k]], judged)
+        if member < 0:
+            known.members.append(index)
+        else:
+            known.stand_for(int(member), index)

@@ -1,0 +1,144 @@
+"""Members refined together: the linear system against differences, switches, and a hidden member that comes to light."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from gradleak import client, datasets
+from gradleak.attacks import span
+from gradleak.datasets import to_float
+from gradleak.models import build
+from gradleak.spans import hidden, subspace
+from gradleak.spans.host import hosts, widest
+from gradleak.spans.joint import Joint, _Linear
+from gradleak.spans.taking_apart import Search
+
+N = 8
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Eight images under fcn3 after an epoch, the exact matrix of the layer, and noise of a millionth of its norm."""
+    pools = datasets.split("digits-8x8", datasets.load("digits-8x8", None))
+    options = client.Options(dataset="digits-8x8", model="fcn3", batch_size=N, pretrain_epochs=1)
+    model = client.global_model(options, pools["others"])
+    (draw,) = client.simulate(options, model, pools["private"], [0])
+    x, y, public = to_float(draw.private.x).astype(float), draw.private.y, to_float(pools["public"].x)
+    coarse, host = widest(model, public[:64])
+    features = host.features(x).numpy()
+    matrix = features.T @ host.signals(features)[np.arange(N), y] / N
+    noise = 1e-6 * np.linalg.norm(matrix, 2)
+    rng = np.random.default_rng(0)
+    noisy = matrix + noise / sum(np.sqrt(matrix.shape)) * rng.normal(size=matrix.shape)
+    return SimpleNamespace(x=x, y=y, host=host, coarse=coarse, public=public, matrix=noisy, noise=noise)
+
+
+@pytest.fixture
+def joint(batch):
+    return Joint(batch.host, subspace.of_matrix(batch.matrix, batch.noise), N)
+
+
+def near(batch, count, error, rng):
+    """The first members with errors in the pixels that are not black."""
+    x = batch.x[:count]
+    return np.clip(x + error * rng.normal(size=x.shape) * (x > 0), 0, 1)
+
+
+def test_delta_bends_as_differences_say(batch):
+    features = batch.host.features(batch.x).numpy()
+    left = features[:, : len(batch.host.weights)] @ batch.host.weights
+    curvature = batch.host.curvature_at(np.asarray(left), batch.y).numpy()
+    move = np.random.default_rng(1).normal(size=left.shape) * (np.abs(left) > 1e-3)
+    both = [batch.host.signal_at(left + step * move, batch.y).numpy() for step in (1e-6, -1e-6)]
+    np.testing.assert_allclose(np.einsum("koq,kq->ko", curvature, move), (both[0] - both[1]) / 2e-6, atol=1e-7)
+
+
+def test_only_a_layer_in_front_of_a_relu_switches():
+    images = np.random.default_rng(0).uniform(0, 1, (8, 8, 8, 1))
+    *_, last = hosts(build("fcn3", (8, 8, 1), 0), "float64")
+    assert not last.switches(images)
+    assert hosts(build("fcn3", (8, 8, 1), 0), "float64")[1].switches(images)
+
+
+def test_the_linear_system_is_the_derivative_of_the_rest_beyond_its_free_directions(batch, joint, rng):
+    known = joint.known(near(batch, 6, 0.01, rng), batch.y[:6], np.full(6, 1e-4))
+    lit = np.ones(known.images.shape, bool)
+    system = _Linear(joint, known, lit)
+    change = 1e-6 * rng.uniform(0, 1, system.start.shape) * (system.start < 0.5)
+    moved = dataclasses.replace(known, images=system.moved(known.images, change))
+    terms = [(joint.span.matrix - joint.rest(k)) @ joint.rows for k in (moved, known)]
+    expected = system._free((terms[0] - terms[1])[system.alive]) / joint.span.deviation
+    got = system._change(system._times(system.jacobian, change))
+    assert np.abs(got - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_the_system_and_its_adjoint_agree(batch, joint, rng):
+    known = joint.known(near(batch, 6, 0.01, rng), batch.y[:6], np.full(6, 1e-4))
+    system = _Linear(joint, known, np.ones(known.images.shape, bool))
+    moves, matrix = rng.normal(size=system.values.shape), rng.normal(size=system.target.shape)
+    there, back = (system._change(moves) * matrix).sum(), (moves * system._back(matrix)).sum()
+    assert there == pytest.approx(back, rel=1e-9)
+
+
+def test_a_step_leaves_pixels_within_their_range_and_others_alone(batch, joint, rng):
+    known = joint.known(near(batch, 6, 0.05, rng), batch.y[:6], np.full(6, 1e-3))
+    lit = known.images > 0
+    system = _Linear(joint, known, lit)
+    moved = system.moved(known.images, system.solution(np.full(6, 0.05)))
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+    assert (moved[~lit] == 0).all()
+    assert (moved != known.images).any()
+
+
+def test_members_become_sharp_though_two_are_hidden(batch, joint, rng):
+    start = near(batch, 6, 0.003, rng)
+    known = joint.known(start, batch.y[:6], np.full(6, 4e-6))
+    refined = joint.refined(known, 8)
+    error, before = (np.sqrt(np.square(images - batch.x[:6]).mean()) for images in (refined.images, start))
+    assert error < before / 10
+    assert joint.misfit(refined) < joint.misfit(known) / 100
+    # The rest is then the two others' alone.
+    rest = subspace.of_matrix(joint.rest(refined), joint.noise(refined))
+    others = batch.host.features(batch.x[6:]).numpy()
+    assert rest.residual(others).max() < 0.01 * joint.span.residual(batch.host.features(batch.public[:100].astype(float)).numpy()).min()
+
+
+def test_the_true_images_are_all_explained_and_a_stranger_is_not_missed(batch, joint):
+    whole = joint.known(batch.x, batch.y, np.full(N, 1e-6))
+    assert joint.explained(joint.misfit(whole))
+    assert joint.missed(whole).min() > 10
+    strange = np.concatenate([batch.x[: N - 1], batch.public[:1]])
+    missed = joint.missed(joint.known(strange, np.append(batch.y[: N - 1], 0), np.full(N, 1e-6)))
+    assert missed[-1] < 1.05 < missed[:-1].min()
+
+
+def test_units_that_are_the_wrong_way_are_switched(batch, joint):
+    whole = joint.known(batch.x, batch.y, np.full(N, 1e-2))
+    nearest = np.abs(joint._inputs(joint.features(whole))).argmin(axis=1)
+    right = whole.on.copy()
+    whole.on[[0, 3], nearest[[0, 3]]] ^= True
+    assert not joint.explained(joint.misfit(whole))
+    assert (joint._switched(whole).on == right).all()
+
+
+def test_who_is_hidden_comes_to_light_and_who_does_not_fit_is_left_as_it_was(batch, rng):
+    options = span.Options(starts=64, joint_rounds=2)
+    search = Search(batch.coarse, batch.host, batch.public, None, options)
+    found = search.searched(batch.matrix, batch.noise, options.rounds, rng)
+    assert found.samples == N
+    # Two members forgotten: their places in the span are still there.
+    found.known.sharp -= set(found.known.members[6:])
+    del found.known.members[6:]
+    before = len(found.known.images)
+    hidden.bring_to_light(search, found, subspace.of_matrix(batch.matrix, batch.noise), rng)
+    members = found.known.members
+    assert len(members) == N
+    errors = np.square(found.known.images[members][:, None] - batch.x).reshape(N, N, -1).mean(axis=2)
+    assert sorted(errors.argmin(axis=1)) == list(range(N))
+    assert errors.min(axis=1).max() < 1e-4
+    assert (found.known.labels[members] == batch.y[errors.argmin(axis=1)]).all()
+    assert min(members) >= before  # every one in its sharper version
+    assert found.unexplained[-1] < 1e-8
