@@ -17,6 +17,7 @@ COARSE_SURPRISE = 100.0  # of a copy that is not quite sharp
 COARSE_DEVIATION = 0.5
 CLEAR_MARGIN = 100.0  # of the label; that of other images is 1 to 5
 BELOW_CONTROL = 0.25  # of the least ρ that the same search reaches in a span without members
+_HIDDEN_BELOW_CONTROL = 0.1  # the same for members that were found in what others leave
 MISSED = 1.05  # times the misfit of members fitted together, that it must be without one of them
 _ALIKE, _SIMILAR = 0.9999, 0.98  # cosines of two features
 
@@ -67,6 +68,14 @@ def near_members(found: Certificates, least_of_control: float) -> np.ndarray:
     a hidden member is the others' too, and while the client learns it moves far more than the feature.)
     """
     return _deep(found.residual, least_of_control)
+
+
+def hidden_members(found: Certificates, samples: int, least_of_control: float) -> np.ndarray:
+    """bool [B]: the same of members that came to light behind others, judged by what all others leave of the update.
+
+    Tenfold deeper than the control, since errors of the others are in it; or as ``members``.
+    """
+    return (found.residual < _HIDDEN_BELOW_CONTROL * least_of_control) | members(found, samples)
 
 
 def near_labels(found: Certificates) -> np.ndarray:

@@ -56,6 +56,8 @@ def _unlike(others: Found, fitted: Known, known, place: np.ndarray, joint: Joint
     """The members of ``others`` whose feature is unlike those of ``fitted``; where they show a member that the fit could make
     nothing of, its place, else −1."""
     members = np.array(others.known.members, int)
+    if not len(members):
+        return fitted.chosen(members), members
     values = others.known.judged.feature
     members = members[acceptance.unlike(values[members], joint.features(fitted))]
     left_out = np.setdiff1d(known.members, place)
@@ -74,7 +76,7 @@ def _settle(search: Search, found: Found, joint: Joint, fitted: Known, place: np
         judged = replace(judged, label=fitted.labels[[k]], answer=fitted.labels[[k]])
         if member < 0:
             control = control or search.least_of_control(span, rng)
-            if not (acceptance.near_members(judged, control) | acceptance.members(judged, found.samples))[0]:
+            if not acceptance.hidden_members(judged, found.samples, control)[0]:
                 continue
         index = known.add(fitted.images[[k]], judged)
         if member < 0:
