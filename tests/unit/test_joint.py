@@ -10,7 +10,8 @@ from gradleak import client, datasets
 from gradleak.attacks import span
 from gradleak.datasets import to_float
 from gradleak.models import build
-from gradleak.spans import hidden, subspace
+from gradleak.spans import acceptance, hidden, subspace
+from gradleak.spans.certificates import judge
 from gradleak.spans.host import hosts, widest
 from gradleak.spans.joint import Joint, _Linear
 from gradleak.spans.taking_apart import Search
@@ -124,21 +125,54 @@ def test_units_that_are_the_wrong_way_are_switched(batch, joint):
     assert (joint._switched(whole).on == right).all()
 
 
-def test_who_is_hidden_comes_to_light_and_who_does_not_fit_is_left_as_it_was(batch, rng):
+@pytest.fixture
+def forgetful(batch, rng):
+    """A search that has found all, and forgotten two: their places in the span are still there."""
     options = span.Options(starts=64, joint_rounds=2)
     search = Search(batch.coarse, batch.host, batch.public, None, options)
     found = search.searched(batch.matrix, batch.noise, options.rounds, rng)
-    assert found.samples == N
-    # Two members forgotten: their places in the span are still there.
+    assert found.samples == len(found.known.members) == N
     found.known.sharp -= set(found.known.members[6:])
     del found.known.members[6:]
+    return search, found
+
+
+def test_who_is_hidden_comes_to_light(batch, forgetful, rng):
+    search, found = forgetful
     before = len(found.known.images)
     hidden.bring_to_light(search, found, subspace.of_matrix(batch.matrix, batch.noise), rng)
     members = found.known.members
-    assert len(members) == N
-    errors = np.square(found.known.images[members][:, None] - batch.x).reshape(N, N, -1).mean(axis=2)
+    errors = np.square(found.known.images[members][:, None] - batch.x).reshape(len(members), N, -1).mean(axis=2)
     assert sorted(errors.argmin(axis=1)) == list(range(N))
     assert errors.min(axis=1).max() < 1e-4
     assert (found.known.labels[members] == batch.y[errors.argmin(axis=1)]).all()
     assert min(members) >= before  # every one in its sharper version
     assert found.unexplained[-1] < 1e-8
+
+
+def test_a_member_that_does_not_fit_makes_room_for_a_better_version(batch, forgetful, rng):
+    search, found = forgetful
+    wrong = found.known.members[0]
+    right = int(found.known.judged.label[wrong])
+    found.known.judged.label[wrong] = (right + 1) % 10
+    hidden.bring_to_light(search, found, subspace.of_matrix(batch.matrix, batch.noise), rng)
+    assert wrong not in found.known.members
+    assert len(found.known.members) == N
+    instead = found.known.members[0]
+    assert found.known.labels[instead] == right
+    np.testing.assert_allclose(found.known.images[instead], found.known.images[wrong], atol=0.01)
+
+
+def test_without_what_it_needs_the_fit_changes_nothing(batch, forgetful, rng, monkeypatch):
+    search, found = forgetful
+    members, images = list(found.known.members), len(found.known.images)
+    monkeypatch.setattr("gradleak.spans.joint._LARGEST", 1000)
+    hidden.bring_to_light(search, found, subspace.of_matrix(batch.matrix, batch.noise), rng)
+    assert (found.known.members, len(found.known.images)) == (members, images)
+
+
+def test_hidden_members_lie_tenfold_deeper_than_the_control_or_weigh_n(batch):
+    whole = subspace.of_matrix(batch.matrix, batch.noise)
+    judged = judge(batch.host, whole, batch.host.features(np.concatenate([batch.x, batch.public[:20]]).astype(float)).numpy())
+    assert acceptance.hidden_members(judged, N, 0.0).tolist() == [True] * N + [False] * 20
+    assert acceptance.hidden_members(judged, 99, 10.1 * judged.residual[10]).tolist() == (judged.residual < 1.01 * judged.residual[10]).tolist()

@@ -13,7 +13,7 @@ from gradleak.spans.joint import Joint, Known
 from gradleak.spans.subspace import Subspace
 
 if TYPE_CHECKING:
-    from gradleak.spans.taking_apart import Found, Search
+    from gradleak.spans.taking_apart import Found, LookedAt, Search
 
 _ROUNDS = 4  # of a search of the rest
 _PATIENCE = 2  # rounds after which nobody new came to light
@@ -27,49 +27,56 @@ def bring_to_light(
 
     Where the fit makes nothing of an image, what is known of it stays as it was, and what is new is left out.
     """
-    known, options = found.known, search.options
+    looked_at, options = found.known, search.options
     joint = Joint(search.fine, whole, found.samples)
-    if not joint.fits(known.images):
+    if not joint.fits(looked_at.images):
         return
-    place = np.array(known.members)  # of every fitted image among all that were looked at; −1: it is new
-    fitted = joint.known(known.images[place], known.labels[place], known.judged.residual[place])
+    place = np.array(looked_at.members)  # of every fitted image among all that were looked at; −1: it is new
+    fitted = joint.known(looked_at.images[place], looked_at.labels[place], looked_at.judged.residual[place])
     idle = 0
     for number in range(options.joint_rounds):
         fitted = joint.refined(fitted, options.joint_steps, progress)
         needed = joint.missed(fitted) > acceptance.MISSED
         fitted, place = fitted.chosen(needed), place[needed]
+        if not len(fitted):
+            return
         rest, noise = joint.rest(fitted), joint.noise(fitted)
         found.unexplained.append(float(np.linalg.norm(rest) ** 2 / np.linalg.norm(whole.matrix) ** 2))
         if progress:
             progress("%d of %d fit together, %d of them new", len(fitted), found.samples, int((place < 0).sum()))
-        if not len(fitted) or len(fitted) == found.samples or idle == _PATIENCE or number == options.joint_rounds - 1:
+        if len(fitted) == found.samples or idle == _PATIENCE or number == options.joint_rounds - 1:
             break
         others = search.searched(rest, noise, _ROUNDS, rng, progress)
-        fresh, places = _unlike(others, fitted, known, place, joint)
+        fresh, places = _unlike(others.known, fitted, looked_at, place, joint)
         room = found.samples - len(fitted)
         idle = 0 if len(fresh) else idle + 1
         fitted, place = fitted.with_(fresh.chosen(slice(room))), np.concatenate([place, places[:room]])
     _settle(search, found, joint, fitted, place, rng)
 
 
-def _unlike(others: Found, fitted: Known, known, place: np.ndarray, joint: Joint) -> tuple[Known, np.ndarray]:
-    """The members of ``others`` whose feature is unlike those of ``fitted``; where they show a member that the fit could make
-    nothing of, its place, else −1."""
-    members = np.array(others.known.members, int)
-    if not len(members):
-        return fitted.chosen(members), members
-    values = others.known.judged.feature
-    members = members[acceptance.unlike(values[members], joint.features(fitted))]
-    left_out = np.setdiff1d(known.members, place)
-    alike = [left_out[~acceptance.unlike(known.judged.feature[left_out], values[[m]])] for m in members]
-    fresh = joint.known(others.known.images[members], others.known.labels[members], others.known.judged.residual[members])
+def _unlike(
+    others: LookedAt, fitted: Known, looked_at: LookedAt, place: np.ndarray, joint: Joint
+) -> tuple[Known, np.ndarray]:
+    """The members of ``others`` whose feature is unlike those of ``fitted``; and where they show a member that the fit could make
+    nothing of, its place in ``looked_at``, else −1."""
+    members = np.array(others.members, int)
+    if len(members):
+        members = members[acceptance.unlike(others.judged.feature[members], joint.features(fitted))]
+    fresh = joint.known(others.images[members], others.labels[members], others.judged.residual[members])
     fresh.error = np.maximum(fresh.error, _ROUGH)
-    return fresh, np.array([same[0] if len(same) else -1 for same in alike], int)
+    left_out = np.setdiff1d(looked_at.members, place)
+    known_as = np.full(len(members), -1)
+    for k, member in enumerate(members):
+        alike = left_out[~acceptance.unlike(looked_at.judged.feature[left_out], others.judged.feature[[member]])]
+        if len(alike):
+            known_as[k] = alike[0]
+            left_out = left_out[left_out != alike[0]]
+    return fresh, known_as
 
 
 def _settle(search: Search, found: Found, joint: Joint, fitted: Known, place: np.ndarray, rng: np.random.Generator) -> None:
     """Into ``found``: each fitted image with its certificates in what all others leave of the update."""
-    known, control = found.known, None
+    looked_at, control = found.known, None
     for k, member in enumerate(place):
         span = joint.alone(fitted, k)
         judged = certificates.certify(search.fine, span, fitted.images[[k]])
@@ -78,8 +85,8 @@ def _settle(search: Search, found: Found, joint: Joint, fitted: Known, place: np
             control = control or search.least_of_control(span, rng)
             if not acceptance.hidden_members(judged, found.samples, control)[0]:
                 continue
-        index = known.add(fitted.images[[k]], judged)
+        index = looked_at.add(fitted.images[[k]], judged)
         if member < 0:
-            known.members.append(index)
+            looked_at.members.append(index)
         else:
-            known.stand_for(int(member), index)
+            looked_at.stand_for(int(member), index)

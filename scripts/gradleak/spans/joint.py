@@ -24,6 +24,7 @@ from gradleak.spans.starts import features
 from gradleak.spans.subspace import Subspace, of_matrix
 
 _ERROR = 1.5  # of a found image's pixels (RMS), in √ρ: what it was on the trained nets tried
+_EXACT = 1e-6  # least error that an image is said to have
 _LIT = 2.0  # times an image's error: a pixel that is darker, with all its neighbours, stays black
 _STEP = 1e-5  # of the differences that the Jacobians are made of
 _SIDE = 1e-9  # how far from zero a unit's input is held on its side
@@ -77,12 +78,12 @@ class Joint:
     def known(self, images: np.ndarray, labels: np.ndarray, residual: np.ndarray) -> Known:
         """``images`` [K, H, W, C] with their ρ [K]."""
         images = np.where(images < 10 * _STEP, 0.0, images)
-        on = self._inputs(features(self.host, images)) > 0
-        return Known(images, labels, _ERROR * np.sqrt(residual), on)
+        on = self._inputs(features(self.host, images)) > 0 if len(images) else np.zeros((0, len(self.host.offset)), bool)
+        return Known(images, labels, np.maximum(_ERROR * np.sqrt(residual), _EXACT), on)
 
     def features(self, known: Known) -> np.ndarray:
         """[K, I]."""
-        return features(self.host, known.images)
+        return features(self.host, known.images) if len(known) else np.zeros((0, len(self.span.left)))
 
     def alone(self, known: Known, index: int) -> Subspace:
         """What all of ``known`` but one leave, of which only that one's feature and δ should be new."""
@@ -141,7 +142,7 @@ class Joint:
 
     def _terms(self, known: Known) -> tuple[np.ndarray, np.ndarray]:
         """Features [K, I] and δ [K, O]."""
-        values = features(self.host, known.images)
+        values = self.features(known)
         return values, self.host.signal_at(self._held(values, known.on), known.labels).numpy()
 
     def _trailing(self, matrix: np.ndarray, directions: int) -> float:
