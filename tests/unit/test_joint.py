@@ -169,6 +169,10 @@ def test_without_what_it_needs_the_fit_changes_nothing(batch, forgetful, rng, mo
     monkeypatch.setattr("gradleak.spans.joint._LARGEST", 1000)
     hidden.bring_to_light(search, found, subspace.of_matrix(batch.matrix, batch.noise), rng)
     assert (found.known.members, len(found.known.images)) == (members, images)
+    monkeypatch.undo()
+    found.samples = 1000  # as after clipping: more members than the layer has directions
+    hidden.bring_to_light(search, found, subspace.of_matrix(batch.matrix, batch.noise), rng)
+    assert (found.known.members, len(found.known.images)) == (members, images)
 
 
 def test_hidden_members_lie_tenfold_deeper_than_the_control_or_weigh_n(batch):

@@ -103,7 +103,7 @@ def invert(
             matrix = search.without_members(of_matrix(matrix, noise), rng).matrix
         if progress:
             progress("seed %d, layer %s", seed, fine.name)
-        taken = search.take_apart(matrix, noise, rng, progress)
+        taken = search.take_apart(matrix, noise, rng, progress, several=(problem.steps or 1) > 1)
         several = not taken.samples if problem.steps is None else problem.steps > 1
         if several:
             taken.samples = 0  # a weight counts an image once for each step that it took part in

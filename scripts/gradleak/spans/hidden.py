@@ -29,16 +29,16 @@ def bring_to_light(
     """
     looked_at, options = found.known, search.options
     joint = Joint(search.fine, whole, found.samples)
-    if not joint.fits(looked_at.images):
-        return
     place = np.array(looked_at.members)  # of every fitted image among all that were looked at; −1: it is new
     fitted = joint.known(looked_at.images[place], looked_at.labels[place], looked_at.judged.residual[place])
+    if not joint.possible(fitted):
+        return
     idle = 0
     for number in range(options.joint_rounds):
         fitted = joint.refined(fitted, options.joint_steps, progress)
         needed = joint.missed(fitted) > acceptance.MISSED
         fitted, place = fitted.chosen(needed), place[needed]
-        if not len(fitted):
+        if not joint.possible(fitted):
             return
         rest, noise = joint.rest(fitted), joint.noise(fitted)
         found.unexplained.append(float(np.linalg.norm(rest) ** 2 / np.linalg.norm(whole.matrix) ** 2))

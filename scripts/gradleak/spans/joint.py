@@ -71,9 +71,10 @@ class Joint:
         self.inputs = len(host.weights)
         self.trust = 1.0
 
-    def fits(self, images: np.ndarray) -> bool:
-        """Whether as many Jacobians as the batch has images (the known ones [K, H, W, C]) can be held in memory."""
-        return 8 * self.samples * len(self.span.left) * images[0].size < _LARGEST
+    def possible(self, known: Known) -> bool:
+        """Whether the members that are missing leave any direction to fit ``known`` in, and Jacobians of all can be held in memory."""
+        size = 8 * self.samples * len(self.span.left) * known.images[0].size if len(known) else 0
+        return self.samples - len(known) < self.rows.shape[1] and size < _LARGEST
 
     def known(self, images: np.ndarray, labels: np.ndarray, residual: np.ndarray) -> Known:
         """``images`` [K, H, W, C] with their ρ [K]."""

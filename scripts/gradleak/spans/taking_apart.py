@@ -159,11 +159,13 @@ class Search:
         # Only such features lie in a cone, and only with a bias is a ray's length known.
         self.has_cone = options.rays > 0 and coarse.bias is not None and bool((self.pool.features >= 0).all())
 
-    def take_apart(self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None) -> Taken:
-        """The members of M [I, O] whose noise has the spectral norm ``noise``."""
+    def take_apart(
+        self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None, several: bool = False
+    ) -> Taken:
+        """The members of M [I, O] whose noise has the spectral norm ``noise``. several: local steps are in it, and M no sum of f δᵀ."""
         found = self.searched(matrix, noise, self.options.rounds, rng, progress)
         some = 0 < len(found.known.members) < found.samples
-        if some and self.options.joint_rounds and self.fine.switches(self.pool.images[:64]):
+        if some and not several and self.options.joint_rounds and self.fine.switches(self.pool.images[:64]):
             hidden.bring_to_light(self, found, subspace.of_matrix(matrix, noise), rng, progress)
         return Taken(found.known.candidates(), found.samples, found.unexplained)
 
