@@ -36,10 +36,11 @@ def bring_to_light(
     idle = 0
     for number in range(options.joint_rounds):
         fitted = joint.refined(fitted, options.joint_steps, progress)
-        needed = joint.missed(fitted) > acceptance.MISSED
-        fitted, place = fitted.chosen(needed), place[needed]
-        if not joint.possible(fitted):
-            return
+        if not joint.explained(joint.misfit(fitted)):  # else nothing can be said of anybody
+            needed = joint.missed(fitted) > acceptance.MISSED
+            fitted, place = fitted.chosen(needed), place[needed]
+            if not joint.possible(fitted):
+                return
         rest, noise = joint.rest(fitted), joint.noise(fitted)
         found.unexplained.append(float(np.linalg.norm(rest) ** 2 / np.linalg.norm(whole.matrix) ** 2))
         if progress:
