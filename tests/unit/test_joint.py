@@ -170,6 +170,11 @@ def test_without_what_it_needs_the_fit_changes_nothing(batch, forgetful, rng, mo
     hidden.bring_to_light(search, found, subspace.of_matrix(batch.matrix, batch.noise), rng)
     assert (found.known.members, len(found.known.images)) == (members, images)
     monkeypatch.undo()
+    monkeypatch.setattr("gradleak.spans.acceptance.MISSED", 1e12)  # the fit can do without every one
+    monkeypatch.setattr(Joint, "explained", lambda *_: False)
+    hidden.bring_to_light(search, found, subspace.of_matrix(batch.matrix, batch.noise), rng)
+    assert (found.known.members, len(found.known.images)) == (members, images)
+    monkeypatch.undo()
     found.samples = 1000  # as after clipping: more members than the layer has directions
     hidden.bring_to_light(search, found, subspace.of_matrix(batch.matrix, batch.noise), rng)
     assert (found.known.members, len(found.known.images)) == (members, images)

@@ -73,7 +73,9 @@ class Joint:
 
     def possible(self, known: Known) -> bool:
         """Whether the members that are missing leave any direction to fit ``known`` in, and Jacobians of all can be held in memory."""
-        size = 8 * self.samples * len(self.span.left) * known.images[0].size if len(known) else 0
+        if not len(known):
+            return False
+        size = 8 * self.samples * len(self.span.left) * known.images[0].size
         return self.samples - len(known) < self.rows.shape[1] and size < _LARGEST
 
     def known(self, images: np.ndarray, labels: np.ndarray, residual: np.ndarray) -> Known:
