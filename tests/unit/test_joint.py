@@ -180,6 +180,13 @@ def test_without_what_it_needs_the_fit_changes_nothing(batch, forgetful, rng, mo
     assert (found.known.members, len(found.known.images)) == (members, images)
 
 
+def test_nobody_cannot_be_fitted(batch):
+    joint = Joint(batch.host, subspace.of_matrix(batch.matrix, batch.noise), N // 2)  # room for all of them
+    known = joint.known(batch.x, batch.y, np.full(N, 1e-6))
+    assert joint.possible(known)
+    assert not joint.possible(known.chosen(np.zeros(N, bool)))
+
+
 def test_hidden_members_lie_tenfold_deeper_than_the_control_or_weigh_n(batch):
     whole = subspace.of_matrix(batch.matrix, batch.noise)
     judged = judge(batch.host, whole, batch.host.features(np.concatenate([batch.x, batch.public[:20]]).astype(float)).numpy())
