@@ -78,8 +78,7 @@ def _unlike(
 def _settle(search: Search, found: Found, joint: Joint, fitted: Known, place: np.ndarray, rng: np.random.Generator) -> None:
     """Into ``found``: each fitted image with its certificates in what all others leave of the update."""
     looked_at, control = found.known, None
-    for k, member in enumerate(place):
-        span = joint.alone(fitted, k)
+    for k, (member, span) in enumerate(zip(place, joint.each_alone(fitted), strict=True)):
         judged = certificates.certify(search.fine, span, fitted.images[[k]])
         judged = replace(judged, label=fitted.labels[[k]], answer=fitted.labels[[k]])
         if member < 0:

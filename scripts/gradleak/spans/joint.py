@@ -11,7 +11,7 @@ switches makes δ jump, which no derivative knows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +66,7 @@ class Joint:
 
     def __init__(self, host: Host, span: Subspace, samples: int):
         """host: in float64, its outputs behind a ReLU (``switches``). samples: N."""
-        self.host, self.span, self.samples = host, span, samples
+        self.host, self.span, self.samples, self.matrix = host, span, samples, span.matrix
         self.rows = span.right[:, span.values > span.noise]  # Q [O, R]
         self.inputs = len(host.weights)
         self.trust = 1.0
@@ -88,16 +88,16 @@ class Joint:
         """[K, I]."""
         return features(self.host, known.images) if len(known) else np.zeros((0, len(self.span.left)))
 
-    def alone(self, known: Known, index: int) -> Subspace:
-        """What all of ``known`` but one leave, of which only that one's feature and δ should be new."""
-        values, signals = self._terms(known)
-        others = np.arange(len(known)) != index
-        return of_matrix(self.span.matrix - values[others].T @ signals[others] / self.samples, self.noise(known))
+    def each_alone(self, known: Known) -> Iterator[Subspace]:
+        """For each of ``known`` what all the others leave, of which only its own feature and δ should be new."""
+        (values, signals), noise = self._terms(known), self.noise(known)
+        for index in range(len(known)):
+            others = np.arange(len(known)) != index
+            yield of_matrix(self._less(values[others], signals[others]), noise)
 
     def rest(self, known: Known) -> np.ndarray:
         """M − (1/N) Σ f δᵀ over ``known`` [I, O]."""
-        values, signals = self._terms(known)
-        return self.span.matrix - values.T @ signals / self.samples
+        return self._less(*self._terms(known))
 
     def misfit(self, known: Known) -> float:
         """χ: what ``rest`` has beyond its N − K leading directions, in standard deviations of an entry's noise."""
@@ -113,18 +113,18 @@ class Joint:
         for number in range(steps):
             lit = _lit(known)
             known = self._switched(Known(np.where(lit, known.images, 0.0), known.labels, known.error, known.on))
-            before = self.misfit(known)
-            known, after = self._step(known, lit)
+            system = _Linear(self, known, lit)
+            known, after = self._step(known, system)
             if progress:
                 progress("step %d over %d images together: misfit %.3g", number + 1, len(known), after)
-            if self.explained(after) or after > _SETTLED * before:
+            if self.explained(after) or after > _SETTLED * system.misfit:
                 break
         return known
 
     def missed(self, known: Known) -> np.ndarray:
         """[K]: how many times larger χ is without each image. 1: it explains nothing."""
         values, signals = self._terms(known)
-        rest, directions = (self.span.matrix - values.T @ signals / self.samples) @ self.rows, self.samples - len(known)
+        rest, directions = self._less(values, signals) @ self.rows, self.samples - len(known)
         now = self._trailing(rest, directions)
         terms = zip(values, signals @ self.rows, strict=True)
         return np.array([self._trailing(rest + np.outer(f, d) / self.samples, directions) / now for f, d in terms])
@@ -148,6 +148,10 @@ class Joint:
         values = self.features(known)
         return values, self.host.signal_at(self._held(values, known.on), known.labels).numpy()
 
+    def _less(self, values: np.ndarray, signals: np.ndarray) -> np.ndarray:
+        """M [I, O] less the terms of features [K, I] and δ [K, O]."""
+        return self.matrix - values.T @ signals / self.samples
+
     def _trailing(self, matrix: np.ndarray, directions: int) -> float:
         values = np.linalg.svd(matrix, compute_uv=False)
         return float(np.sqrt(np.square(values[directions:]).sum()) / self.span.deviation)
@@ -155,7 +159,7 @@ class Joint:
     def _switched(self, known: Known) -> Known:
         """``known`` with those doubtful units switched, the best first, that lower χ."""
         values, signals = self._terms(known)
-        rest, directions = (self.span.matrix - values.T @ signals / self.samples) @ self.rows, self.samples - len(known)
+        rest, directions = self._less(values, signals) @ self.rows, self.samples - len(known)
         reach = np.linalg.norm(self.host.weights, axis=0) * np.linalg.norm(values, axis=1)[:, None] * known.error[:, None]
         given = self._inputs(values)
         doubtful = np.argwhere((np.abs(given) < _SWITCHED * reach) | ((given > 0) != known.on))
@@ -185,9 +189,8 @@ class Joint:
             left &= image != image[best]  # its δ is another now
         return Known(known.images, known.labels, known.error, on)
 
-    def _step(self, known: Known, lit: np.ndarray) -> tuple[Known, float]:
-        """One Gauss–Newton step over the pixels ``lit`` (bool [K, H, W, 1]), and χ after it."""
-        system = _Linear(self, known, lit)
+    def _step(self, known: Known, system: _Linear) -> tuple[Known, float]:
+        """One Gauss–Newton step from ``known``, around which ``system`` is linear, and χ after it."""
         before = system.misfit
         best = known, before
         for _ in range(_TRIES):
@@ -220,9 +223,10 @@ class _Linear:
     """
 
     def __init__(self, joint: Joint, known: Known, lit: np.ndarray):
-        self.joint, host = joint, joint.host
+        """lit: bool [K, H, W, 1], the pixels that may move."""
+        host = joint.host
         values, signals = joint._terms(known)
-        rest = (joint.span.matrix - values.T @ signals / joint.samples) @ joint.rows
+        rest = joint._less(values, signals) @ joint.rows
         left, sizes, right = np.linalg.svd(rest, full_matrices=False)
         directions = joint.samples - len(known)
         self.misfit = float(np.sqrt(np.square(sizes[directions:]).sum()) / joint.span.deviation)

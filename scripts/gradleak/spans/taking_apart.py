@@ -98,7 +98,8 @@ class LookedAt:
             self.members.append(index)
             self.sharp.add(index)
         else:
-            self._replace(near[place], index)
+            self.stand_for(near[place], index)
+            self.sharp.add(index)
 
     def improve(self, fresh: Sequence[int]) -> None:
         """Let one of ``fresh`` stand for a sharp member that it shows better than the one so far."""
@@ -106,17 +107,13 @@ class LookedAt:
             sharp = self.sharp_members
             place = acceptance.same(self.judged, index, sharp)
             if place is not None and self.judged.surprise[index] < 0.5 * self.judged.surprise[sharp[place]]:
-                self._replace(sharp[place], index)
+                self.stand_for(sharp[place], index)
 
     def stand_for(self, member: int, index: int) -> None:
         """Let ``index`` stand for ``member``, as sharp as that was."""
         self.members[self.members.index(member)] = index
         if member in self.sharp:
             self.sharp.add(index)
-
-    def _replace(self, member: int, index: int) -> None:
-        self.members[self.members.index(member)] = index
-        self.sharp.add(index)
 
     @property
     def labels(self) -> np.ndarray:
@@ -142,12 +139,11 @@ class LookedAt:
 
 @dataclass
 class Found:
-    """What a search has seen; the rest as in ``Taken``. least_of_control: None where no member was measured against it."""
+    """What a search has seen; the rest as in ``Taken``."""
 
     known: LookedAt
     samples: int
     unexplained: list[float]
-    least_of_control: float | None
 
 
 class Search:
@@ -215,7 +211,7 @@ class Search:
             idle = 0 if fresh or number == 0 else idle + 1
             if idle >= options.patience or 0 < samples <= len(known.members):
                 break
-        return Found(known, samples, unexplained, least_of_control)
+        return Found(known, samples, unexplained)
 
     def _from_cone(
         self, matrix: np.ndarray, whole: Subspace, known: LookedAt, samples: int, skip: int, rng: np.random.Generator
