@@ -57,7 +57,8 @@ class Options(Strict):
     control: Literal["none", "random_gradient"] = Field(
         "none",
         description="random_gradient: the layer's gradient is replaced by one of the same singular values over "
-        "random mixtures of public features. It holds nobody, so that every image accepted is a false one.",
+        "random mixtures of public features; with `joint_rounds` then, what the members found leave of it, in the same way. "
+        "They hold nobody, so that every image accepted is a false one.",
     )
 
 
@@ -76,7 +77,6 @@ def invert(
     from gradleak.files import read_npz, write_npz
     from gradleak.gradients.trace import Untraceable
     from gradleak.spans import host
-    from gradleak.spans.subspace import of_matrix
     from gradleak.spans.taking_apart import Search
 
     began = time.monotonic()
@@ -99,11 +99,10 @@ def invert(
         matrix = fine.gradient([gradient[index] for gradient in problem.gradients])
         noise = fine.noise(matrix, problem.rounding, problem.noise)
         rng = problem.rng(seed, "span")
-        if options.control == "random_gradient":
-            matrix = search.without_members(of_matrix(matrix, noise), rng).matrix
         if progress:
             progress("seed %d, layer %s", seed, fine.name)
-        taken = search.take_apart(matrix, noise, rng, progress, several=(problem.steps or 1) > 1)
+        attack = search.control if options.control == "random_gradient" else search.take_apart
+        taken = attack(matrix, noise, rng, progress, several=(problem.steps or 1) > 1)
         several = not taken.samples if problem.steps is None else problem.steps > 1
         if several:
             taken.samples = 0  # a weight counts an image once for each step that it took part in

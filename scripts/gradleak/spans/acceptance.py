@@ -18,7 +18,6 @@ COARSE_DEVIATION = 0.5
 CLEAR_MARGIN = 100.0  # of the label; that of other images is 1 to 5
 BELOW_CONTROL = 0.25  # of the least ρ that the same search reaches in a span without members
 _HIDDEN_BELOW_CONTROL = 0.1  # the same for members that were found in what others leave
-MISSED = 1.05  # times the misfit of members fitted together, that it must be without one of them
 _ALIKE, _SIMILAR = 0.9999, 0.98  # cosines of two features
 
 

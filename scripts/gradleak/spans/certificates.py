@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -63,6 +64,11 @@ def judge(host: Host, span: Subspace, features: np.ndarray) -> Certificates:
         signal=signal,
         feature=features,
     )
+
+
+def of(found: Certificates, which: Sequence[int]) -> Certificates:
+    """Those of the images ``which``."""
+    return Certificates(**{field.name: getattr(found, field.name)[which] for field in fields(Certificates)})
 
 
 def joined(one: Certificates, other: Certificates) -> Certificates:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradleak.spans import acceptance, certificates
 from gradleak.spans.joint import Joint, Known
-from gradleak.spans.subspace import Subspace
+from gradleak.spans.subspace import Subspace, of_matrix
 
 if TYPE_CHECKING:
     from gradleak.spans.taking_apart import Found, LookedAt, Search
@@ -21,38 +21,52 @@ _ROUGH = 0.01  # least error of a new image's pixels: it was found in a rest tha
 
 
 def bring_to_light(
-    search: Search, found: Found, whole: Subspace, rng: np.random.Generator, progress: Callable[..., None] | None = None
+    search: Search, found: Found, whole: Subspace, rng: np.random.Generator, progress: Callable[..., None] | None = None,
+    nobody: bool = False,
 ) -> None:
     """Adds to ``found`` the members that are hidden behind its own in ``whole``, and makes its own sharper.
 
     Where the fit makes nothing of an image, what is known of it stays as it was, and what is new is left out.
+    nobody: the control. What the known ones leave after a first fit is replaced by a span like it that holds nobody, and
+    ``found`` has then those members alone that come to light in it: false ones.
     """
     looked_at, options = found.known, search.options
     joint = Joint(search.fine, whole, found.samples)
     place = np.array(looked_at.members)  # of every fitted image among all that were looked at; −1: it is new
     fitted = joint.known(looked_at.images[place], looked_at.labels[place], looked_at.judged.residual[place])
     if not joint.possible(fitted):
+        if nobody:
+            looked_at.members = []
         return
     idle = 0
     for number in range(options.joint_rounds):
+        last = idle == _PATIENCE or number == options.joint_rounds - 1
         fitted = joint.refined(fitted, options.joint_steps, progress)
-        if not joint.explained(joint.misfit(fitted)):  # else nothing can be said of anybody
-            needed = joint.missed(fitted) > acceptance.MISSED
-            fitted, place = fitted.chosen(needed), place[needed]
-            if not joint.possible(fitted):
-                return
+        if nobody and not number:
+            joint = _with_another_rest(search, joint, fitted, rng)
+        if not joint.explained(joint.misfit(fitted), fitted) and not last:
+            needed = joint.needed(fitted)
+            if not needed.all():
+                fitted, place = joint.refined(fitted.chosen(needed), options.joint_steps, progress), place[needed]
         rest, noise = joint.rest(fitted), joint.noise(fitted)
         found.unexplained.append(float(np.linalg.norm(rest) ** 2 / np.linalg.norm(whole.matrix) ** 2))
         if progress:
             progress("%d of %d fit together, %d of them new", len(fitted), found.samples, int((place < 0).sum()))
-        if len(fitted) == found.samples or idle == _PATIENCE or number == options.joint_rounds - 1:
+        if last or len(fitted) == found.samples:
             break
         others = search.searched(rest, noise, _ROUNDS, rng, progress)
         fresh, places = _unlike(others.known, fitted, looked_at, place, joint)
         room = found.samples - len(fitted)
         idle = 0 if len(fresh) else idle + 1
         fitted, place = fitted.with_(fresh.chosen(slice(room))), np.concatenate([place, places[:room]])
-    _settle(search, found, joint, fitted, place, rng)
+    _settle(search, found, joint, fitted, place, rng, nobody)
+
+
+def _with_another_rest(search: Search, joint: Joint, fitted: Known, rng: np.random.Generator) -> Joint:
+    """The fit of an update in which ``fitted`` leave as many directions of the same strength, and nobody is behind them."""
+    rest = joint.rest(fitted)
+    null = search.without_members(of_matrix(rest @ joint.rows, joint.span.noise), rng).matrix @ joint.rows.T
+    return Joint(joint.host, of_matrix(joint.matrix - rest + null, joint.span.noise), joint.samples)
 
 
 def _unlike(
@@ -75,10 +89,16 @@ def _unlike(
     return fresh, known_as
 
 
-def _settle(search: Search, found: Found, joint: Joint, fitted: Known, place: np.ndarray, rng: np.random.Generator) -> None:
-    """Into ``found``: each fitted image with its certificates in what all others leave of the update."""
+def _settle(
+    search: Search, found: Found, joint: Joint, fitted: Known, place: np.ndarray, rng: np.random.Generator, nobody: bool
+) -> None:
+    """Into ``found``: each fitted image with its certificates in what all others leave of the update; the new ones alone for ``nobody``."""
     looked_at, control = found.known, None
+    if nobody:
+        looked_at.members = []
     for k, (member, span) in enumerate(zip(place, joint.each_alone(fitted), strict=True)):
+        if member >= 0 and nobody:
+            continue
         judged = certificates.certify(search.fine, span, fitted.images[[k]])
         judged = replace(judged, label=fitted.labels[[k]], answer=fitted.labels[[k]])
         if member < 0:

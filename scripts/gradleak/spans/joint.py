@@ -35,6 +35,8 @@ _BOUNDS = 3  # solutions of a step, each with more pixels at their bounds
 _TRIES = 3  # of a step, each with less trust
 _FITTED = 1.3  # times what noise leaves: nothing more to explain
 _SETTLED = 0.97  # share of a step's misfit above which there is no point in another
+_MISSED = 0.45  # of what χ² can grow by without an image: one that is missed less is set free
+_MOST_FREE = 0.75  # of M's directions, that the rest may have for itself
 _LARGEST = 2**31  # bytes of Jacobians
 
 
@@ -69,6 +71,7 @@ class Joint:
         self.host, self.span, self.samples, self.matrix = host, span, samples, span.matrix
         self.rows = span.right[:, span.values > span.noise]  # Q [O, R]
         self.inputs = len(host.weights)
+        self.alive = int(span.matrix.any(axis=1).sum())  # what is zero for all members comes without noise
         self.trust = 1.0
 
     def possible(self, known: Known) -> bool:
@@ -103,9 +106,10 @@ class Joint:
         """χ: what ``rest`` has beyond its N − K leading directions, in standard deviations of an entry's noise."""
         return self._trailing(self.rest(known) @ self.rows, self.samples - len(known))
 
-    def explained(self, misfit: float) -> bool:
-        """Whether χ is no more than noise would leave."""
-        return misfit < _FITTED * np.sqrt(len(self.span.left) * self.rows.shape[1])
+    def explained(self, misfit: float, known: Known) -> bool:
+        """Whether χ, of what ``known`` leave, is no more than noise would be."""
+        directions = self.samples - len(known)
+        return misfit < _FITTED * np.sqrt((self.alive - directions) * (self.rows.shape[1] - directions))
 
     def refined(self, known: Known, steps: int, progress: Callable[..., None] | None = None) -> Known:
         """``known`` after ``steps`` at most."""
@@ -117,17 +121,35 @@ class Joint:
             known, after = self._step(known, system)
             if progress:
                 progress("step %d over %d images together: misfit %.3g", number + 1, len(known), after)
-            if self.explained(after) or after > _SETTLED * system.misfit:
+            if self.explained(after, known) or after > _SETTLED * system.misfit:
                 break
         return known
 
+    def needed(self, known: Known) -> np.ndarray:
+        """bool [K]: all but those that the fit does better without, as far as they can be spared.
+
+        One image that is off is made up for by moving all others. Without the images that are missed least the others become
+        exact, and then the rest shows those again, sharper, beside others that were hidden.
+        """
+        missed = self.missed(known)
+        spare = int(_MOST_FREE * self.rows.shape[1]) - (self.samples - len(known))
+        order = np.argsort(missed, kind="stable")[: max(spare, 0)]
+        needed = np.ones(len(known), bool)
+        needed[order[missed[order] < _MISSED]] = False
+        return needed
+
     def missed(self, known: Known) -> np.ndarray:
-        """[K]: how many times larger χ is without each image. 1: it explains nothing."""
+        """[K]: what χ² would grow by without each image, as a share of the most that it can. 0: it explains nothing.
+
+        One image more in the rest takes one of the rest's N − K free directions, and pushes out at most the weakest of them.
+        """
         values, signals = self._terms(known)
         rest, directions = self._less(values, signals) @ self.rows, self.samples - len(known)
-        now = self._trailing(rest, directions)
+        now = self._trailing(rest, directions) ** 2
+        most = self._trailing(rest, directions - 1) ** 2 - now if directions else now
         terms = zip(values, signals @ self.rows, strict=True)
-        return np.array([self._trailing(rest + np.outer(f, d) / self.samples, directions) / now for f, d in terms])
+        without = np.array([self._trailing(rest + np.outer(f, d) / self.samples, directions) for f, d in terms])
+        return (without**2 - now) / most
 
     def noise(self, known: Known) -> float:
         """Spectral norm of what is not members in ``rest``: the update's own noise, or what errors of ``known`` leave."""

@@ -70,6 +70,11 @@ class LookedAt:
         self.judged = certificates.joined(self.judged, judged)
         return first
 
+    def join(self, others: LookedAt) -> None:
+        """Adds the members of ``others``."""
+        for index in others.members:
+            self.members.append(self.add(others.images[[index]], certificates.of(others.judged, [index])))
+
     @property
     def features(self) -> np.ndarray:
         return self.judged.feature[self.members]
@@ -160,10 +165,28 @@ class Search:
     ) -> Taken:
         """The members of M [I, O] whose noise has the spectral norm ``noise``. several: local steps are in it, and M no sum of f δᵀ."""
         found = self.searched(matrix, noise, self.options.rounds, rng, progress)
-        some = 0 < len(found.known.members) < found.samples
-        if some and not several and self.options.joint_rounds and self.fine.switches(self.pool.images[:64]):
+        if self._hides(found, several):
             hidden.bring_to_light(self, found, subspace.of_matrix(matrix, noise), rng, progress)
         return Taken(found.known.candidates(), found.samples, found.unexplained)
+
+    def control(
+        self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None, several: bool = False
+    ) -> Taken:
+        """The same where nobody is to be found: in a span like M's that holds nobody; and where members would be fitted together,
+        in a rest like theirs that holds nobody."""
+        whole = subspace.of_matrix(matrix, noise)
+        found = self.searched(self.without_members(whole, rng).matrix, noise, self.options.rounds, rng, progress)
+        if self.options.joint_rounds:
+            real = self.searched(matrix, noise, self.options.rounds, rng, progress)
+            if self._hides(real, several):
+                hidden.bring_to_light(self, real, whole, rng, progress, nobody=True)
+                found.known.join(real.known)
+        return Taken(found.known.candidates(), found.samples, found.unexplained)
+
+    def _hides(self, found: Found, several: bool) -> bool:
+        """Whether members are missing that a joint fit may bring to light."""
+        some = 0 < len(found.known.members) < found.samples
+        return some and not several and self.options.joint_rounds > 0 and self.fine.switches(self.pool.images[:64])
 
     def searched(self, matrix: np.ndarray, noise: float, most_rounds: int, rng: np.random.Generator, progress=None) -> Found:
         """The members that show in M [I, O] one by one.
