@@ -1,5 +1,6 @@
 """Members refined together: the linear system against differences, switches, and a hidden member that comes to light."""
 
+import copy
 import dataclasses
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from gradleak.spans import acceptance, hidden, subspace
 from gradleak.spans.certificates import judge
 from gradleak.spans.host import hosts, widest
 from gradleak.spans.joint import Joint, _Linear
+from gradleak.spans.kept import Kept
 from gradleak.spans.taking_apart import Search
 
 N = 8
@@ -202,6 +204,33 @@ def test_where_nobody_is_hidden_nobody_comes_to_light(batch, forgetful, rng):
     search, found = forgetful
     hidden.bring_to_light(search, found, subspace.of_matrix(batch.matrix, batch.noise), rng, nobody=True)
     assert found.known.members == []
+
+
+def test_a_fit_that_was_stopped_goes_on_to_the_same_end(batch, forgetful, tmp_path, monkeypatch):
+    search, start = forgetful
+    monkeypatch.setattr(search, "_hides", lambda *_: True)
+    monkeypatch.setattr(Joint, "explained", lambda *_: False)  # so that some are set free, and found again
+    find, others = search.searched, search.searched
+
+    def first(matrix, *rest):
+        """The forgetful search of all, but the real one of what is left."""
+        return copy.deepcopy(start) if matrix is batch.matrix else others(matrix, *rest)
+
+    def stop(text, *values):
+        if "fit together" in text and len(list(tmp_path.iterdir())) and values[2]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "searched", first)
+    whole = search.take_apart(batch.matrix, batch.noise, np.random.default_rng(3))
+    kept = Kept(tmp_path, "this one")
+    with pytest.raises(KeyboardInterrupt):
+        search.take_apart(batch.matrix, batch.noise, np.random.default_rng(3), stop, kept=kept)
+    monkeypatch.setattr(search, "searched", lambda matrix, *rest: pytest.fail("again") if matrix is batch.matrix else find(matrix, *rest))
+    resumed = search.take_apart(batch.matrix, batch.noise, np.random.default_rng(99), kept=kept)
+    assert resumed.samples == whole.samples
+    assert resumed.unexplained == whole.unexplained
+    for name, column in vars(whole.candidates).items():
+        np.testing.assert_array_equal(getattr(resumed.candidates, name), column, err_msg=name)
 
 
 def test_nobody_cannot_be_fitted(batch):

@@ -72,11 +72,13 @@ def invert(
     """Take every trial of ``problem`` apart. M, the images of a trial, are all that were looked at, members first.
 
     decoder: z [B, d] → images [B, H, W, C] in [0, 1]. checkpoint: a folder; a finished trial is kept there, and not done
-    again. progress: called as ``logging.info`` is.
+    again, and so is a joint fit after every round. progress: called as ``logging.info`` is.
     """
+    from gradleak.attacks import checkpoints
     from gradleak.files import read_npz, write_npz
     from gradleak.gradients.trace import Untraceable
     from gradleak.spans import host
+    from gradleak.spans.kept import Kept
     from gradleak.spans.taking_apart import Search
 
     began = time.monotonic()
@@ -101,8 +103,13 @@ def invert(
         rng = problem.rng(seed, "span")
         if progress:
             progress("seed %d, layer %s", seed, fine.name)
-        attack = search.control if options.control == "random_gradient" else search.take_apart
-        taken = attack(matrix, noise, rng, progress, several=(problem.steps or 1) > 1)
+        one_step = problem.steps in (None, 1)
+        if options.control == "random_gradient":
+            taken = search.control(matrix, noise, rng, progress, one_step)
+        else:
+            facts = {"options": repr(options), "noise": noise}
+            fit = checkpoint and Kept(checkpoint / f"seed-{seed}", checkpoints.digest(facts, {"matrix": matrix}))
+            taken = search.take_apart(matrix, noise, rng, progress, one_step, fit)
         several = not taken.samples if problem.steps is None else problem.steps > 1
         if several:
             taken.samples = 0  # a weight counts an image once for each step that it took part in

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradleak.spans import acceptance, certificates
 from gradleak.spans.joint import Joint, Known
+from gradleak.spans.kept import Fit, Kept
 from gradleak.spans.subspace import Subspace, of_matrix
 
 if TYPE_CHECKING:
@@ -22,44 +23,48 @@ _ROUGH = 0.01  # least error of a new image's pixels: it was found in a rest tha
 
 def bring_to_light(
     search: Search, found: Found, whole: Subspace, rng: np.random.Generator, progress: Callable[..., None] | None = None,
-    nobody: bool = False,
+    nobody: bool = False, kept: Kept | None = None, fit: Fit | None = None,
 ) -> None:
     """Adds to ``found`` the members that are hidden behind its own in ``whole``, and makes its own sharper.
 
     Where the fit makes nothing of an image, what is known of it stays as it was, and what is new is left out.
     nobody: the control. What the known ones leave after a first fit is replaced by a span like it that holds nobody, and
     ``found`` has then those members alone that come to light in it: false ones.
+    kept: where the fit is saved before every round. fit: where it stood, if it is to go on.
     """
     looked_at, options = found.known, search.options
     joint = Joint(search.fine, whole, found.samples)
-    place = np.array(looked_at.members)  # of every fitted image among all that were looked at; −1: it is new
-    fitted = joint.known(looked_at.images[place], looked_at.labels[place], looked_at.judged.residual[place])
-    if not joint.possible(fitted):
+    if fit is None:
+        place = np.array(looked_at.members)
+        fit = Fit(joint.known(looked_at.images[place], looked_at.labels[place], looked_at.judged.residual[place]), place)
+    if not joint.possible(fit.known):
         if nobody:
             looked_at.members = []
         return
-    idle = 0
-    for number in range(options.joint_rounds):
-        last = idle == _PATIENCE or number == options.joint_rounds - 1
-        fitted = joint.refined(fitted, options.joint_steps, progress)
+    for number in range(fit.number, options.joint_rounds):
+        fit.number = number
+        if kept:
+            kept.save(found, fit, rng)
+        last = fit.idle == _PATIENCE or number == options.joint_rounds - 1
+        fit.known = joint.refined(fit.known, options.joint_steps, progress)
         if nobody and not number:
-            joint = _with_another_rest(search, joint, fitted, rng)
-        if not joint.explained(joint.misfit(fitted), fitted) and not last:
-            needed = joint.needed(fitted)
+            joint = _with_another_rest(search, joint, fit.known, rng)
+        if not joint.explained(joint.misfit(fit.known), fit.known) and not last:
+            needed = joint.needed(fit.known)
             if not needed.all():
-                fitted, place = joint.refined(fitted.chosen(needed), options.joint_steps, progress), place[needed]
-        rest, noise = joint.rest(fitted), joint.noise(fitted)
+                fit.known, fit.place = joint.refined(fit.known.chosen(needed), options.joint_steps, progress), fit.place[needed]
+        rest, noise = joint.rest(fit.known), joint.noise(fit.known)
         found.unexplained.append(float(np.linalg.norm(rest) ** 2 / np.linalg.norm(whole.matrix) ** 2))
         if progress:
-            progress("%d of %d fit together, %d of them new", len(fitted), found.samples, int((place < 0).sum()))
-        if last or len(fitted) == found.samples:
+            progress("%d of %d fit together, %d of them new", len(fit.known), found.samples, int((fit.place < 0).sum()))
+        if last or len(fit.known) == found.samples:
             break
         others = search.searched(rest, noise, _ROUNDS, rng, progress)
-        fresh, places = _unlike(others.known, fitted, looked_at, place, joint)
-        room = found.samples - len(fitted)
-        idle = 0 if len(fresh) else idle + 1
-        fitted, place = fitted.with_(fresh.chosen(slice(room))), np.concatenate([place, places[:room]])
-    _settle(search, found, joint, fitted, place, rng, nobody)
+        fresh, places = _unlike(others.known, fit, looked_at, joint)
+        room = found.samples - len(fit.known)
+        fit.idle = 0 if len(fresh) else fit.idle + 1
+        fit.known, fit.place = fit.known.with_(fresh.chosen(slice(room))), np.concatenate([fit.place, places[:room]])
+    _settle(search, found, joint, fit, rng, nobody)
 
 
 def _with_another_rest(search: Search, joint: Joint, fitted: Known, rng: np.random.Generator) -> Joint:
@@ -69,17 +74,15 @@ def _with_another_rest(search: Search, joint: Joint, fitted: Known, rng: np.rand
     return Joint(joint.host, of_matrix(joint.matrix - rest + null, joint.span.noise), joint.samples)
 
 
-def _unlike(
-    others: LookedAt, fitted: Known, looked_at: LookedAt, place: np.ndarray, joint: Joint
-) -> tuple[Known, np.ndarray]:
-    """The members of ``others`` whose feature is unlike those of ``fitted``; and where they show a member that the fit could make
+def _unlike(others: LookedAt, fit: Fit, looked_at: LookedAt, joint: Joint) -> tuple[Known, np.ndarray]:
+    """The members of ``others`` whose feature is unlike those of ``fit``; and where they show a member that the fit could make
     nothing of, its place in ``looked_at``, else −1."""
     members = np.array(others.members, int)
     if len(members):
-        members = members[acceptance.unlike(others.judged.feature[members], joint.features(fitted))]
+        members = members[acceptance.unlike(others.judged.feature[members], joint.features(fit.known))]
     fresh = joint.known(others.images[members], others.labels[members], others.judged.residual[members])
     fresh.error = np.maximum(fresh.error, _ROUGH)
-    left_out = np.setdiff1d(looked_at.members, place)
+    left_out = np.setdiff1d(looked_at.members, fit.place)
     known_as = np.full(len(members), -1)
     for k, member in enumerate(members):
         alike = left_out[~acceptance.unlike(looked_at.judged.feature[left_out], others.judged.feature[[member]])]
@@ -89,14 +92,12 @@ def _unlike(
     return fresh, known_as
 
 
-def _settle(
-    search: Search, found: Found, joint: Joint, fitted: Known, place: np.ndarray, rng: np.random.Generator, nobody: bool
-) -> None:
+def _settle(search: Search, found: Found, joint: Joint, fit: Fit, rng: np.random.Generator, nobody: bool) -> None:
     """Into ``found``: each fitted image with its certificates in what all others leave of the update; the new ones alone for ``nobody``."""
-    looked_at, control = found.known, None
+    looked_at, fitted, control = found.known, fit.known, None
     if nobody:
         looked_at.members = []
-    for k, (member, span) in enumerate(zip(place, joint.each_alone(fitted), strict=True)):
+    for k, (member, span) in enumerate(zip(fit.place, joint.each_alone(fitted), strict=True)):
         if member >= 0 and nobody:
             continue
         judged = certificates.certify(search.fine, span, fitted.images[[k]])

@@ -12,6 +12,7 @@ from gradleak.attacks.span import Options
 from gradleak.spans import acceptance, certificates, cone, hidden, search, subspace
 from gradleak.spans.certificates import Certificates
 from gradleak.spans.host import Host
+from gradleak.spans.kept import Kept
 from gradleak.spans.starts import Pool, features
 from gradleak.spans.subspace import Subspace
 
@@ -161,16 +162,23 @@ class Search:
         self.has_cone = options.rays > 0 and coarse.bias is not None and bool((self.pool.features >= 0).all())
 
     def take_apart(
-        self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None, several: bool = False
+        self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None, one_step: bool = True,
+        kept: Kept | None = None,
     ) -> Taken:
-        """The members of M [I, O] whose noise has the spectral norm ``noise``. several: local steps are in it, and M no sum of f δᵀ."""
-        found = self.searched(matrix, noise, self.options.rounds, rng, progress)
-        if self._hides(found, several):
-            hidden.bring_to_light(self, found, subspace.of_matrix(matrix, noise), rng, progress)
+        """The members of M [I, O] whose noise has the spectral norm ``noise``. one_step: else local steps are in it, and M is no sum of f δᵀ.
+
+        kept: where a joint fit is saved, and goes on from.
+        """
+        found = Found(LookedAt(self.pool.images.shape[1:], *matrix.shape), 0, [])
+        fit = kept.load(found, rng) if kept else None
+        if fit is None:
+            found = self.searched(matrix, noise, self.options.rounds, rng, progress)
+        if fit or self._hides(found, one_step):
+            hidden.bring_to_light(self, found, subspace.of_matrix(matrix, noise), rng, progress, kept=kept, fit=fit)
         return Taken(found.known.candidates(), found.samples, found.unexplained)
 
     def control(
-        self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None, several: bool = False
+        self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None, one_step: bool = True
     ) -> Taken:
         """The same where nobody is to be found: in a span like M's that holds nobody; and where members would be fitted together,
         in a rest like theirs that holds nobody."""
@@ -178,15 +186,15 @@ class Search:
         found = self.searched(self.without_members(whole, rng).matrix, noise, self.options.rounds, rng, progress)
         if self.options.joint_rounds:
             real = self.searched(matrix, noise, self.options.rounds, rng, progress)
-            if self._hides(real, several):
+            if self._hides(real, one_step):
                 hidden.bring_to_light(self, real, whole, rng, progress, nobody=True)
                 found.known.join(real.known)
         return Taken(found.known.candidates(), found.samples, found.unexplained)
 
-    def _hides(self, found: Found, several: bool) -> bool:
+    def _hides(self, found: Found, one_step: bool) -> bool:
         """Whether members are missing that a joint fit may bring to light."""
         some = 0 < len(found.known.members) < found.samples
-        return some and not several and self.options.joint_rounds > 0 and self.fine.switches(self.pool.images[:64])
+        return some and one_step and self.options.joint_rounds > 0 and self.fine.switches(self.pool.images[:64])
 
     def searched(self, matrix: np.ndarray, noise: float, most_rounds: int, rng: np.random.Generator, progress=None) -> Found:
         """The members that show in M [I, O] one by one.

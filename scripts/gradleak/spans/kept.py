@@ -1,0 +1,62 @@
+"""A trial's joint fit on disk between its rounds, so that a job that was stopped goes on from there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradleak.attacks import checkpoints
+from gradleak.spans.certificates import Certificates
+from gradleak.spans.joint import Known
+
+if TYPE_CHECKING:
+    from gradleak.spans.taking_apart import Found
+
+
+@dataclass
+class Fit:
+    """Where a joint fit stands: K images that are fitted together, and round ``number`` that comes next.
+
+    place: int [K], of every image among all that were looked at; −1: it is new. idle: rounds since anybody new came to light.
+    """
+
+    known: Known
+    place: np.ndarray
+    number: int = 0
+    idle: int = 0
+
+
+class Kept:
+    """The file of one trial. fingerprint: of all that the trial depends on."""
+
+    def __init__(self, folder: Path, fingerprint: str):
+        self.folder, self.fingerprint = folder, fingerprint
+
+    def save(self, found: Found, fit: Fit, rng: np.random.Generator) -> None:
+        looked_at = found.known
+        checkpoints.save(self.folder, self.fingerprint, {
+            "samples": found.samples,
+            "unexplained": np.array(found.unexplained),
+            "images": looked_at.images,
+            "judged": vars(looked_at.judged),
+            "members": np.array(looked_at.members, int),
+            "sharp": np.array(sorted(looked_at.sharp), int),
+            "fit": vars(fit) | {"known": vars(fit.known)},
+            "generator": json.dumps(rng.bit_generator.state),
+        })  # fmt: skip
+
+    def load(self, found: Found, rng: np.random.Generator) -> Fit | None:
+        """Fills ``found`` and sets ``rng`` to what they were at the last ``save``; None, and nothing is changed, where there was none."""
+        state = checkpoints.load(self.folder, self.fingerprint)
+        if state is None:
+            return None
+        looked_at, fit = found.known, state["fit"]
+        found.samples, found.unexplained = int(state["samples"]), state["unexplained"].tolist()
+        looked_at.images, looked_at.judged = state["images"], Certificates(**state["judged"])
+        looked_at.members, looked_at.sharp = state["members"].tolist(), set(state["sharp"].tolist())
+        rng.bit_generator.state = json.loads(str(state["generator"]))
+        return Fit(Known(**fit["known"]), fit["place"], int(fit["number"]), int(fit["idle"]))
