@@ -51,7 +51,7 @@ class Options(Strict):
     patience: int = Field(3, ge=1, description="Stop after so many rounds that found nobody new.")
     joint_rounds: int = Field(
         0, ge=0, description="Then, where fewer members are found than there are, and their number is known, so many rounds of fitting "
-        "those found together and searching what they leave. A round takes minutes.",
+        "those found together and searching what they leave. A round takes half a minute or more.",
     )
     joint_steps: int = Field(5, ge=1, description="Gauss–Newton steps of such a round, over all images at once.")
     control: Literal["none", "random_gradient"] = Field(
