@@ -12,11 +12,11 @@ from gradleak.attacks import span
 from gradleak.datasets import to_float
 from gradleak.models import build
 from gradleak.spans import acceptance, hidden, subspace
-from gradleak.spans.certificates import judge
+from gradleak.spans.certificates import certify, judge
 from gradleak.spans.host import hosts, widest
 from gradleak.spans.joint import Joint, _Linear
 from gradleak.spans.kept import Kept
-from gradleak.spans.taking_apart import Search
+from gradleak.spans.taking_apart import Found, LookedAt, Search
 
 N = 8
 
@@ -30,12 +30,17 @@ def batch():
     (draw,) = client.simulate(options, model, pools["private"], [0])
     x, y, public = to_float(draw.private.x).astype(float), draw.private.y, to_float(pools["public"].x)
     coarse, host = widest(model, public[:64])
+    noisy, noise = shared(host, x, y)
+    return SimpleNamespace(x=x, y=y, host=host, coarse=coarse, public=public, matrix=noisy, noise=noise)
+
+
+def shared(host, x, y):
+    """M of these images with its noise, and the noise's norm."""
     features = host.features(x).numpy()
-    matrix = features.T @ host.signals(features)[np.arange(N), y] / N
+    matrix = features.T @ host.signals(features)[np.arange(len(y)), y] / len(y)
     noise = 1e-6 * np.linalg.norm(matrix, 2)
     rng = np.random.default_rng(0)
-    noisy = matrix + noise / sum(np.sqrt(matrix.shape)) * rng.normal(size=matrix.shape)
-    return SimpleNamespace(x=x, y=y, host=host, coarse=coarse, public=public, matrix=noisy, noise=noise)
+    return matrix + noise / sum(np.sqrt(matrix.shape)) * rng.normal(size=matrix.shape), noise
 
 
 @pytest.fixture
@@ -173,6 +178,24 @@ def test_who_is_hidden_comes_to_light(batch, forgetful, rng):
     assert (found.known.labels[members] == batch.y[errors.argmin(axis=1)]).all()
     assert min(members) >= before  # every one in its sharper version
     assert found.unexplained[-1] < 1e-8
+
+
+def test_who_looks_like_a_known_one_comes_to_light_too(batch, rng):
+    x, y = batch.x.copy(), batch.y.copy()
+    x[7], y[7] = np.clip(x[0] + 0.03 * rng.normal(size=x[0].shape) * (x[0] > 0), 0, 1), y[0]
+    like, one = (batch.host.features(x[[k]]).numpy()[0] for k in (7, 0))
+    assert like @ one > 0.98 * np.linalg.norm(like) * np.linalg.norm(one)
+    matrix, noise = shared(batch.host, x, y)
+    options = span.Options(starts=64, joint_rounds=3)
+    search = Search(batch.coarse, batch.host, batch.public, None, options)
+    found = Found(LookedAt(x.shape[1:], *matrix.shape), N, [])
+    found.known.add(x[:6], certify(batch.host, subspace.of_matrix(matrix, noise), x[:6]))
+    found.known.members = list(range(6))
+    hidden.bring_to_light(search, found, subspace.of_matrix(matrix, noise), rng)
+    members = found.known.members
+    errors = np.square(found.known.images[members][:, None] - x).reshape(len(members), N, -1).mean(axis=2)
+    assert sorted(errors.argmin(axis=1)) == list(range(N))
+    assert errors.min(axis=1).max() < 1e-4
 
 
 def test_a_member_that_does_not_fit_makes_room_for_a_better_version(batch, forgetful, rng):

@@ -110,13 +110,18 @@ def same(found: Certificates, index: int, members: Sequence[int], labels: bool =
 
     labels: both must be of one class.
     """
-    if not members:
+    place = likest(found.feature[list(members)], found.feature[index])
+    agree = place is None or not labels or found.label[index] == found.label[members[place]]
+    return place if agree else None
+
+
+def likest(features: np.ndarray, feature: np.ndarray) -> int | None:
+    """Which of ``features`` [F, I] is the likest to ``feature`` [I], if any is at a cosine above 0.98."""
+    if not len(features):
         return None
-    unit = found.feature / np.linalg.norm(found.feature, axis=1, keepdims=True)
-    cosines = unit[list(members)] @ unit[index]
+    cosines = features @ feature / (np.linalg.norm(features, axis=1) * np.linalg.norm(feature))
     place = int(cosines.argmax())
-    agree = not labels or found.label[index] == found.label[members[place]]
-    return place if cosines[place] > _SIMILAR and agree else None
+    return place if cosines[place] > _SIMILAR else None
 
 
 def one_by_one(

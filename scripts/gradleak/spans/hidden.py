@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gradleak.spans.taking_apart import Found, LookedAt, Search
 
 _ROUNDS = 4  # of a search of the rest
-_PATIENCE = 2  # rounds after which nobody new came to light
+_PATIENCE = 3  # rounds in which no more were fitted together than ever before
 _ROUGH = 0.01  # least error of a new image's pixels: it was found in a rest that has others' errors in it
 
 
@@ -36,7 +36,8 @@ def bring_to_light(
     joint = Joint(search.fine, whole, found.samples)
     if fit is None:
         place = np.array(looked_at.members)
-        fit = Fit(joint.known(looked_at.images[place], looked_at.labels[place], looked_at.judged.residual[place]), place)
+        known = joint.known(looked_at.images[place], looked_at.labels[place], looked_at.judged.residual[place])
+        fit = Fit(known, place, most=len(place))
     if not joint.possible(fit.known):
         if nobody:
             looked_at.members = []
@@ -60,10 +61,11 @@ def bring_to_light(
         if last or len(fit.known) == found.samples:
             break
         others = search.searched(rest, noise, _ROUNDS, rng, progress)
-        fresh, places = _unlike(others.known, fit, looked_at, joint)
+        fresh, places = _fresh(others.known, fit, looked_at, joint)
         room = found.samples - len(fit.known)
-        fit.idle = 0 if len(fresh) else fit.idle + 1
         fit.known, fit.place = fit.known.with_(fresh.chosen(slice(room))), np.concatenate([fit.place, places[:room]])
+        fit.idle = 0 if len(fit.known) > fit.most else fit.idle + 1
+        fit.most = max(fit.most, len(fit.known))
     _settle(search, found, joint, fit, rng, nobody)
 
 
@@ -74,21 +76,24 @@ def _with_another_rest(search: Search, joint: Joint, fitted: Known, rng: np.rand
     return Joint(joint.host, of_matrix(joint.matrix - rest + null, joint.span.noise), joint.samples)
 
 
-def _unlike(others: LookedAt, fit: Fit, looked_at: LookedAt, joint: Joint) -> tuple[Known, np.ndarray]:
-    """The members of ``others`` whose feature is unlike those of ``fit``; and where they show a member that the fit could make
-    nothing of, its place in ``looked_at``, else −1."""
+def _fresh(others: LookedAt, fit: Fit, looked_at: LookedAt, joint: Joint) -> tuple[Known, np.ndarray]:
+    """The members of ``others`` that ``fit`` does not have; and where they show a member that was set free, its place in
+    ``looked_at``, else −1.
+
+    What looks like one that is fitted counts if it is known to the noise: what errors of the other one leave does not weigh N.
+    """
     members = np.array(others.members, int)
     if len(members):
-        members = members[acceptance.unlike(others.judged.feature[members], joint.features(fit.known))]
+        sharp = np.isin(members, sorted(others.sharp))
+        members = members[sharp | acceptance.unlike(others.judged.feature[members], joint.features(fit.known))]
     fresh = joint.known(others.images[members], others.labels[members], others.judged.residual[members])
     fresh.error = np.maximum(fresh.error, _ROUGH)
-    left_out = np.setdiff1d(looked_at.members, fit.place)
+    free = np.setdiff1d(looked_at.members, fit.place).tolist()
     known_as = np.full(len(members), -1)
     for k, member in enumerate(members):
-        alike = left_out[~acceptance.unlike(looked_at.judged.feature[left_out], others.judged.feature[[member]])]
-        if len(alike):
-            known_as[k] = alike[0]
-            left_out = left_out[left_out != alike[0]]
+        place = acceptance.likest(looked_at.judged.feature[free], others.judged.feature[member])
+        if place is not None:
+            known_as[k] = free.pop(place)
     return fresh, known_as
 
 

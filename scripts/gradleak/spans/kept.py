@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 class Fit:
     """Where a joint fit stands: K images that are fitted together, and round ``number`` that comes next.
 
-    place: int [K], of every image among all that were looked at; −1: it is new. idle: rounds since anybody new came to light.
+    place: int [K], of every image among all that were looked at; −1: it is new. most: images that were ever fitted together.
+    idle: rounds since there were more.
     """
 
     known: Known
     place: np.ndarray
     number: int = 0
+    most: int = 0
     idle: int = 0
 
 
@@ -59,4 +61,4 @@ class Kept:
         looked_at.images, looked_at.judged = state["images"], Certificates(**state["judged"])
         looked_at.members, looked_at.sharp = state["members"].tolist(), set(state["sharp"].tolist())
         rng.bit_generator.state = json.loads(str(state["generator"]))
-        return Fit(Known(**fit["known"]), fit["place"], int(fit["number"]), int(fit["idle"]))
+        return Fit(Known(**fit["known"]), fit["place"], int(fit["number"]), int(fit["most"]), int(fit["idle"]))
