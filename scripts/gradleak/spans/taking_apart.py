@@ -196,8 +196,10 @@ class Search:
         some = 0 < len(found.known.members) < found.samples
         return some and one_step and self.options.joint_rounds > 0 and self.fine.switches(self.pool.images[:64])
 
-    def searched(self, matrix: np.ndarray, noise: float, most_rounds: int, rng: np.random.Generator, progress=None) -> Found:
-        """The members that show in M [I, O] one by one.
+    def searched(
+        self, matrix: np.ndarray, noise: float, most_rounds: int, rng: np.random.Generator, progress=None, samples: int = 0
+    ) -> Found:
+        """The members that show in M [I, O] one by one. samples: N, if it is known.
 
         Rounds go from rays while these show anybody new, then from images, and what the noise does not settle is then
         measured against the control: a member hidden behind others, or moved while the client learnt, lies off the span by
@@ -206,9 +208,9 @@ class Search:
         options, whole = self.options, subspace.of_matrix(matrix, noise)
         known = LookedAt(self.pool.images.shape[1:], *matrix.shape)
         used: set[int] = set()
-        votes: list[int] = []
+        votes = [samples] if samples else []
+        told, unexplained, idle, from_images = samples > 0, [], 0, False
         least_of_control: float | None = None
-        samples, unexplained, idle, from_images = 0, [], 0, False
         for number in range(most_rounds):
             if subspace.of_matrix(subspace.without(matrix, known.sharp_signals), noise).rank == 0:
                 break
@@ -226,7 +228,7 @@ class Search:
                 judged = certificates.certify(self.fine, whole, images)
                 if votes or number == 0:
                     images, judged = self._sharpened(whole, images, judged)
-                    votes += acceptance.samples(judged)
+                    votes += [] if told else acceptance.samples(judged)
                 first = known.add(images, judged)
                 if votes:
                     samples = int(np.bincount(votes).argmax())
