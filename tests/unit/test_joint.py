@@ -233,11 +233,15 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_end(batch, forgetful, tmp_pa
     search, start = forgetful
     monkeypatch.setattr(search, "_hides", lambda *_: True)
     monkeypatch.setattr(Joint, "explained", lambda *_: False)  # so that some are set free, and found again
-    find, others = search.searched, search.searched
+    find = search.searched
 
-    def first(matrix, *rest):
+    def first(matrix, *rest, **named):
         """The forgetful search of all, but the real one of what is left."""
-        return copy.deepcopy(start) if matrix is batch.matrix else others(matrix, *rest)
+        return copy.deepcopy(start) if matrix is batch.matrix else find(matrix, *rest, **named)
+
+    def rest_alone(matrix, *rest, **named):
+        assert matrix is not batch.matrix
+        return find(matrix, *rest, **named)
 
     def stop(text, *values):
         if "fit together" in text and len(list(tmp_path.iterdir())) and values[2]:
@@ -248,7 +252,7 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_end(batch, forgetful, tmp_pa
     kept = Kept(tmp_path, "this one")
     with pytest.raises(KeyboardInterrupt):
         search.take_apart(batch.matrix, batch.noise, np.random.default_rng(3), stop, kept=kept)
-    monkeypatch.setattr(search, "searched", lambda matrix, *rest: pytest.fail("again") if matrix is batch.matrix else find(matrix, *rest))
+    monkeypatch.setattr(search, "searched", rest_alone)
     resumed = search.take_apart(batch.matrix, batch.noise, np.random.default_rng(99), kept=kept)
     assert resumed.samples == whole.samples
     assert resumed.unexplained == whole.unexplained

@@ -60,7 +60,7 @@ def bring_to_light(
             progress("%d of %d fit together, %d of them new", len(fit.known), found.samples, int((fit.place < 0).sum()))
         if last or len(fit.known) == found.samples:
             break
-        others = search.searched(rest, noise, _ROUNDS, rng, progress, found.samples)
+        others = search.searched(rest, noise, _ROUNDS, rng, progress, samples=found.samples)
         fresh, places = _fresh(others.known, fit, looked_at, joint)
         room = found.samples - len(fit.known)
         fit.known, fit.place = fit.known.with_(fresh.chosen(slice(room))), np.concatenate([fit.place, places[:room]])

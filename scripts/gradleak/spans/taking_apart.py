@@ -172,7 +172,7 @@ class Search:
         found = Found(LookedAt(self.pool.images.shape[1:], *matrix.shape), 0, [])
         fit = kept.load(found, rng) if kept else None
         if fit is None:
-            found = self.searched(matrix, noise, self.options.rounds, rng, progress)
+            found = self.searched(matrix, noise, self.options.rounds, rng, progress, one_step)
         if fit or self._hides(found, one_step):
             hidden.bring_to_light(self, found, subspace.of_matrix(matrix, noise), rng, progress, kept=kept, fit=fit)
         return Taken(found.known.candidates(), found.samples, found.unexplained)
@@ -183,9 +183,9 @@ class Search:
         """The same where nobody is to be found: in a span like M's that holds nobody; and where members would be fitted together,
         in a rest like theirs that holds nobody."""
         whole = subspace.of_matrix(matrix, noise)
-        found = self.searched(self.without_members(whole, rng).matrix, noise, self.options.rounds, rng, progress)
+        found = self.searched(self.without_members(whole, rng).matrix, noise, self.options.rounds, rng, progress, one_step)
         if self.options.joint_rounds:
-            real = self.searched(matrix, noise, self.options.rounds, rng, progress)
+            real = self.searched(matrix, noise, self.options.rounds, rng, progress, one_step)
             if self._hides(real, one_step):
                 hidden.bring_to_light(self, real, whole, rng, progress, nobody=True)
                 found.known.join(real.known)
@@ -197,9 +197,10 @@ class Search:
         return some and one_step and self.options.joint_rounds > 0 and self.fine.switches(self.pool.images[:64])
 
     def searched(
-        self, matrix: np.ndarray, noise: float, most_rounds: int, rng: np.random.Generator, progress=None, samples: int = 0
+        self, matrix: np.ndarray, noise: float, most_rounds: int, rng: np.random.Generator, progress=None,
+        one_step: bool = True, samples: int = 0,
     ) -> Found:
-        """The members that show in M [I, O] one by one. samples: N, if it is known.
+        """The members that show in M [I, O] one by one. one_step: as in ``take_apart``. samples: N, if it is known.
 
         Rounds go from rays while these show anybody new, then from images, and what the noise does not settle is then
         measured against the control: a member hidden behind others, or moved while the client learnt, lies off the span by
@@ -216,8 +217,9 @@ class Search:
                 break
             avoid = subspace.basis(known.features) if known.members else None
             starts = []
-            # Rays may show more after anybody new; after several local steps, where no weight votes, none is exact.
-            if self.has_cone and not idle and (votes or number == 0):
+            # After several local steps no weight votes, and no ray is exact.
+            exact = one_step or bool(votes) or number == 0
+            if self.has_cone and not idle and exact:
                 starts.append(self._from_cone(matrix, whole, known, samples, number, rng))
             from_images = from_images or idle > 0 or not starts or not len(starts[0])
             if from_images:
@@ -226,7 +228,7 @@ class Search:
             fresh: list[int] = []
             if len(images):
                 judged = certificates.certify(self.fine, whole, images)
-                if votes or number == 0:
+                if exact:
                     images, judged = self._sharpened(whole, images, judged)
                     votes += [] if told else acceptance.samples(judged)
                 first = known.add(images, judged)
