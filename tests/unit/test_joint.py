@@ -121,8 +121,7 @@ def test_the_true_images_are_all_explained_and_a_stranger_is_not_missed(batch, j
     strange = np.concatenate([batch.x[: N - 1], batch.public[:1]])
     strange = joint.known(strange, np.append(batch.y[: N - 1], 0), np.full(N, 1e-6))
     missed = joint.missed(strange)
-    assert missed[-1] < 0.1
-    assert missed[:-1].min() > missed[-1]
+    assert missed[-1] < 1.05**2 - 1 < missed[:-1].min()
     assert joint.needed(strange).tolist() == (missed > 0.45).tolist()
 
 
@@ -244,7 +243,7 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_end(batch, forgetful, tmp_pa
         return find(matrix, *rest, **named)
 
     def stop(text, *values):
-        if "fit together" in text and len(list(tmp_path.iterdir())) and values[2]:
+        if "fit together" in text and values[2]:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(search, "searched", first)

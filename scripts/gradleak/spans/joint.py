@@ -145,8 +145,9 @@ class Joint:
         """
         values, signals = self._terms(known)
         rest, directions = self._less(values, signals) @ self.rows, self.samples - len(known)
-        now = self._trailing(rest, directions) ** 2
-        most = self._trailing(rest, directions - 1) ** 2 - now if directions else now
+        squares = np.square(np.linalg.svd(rest, compute_uv=False) / self.span.deviation)
+        now = squares[directions:].sum()
+        most = squares[directions - 1] if directions else now
         terms = zip(values, signals @ self.rows, strict=True)
         without = np.array([self._trailing(rest + np.outer(f, d) / self.samples, directions) for f, d in terms])
         return (without**2 - now) / most

@@ -230,7 +230,8 @@ class Search:
                 judged = certificates.certify(self.fine, whole, images)
                 if exact:
                     images, judged = self._sharpened(whole, images, judged)
-                    votes += [] if told else acceptance.samples(judged)
+                    if not told:
+                        votes += acceptance.samples(judged)
                 first = known.add(images, judged)
                 if votes:
                     samples = int(np.bincount(votes).argmax())
