@@ -88,7 +88,7 @@ def _certificates(found: dict, index: int, truth: np.ndarray) -> dict:
     looked_at = found["residual"][index] >= 0  # shorter lists are filled up with −1
     return metrics.certificate_metrics(
         found["images"][index][looked_at], found["accepted"][index][looked_at], found["residual"][index][looked_at],
-        int(found["samples_found"][index]), truth,
+        found["expected_psnr"][index][looked_at], int(found["samples_found"][index]), truth,
     )  # fmt: skip
 
 
@@ -107,10 +107,13 @@ def _bytes(images: np.ndarray) -> np.ndarray:
 def unscored(found: dict, record: dict) -> tuple[list[dict], dict]:
     """No truth was given: the attack's own figures are all there is, and the pictures stand alone."""
     rows, kept = [], []
-    for trial, images, labels, accepted in zip(
+    for index, (trial, images, labels, accepted) in enumerate(zip(
         record["trials"], found["images"], found["labels"], found["accepted"], strict=True
-    ):
-        rows.append({"seed": trial["seed"], "counts": np.bincount(labels[accepted], minlength=CLASSES).tolist()})
+    )):  # fmt: skip
+        row = {"seed": trial["seed"], "counts": np.bincount(labels[accepted], minlength=CLASSES).tolist()}
+        if trial["status"] == "ok" and "expected_psnr" in found:
+            row |= metrics.certified(accepted, found["expected_psnr"][index], int(found["samples_found"][index]))
+        rows.append(row)
         kept.append((images[accepted][:SHOWN],))
     (images,) = (_padded(parts) for parts in zip(*kept, strict=True))
     pairs = np.array([len(part) for (part,) in kept])

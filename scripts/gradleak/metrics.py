@@ -75,24 +75,41 @@ def image_metrics(found: np.ndarray, truth: np.ndarray) -> tuple[dict[str, float
 
 
 def certificate_metrics(
-    images: np.ndarray, accepted: np.ndarray, residual: np.ndarray, samples: int, truth: np.ndarray
+    images: np.ndarray, accepted: np.ndarray, residual: np.ndarray, expected: np.ndarray, samples: int, truth: np.ndarray
 ) -> dict[str, float]:
-    """How far certificates can be trusted. images (K, H, W, C) that were looked at, accepted and residual (K,).
+    """How far certificates can be trusted. images (K, H, W, C) that were looked at, accepted, residual and expected PSNR (K,).
 
-    found: accepted images; strangers: those of them that are more than 20 dB from every true image; samples_found: N
-    by the certificates, samples_exact: whether it is right; residual_rank: Spearman correlation of residual and PSNR.
+    As ``certified``, and strangers: accepted images that are more than 20 dB from every true image; samples_exact: whether N
+    is right; residual_rank: Spearman correlation of residual and PSNR; expected_rank: of expected and true PSNR, over accepted ones.
     """
-    out: dict[str, float] = {"found": int(accepted.sum()), "strangers": 0}
+    out = certified(accepted, expected, samples) | {"strangers": 0}
     if samples > 0:
-        out |= {"samples_found": samples, "samples_exact": float(samples == len(truth))}
+        out["samples_exact"] = float(samples == len(truth))
     if len(images):
         nearest = psnr(pairwise_mse(images, truth).min(axis=1))
         out["strangers"] = int((accepted & (nearest < 20)).sum())
-        if len(images) > 2 and np.ptp(residual) > 0 and np.ptp(nearest) > 0:
-            from scipy.stats import spearmanr  # half a second of imports, for span inversion alone
-
-            out["residual_rank"] = float(spearmanr(residual, nearest).statistic)
+        ranks = _rank(residual, nearest), _rank(expected[accepted], nearest[accepted])
+        out |= {n: rank for n, rank in zip(("residual_rank", "expected_rank"), ranks, strict=True) if rank is not None}
     return out
+
+
+def certified(accepted: np.ndarray, expected: np.ndarray, samples: int) -> dict[str, float]:
+    """What certificates say without any truth. found: accepted images; expected_psnr: the mean of theirs; samples_found: N."""
+    out: dict[str, float] = {"found": int(accepted.sum())}
+    if accepted.any():
+        out["expected_psnr"] = float(expected[accepted].mean())
+    if samples > 0:
+        out["samples_found"] = samples
+    return out
+
+
+def _rank(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Spearman's correlation; None where there is none."""
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return None
+    from scipy.stats import spearmanr  # half a second of imports, for span inversion alone
+
+    return float(spearmanr(one, other).statistic)
 
 
 def label_metrics(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:

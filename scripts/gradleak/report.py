@@ -16,7 +16,7 @@ from gradleak.captions import CAPTIONS
 COLUMNS = {
     "share_20db": ("share ≥ 20 dB", 2), "psnr": ("PSNR (dB)", 1), "ssim": ("SSIM", 3), "share_30db": ("share ≥ 30 dB", 2),
     "judge_accuracy": ("judge accuracy", 2), "irec": ("labels IRec", 2), "skill": ("label skill", 2),
-    "found": ("certified images", 1), "strangers": ("of them wrong", 1), "samples_found": ("N by certificates", 1), "samples_exact": ("N right", 2),
+    "found": ("certified images", 1), "strangers": ("of them wrong", 1), "expected_psnr": ("PSNR expected of them (dB)", 1), "samples_found": ("N by certificates", 1), "samples_exact": ("N right", 2),
     "nearest_public_psnr": ("nearest public (dB)", 1), "prior_ceiling_psnr": ("prior's ceiling (dB)", 1),
 }  # fmt: skip
 MAPPING_CAPTION = (

@@ -34,6 +34,7 @@ METRICS = [
     "judge_accuracy", "pair_label_accuracy", "leacc", "lnacc", "irec", "skill", "count_mae", "labels_exact",
     "expected_irec", "coverage_50", "coverage_90", "coverage_95", "width_50", "width_90", "width_95",
     "nearest_public_psnr", "prior_ceiling_psnr", "found", "strangers", "samples_found", "samples_exact", "residual_rank",
+    "expected_psnr", "expected_rank",
 ]  # fmt: skip
 COST = ["seconds", "cpu_seconds", "peak_mb"]
 PLACE = ["host", "job"]  # where a trial's block ran; the cluster's number of it

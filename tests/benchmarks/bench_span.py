@@ -13,7 +13,8 @@ show at all: their true image, polished like any candidate, stays within 20 dB o
 ``strangers`` and ``blurred`` are certified images less than 20 dB like any member: blurred ones are still more like a member of
 their label than like any other image of the whole data set. ``seen_strangers`` are less than 20 dB like any member over the pixels
 that units see, blurred or not: of the others no certificate speaks. ``rank`` and ``at20`` are over all pixels, ``seen_rank`` and
-``seen_at20`` over those that units see.
+``seen_at20`` over those that units see. ``expected_rank``: Spearman correlation of expected and true PSNR of certified images, over
+those pixels; ``expected``: the median of true less expected PSNR.
 """
 
 import argparse
@@ -118,7 +119,7 @@ class Judge:
         coarse, self.host = host.widest(problem.model, problem.public[:64])
         matrix = self.host.gradient([g[draw] for g in problem.gradients])
         self.span = subspace.of_matrix(matrix, self.host.noise(matrix, problem.rounding, problem.noise))
-        self.search = taking_apart.Search(coarse, self.host, problem.public, None, span.Options())
+        self.search = taking_apart.Search(coarse, self.host, problem.public, ~unseen.mask(problem.model), None, span.Options())
         self.draw = draw
 
     @cached_property
@@ -168,11 +169,12 @@ def row(found, judge: Judge, x: np.ndarray, y: np.ndarray, everybody: np.ndarray
     """Everything about one client."""
     accepted, looked_at = found.accepted[0], found.certificates["residual"][0] >= 0
     images, labels = found.images[0][accepted], found.labels[0][accepted]
-    samples, residual = int(found.certificates["samples_found"][0]), found.certificates["residual"][0][looked_at]
+    samples = int(found.certificates["samples_found"][0])
+    residual, expected = (found.certificates[name][0][looked_at] for name in ("residual", "expected_psnr"))
     scores, pairs = metrics.image_metrics(images, x)
-    scores |= metrics.certificate_metrics(found.images[0][looked_at], accepted[looked_at], residual, samples, x)
+    scores |= metrics.certificate_metrics(found.images[0][looked_at], accepted[looked_at], residual, expected, samples, x)
     shown, truth = found.images[0][looked_at][:, ~unseen_pixels], x[:, ~unseen_pixels]
-    seen_scores = metrics.certificate_metrics(shown, accepted[looked_at], residual, samples, truth)
+    seen_scores = metrics.certificate_metrics(shown, accepted[looked_at], residual, expected, samples, truth)
     seen = np.square(images[pairs["found"]] - x[pairs["truth"]])[:, ~unseen_pixels].mean(axis=1)
     errors = metrics.pairwise_mse(images, x)
     vague = int(blurred(images, labels, errors, y, everybody).sum())
@@ -188,7 +190,8 @@ def row(found, judge: Judge, x: np.ndarray, y: np.ndarray, everybody: np.ndarray
         "held_at20": int((best >= 20)[held].sum()), "strangers": scores["strangers"] - vague, "blurred": vague, "copies": int(near.sum() - (best >= 20).sum()),
         "seen_strangers": int((~near_seen).sum()),
         "median": float(np.median(best)), "rank": scores.get("residual_rank"),
-        "seen_rank": seen_scores.get("residual_rank"),
+        "seen_rank": seen_scores.get("residual_rank"), "expected_rank": seen_scores.get("expected_rank"),
+        "expected": float(np.median(metrics.psnr(seen) - found.certificates["expected_psnr"][0][accepted][pairs["found"]])) if len(seen) else 0.0,
         "wrong_labels": int((labels[pairs["found"]] != y[pairs["truth"]])[good].sum()),
     }  # fmt: skip
 
@@ -236,13 +239,13 @@ def line(result: dict) -> str:
         return sum(r[key] for r in rows)
 
     worst = min(r["at20"] for r in rows)
-    ranks = [np.mean([r[key] for r in rows if r[key] is not None]) for key in ("rank", "seen_rank")]
+    ranks = [np.mean([r[key] for r in rows if r[key] is not None]) for key in ("rank", "seen_rank", "expected_rank")]
     exact = sum(r["samples"] == r["images"] for r in rows)
     return (
         f"| {result['setting']} | {total('directions')} | {total('at20')} of {total('images')} ({worst}), {total('seen_at20')} | {total('at30')} | "
         f"{total('visible_at20')}, {total('visible_at30')} of {total('visible')} | "
         f"{total('held_at20')} of {total('held')} | {np.median([r['median'] for r in rows]):.1f} dB | "
-        f"{total('strangers')}, {total('blurred')}, {total('copies')}, {total('seen_strangers')} | {total('wrong_labels')} | {exact} of {len(rows)} | {ranks[0]:.2f}, {ranks[1]:.2f} | "
+        f"{total('strangers')}, {total('blurred')}, {total('copies')}, {total('seen_strangers')} | {total('wrong_labels')} | {exact} of {len(rows)} | {ranks[0]:.2f}, {ranks[1]:.2f} | {ranks[2]:.2f}, {np.median([r['expected'] for r in rows]):+.0f} dB | "
         f"{total('others')}, {result['random']} | {np.median([r['seconds'] for r in rows]):.0f} | {np.median([r['cpu_seconds'] for r in rows]):.0f} |"
     )
 
@@ -283,7 +286,7 @@ def main() -> None:
             results.append(gathered(name, [part.result() for part in parts]))
             arguments.output.write_text(json.dumps({"attack": arguments.attack, "results": results}, indent=2) + "\n")
     print("| setting | directions | ≥ 20 dB (worst client), of seen pixels | ≥ 30 dB | visible members ≥ 20, ≥ 30 dB | held ones ≥ 20 dB | median | strangers, blurred, copies, strangers of seen pixels | wrong labels | "
-          "N exact | residual rank, of seen pixels | controls: others, random | seconds | CPU s |\n" + "| --- " * 14 + "|")  # fmt: skip
+          "N exact | residual rank, of seen pixels | expected PSNR's rank, and how far below the true one | controls: others, random | seconds | CPU s |\n" + "| --- " * 15 + "|")  # fmt: skip
     for result in results:
         print(line(result))
 

@@ -158,7 +158,7 @@ def test_units_that_are_the_wrong_way_are_switched(batch, joint):
 def forgetful(batch, rng):
     """A search that has found all, and forgotten two: their places in the span are still there."""
     options = span.Options(starts=64, joint_rounds=2)
-    search = Search(batch.coarse, batch.host, batch.public, None, options)
+    search = Search(batch.coarse, batch.host, batch.public, np.ones(batch.public.shape[1:], bool), None, options)
     found = search.searched(batch.matrix, batch.noise, options.rounds, rng)
     assert found.samples == len(found.known.members) == N
     found.known.sharp -= set(found.known.members[6:])
@@ -186,7 +186,7 @@ def test_who_looks_like_a_known_one_comes_to_light_too(batch, rng):
     assert like @ one > 0.98 * np.linalg.norm(like) * np.linalg.norm(one)
     matrix, noise = shared(batch.host, x, y)
     options = span.Options(starts=64, joint_rounds=3)
-    search = Search(batch.coarse, batch.host, batch.public, None, options)
+    search = Search(batch.coarse, batch.host, batch.public, np.ones(batch.public.shape[1:], bool), None, options)
     found = Found(LookedAt(x.shape[1:], *matrix.shape), N, [])
     found.known.add(x[:6], certify(batch.host, subspace.of_matrix(matrix, noise), x[:6]))
     found.known.members = list(range(6))

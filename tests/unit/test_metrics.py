@@ -190,3 +190,17 @@ def test_intervals_are_scored_by_coverage_and_width():
     assert metrics.interval_metrics(low, high, truth, (0.5, 0.9)) == pytest.approx(
         {"coverage_50": 2 / 3, "coverage_90": 1.0, "width_50": 1 / 3, "width_90": 8 / 3}
     )
+
+
+def test_certificates_are_scored_against_the_truth_and_speak_without_it(rng):
+    truth = rng.uniform(size=(4, 5, 5, 1))
+    off = np.array([0.01, 0.001, 0.3, 0.02])  # the third is a stranger
+    images = np.concatenate([truth + off[:, None, None, None], np.zeros((1, 5, 5, 1))])
+    accepted, residual = np.array([True] * 4 + [False]), np.array([2e-5, 1e-7, 1e-6, 3e-5, 1e-2])
+    expected = np.array([40, 60, 12, 30, np.nan])
+    alone = metrics.certified(accepted, expected, 4)
+    assert alone == {"found": 4, "expected_psnr": 35.5, "samples_found": 4}
+    assert metrics.certificate_metrics(images, accepted, residual, expected, 4, truth) == alone | {
+        "strangers": 1, "samples_exact": 1.0, "residual_rank": pytest.approx(-0.7), "expected_rank": pytest.approx(1.0),
+    }  # fmt: skip
+    assert metrics.certified(np.zeros(2, bool), np.full(2, np.nan), 0) == {"found": 0}

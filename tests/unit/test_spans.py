@@ -317,6 +317,9 @@ def test_an_update_of_four_is_taken_apart_without_its_n_or_its_labels(update, po
     assert psnr.min() > 30
     assert labels[rows].tolist() == update.y[columns].tolist()
     assert found.objective[0] < 1e-6  # nothing of the layer's gradient is left
+    expected = found.certificates["expected_psnr"][0]
+    np.testing.assert_array_equal(np.isfinite(expected), found.accepted[0])  # of others nothing is expected
+    assert np.abs(psnr - expected[found.accepted[0]][rows]).max() < 20
 
 
 def test_in_a_gradient_that_holds_nobody_nobody_is_found(update, pools):

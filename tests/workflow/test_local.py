@@ -91,13 +91,17 @@ def test_with_truth(leak, fresh):
 
 
 def test_without_truth(leak, fresh):
-    fresh.configure(config(leak))
+    fresh.configure(config(leak, SPAN))
     fresh.snakemake()
     trials = pd.read_csv(fresh.folder / "results/tables/trials.csv")
     assert set(trials["status"]) == {"ok"}
     assert trials["psnr"].isna().all()
+    certified = trials[trials["attack"] == "span"]
+    assert (certified["found"] == 2).all()
+    assert certified["expected_psnr"].between(5, 100).all()  # what the update itself says of them
     assert trials.loc[trials["attack"] == "dlg", "objective"].notna().all()
-    (found,) = (fresh.folder / "results/inversions").glob("*/*.npz")
+    cell = trials.loc[trials["attack"] == "dlg", "cell"].iloc[0]
+    (found,) = (fresh.folder / "results/inversions" / cell).glob("*.npz")
     with np.load(found) as arrays:
         assert arrays["images"].shape == (2, 2, 8, 8, 1)
         assert arrays["images"].dtype == np.float32

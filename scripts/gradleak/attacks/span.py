@@ -74,6 +74,7 @@ def invert(
     decoder: z [B, d] → images [B, H, W, C] in [0, 1]. checkpoint: a folder; a finished trial is kept there, and not done
     again, and so is a joint fit after every round. progress: called as ``logging.info`` is.
     """
+    from gradleak import unseen
     from gradleak.attacks import checkpoints
     from gradleak.files import read_npz, write_npz
     from gradleak.gradients.trace import Untraceable
@@ -91,7 +92,8 @@ def invert(
         return _not_applicable(problem, reason)
 
     coarse, fine = pair
-    search = Search(coarse, fine, problem.public, decoder, options)
+    hidden = unseen.mask(problem.model)
+    search = Search(coarse, fine, problem.public, ~hidden, decoder, options)
     trials: list[Taken] = []
     for index, seed in enumerate(problem.seeds):
         kept = checkpoint / f"seed-{seed}.npz" if checkpoint else None
@@ -119,7 +121,7 @@ def invert(
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_npz(kept, samples=taken.samples, unexplained=taken.unexplained, **vars(taken.candidates))
-    _fill_unseen(trials, problem)
+    _fill(trials, hidden, problem.public)
     return _inversion(problem, trials, time.monotonic() - began)
 
 
@@ -149,12 +151,12 @@ def _learnt_labels(problem: Problem, trial: int, images: np.ndarray) -> np.ndarr
     return classes(learnt if after > _COLLAPSED * before else problem.model, images)
 
 
-def _fill_unseen(trials: list[Taken], problem: Problem) -> None:
-    """All trials at once, since what is learnt from public images serves them all."""
+def _fill(trials: list[Taken], hidden: np.ndarray, public: np.ndarray) -> None:
+    """Pixels ``hidden`` [H, W, C] from all units. All trials at once, since what is learnt from public images serves them all."""
     from gradleak import unseen
 
     images = np.concatenate([trial.candidates.images for trial in trials])
-    filled = unseen.fill(images, unseen.mask(problem.model), problem.public)
+    filled = unseen.fill(images, hidden, public)
     ends = np.cumsum([len(trial.candidates.images) for trial in trials])
     for trial, part in zip(trials, np.split(filled, ends[:-1]), strict=True):
         trial.candidates.images = part
@@ -169,6 +171,7 @@ def _loaded(kept: dict[str, np.ndarray]) -> Taken:
 
 def _inversion(problem: Problem, trials: list[Taken], seconds: float) -> Inversion:
     from gradleak.attacks.matching import Inversion
+    from gradleak.metrics import psnr
 
     def padded(name: str, fill: float, dtype: type) -> np.ndarray:
         """[T, M, ...]: one column of all candidates, shorter lists filled up."""
@@ -192,6 +195,7 @@ def _inversion(problem: Problem, trials: list[Taken], seconds: float) -> Inversi
         seconds={"search": seconds},
         certificates={
             **{name: padded(name, -1, np.float64) for name in ("residual", "surprise", "weight", "margin")},
+            "expected_psnr": psnr(padded("error", np.nan, np.float64)),  # over the pixels that are seen; NaN: no member
             "samples_found": np.array([trial.samples for trial in trials]),
         },
     )

@@ -20,7 +20,7 @@ from scipy.ndimage import maximum_filter
 from scipy.sparse.linalg import LinearOperator, lsmr
 
 from gradleak.spans.host import Host
-from gradleak.spans.starts import features
+from gradleak.spans.starts import features, slopes
 from gradleak.spans.subspace import Subspace, of_matrix
 
 _ERROR = 1.5  # of a found image's pixels (RMS), in √ρ: what it was on the trained nets tried
@@ -276,12 +276,8 @@ class _Linear:
         """float32 [K, I, P], by differences into [0, 1]."""
         out = np.zeros((len(known), values.shape[1], self.pixels.shape[1]), np.float32)
         for k, image in enumerate(known.images):
-            count = int((~self.padding[k]).sum())
-            moved = np.repeat(image.reshape(1, -1), count, axis=0)
-            step = np.where(self.start[k, :count] > 0.5, -_STEP, _STEP)
-            moved[np.arange(count), self.pixels[k, :count]] += step
-            moved = features(host, moved.reshape(count, *image.shape))
-            out[k, :, :count] = ((moved - values[k]) / step[:, None]).T
+            lit = self.pixels[k, ~self.padding[k]]
+            out[k, :, : len(lit)] = slopes(host, image, values[k], lit, _STEP).T
         return out
 
     def _free(self, matrix: np.ndarray) -> np.ndarray:

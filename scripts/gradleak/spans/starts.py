@@ -44,6 +44,17 @@ def features(host: Host, images: np.ndarray) -> np.ndarray:
     return np.concatenate([host.features(part.astype(host.dtype)).numpy() for part in parts])
 
 
+def slopes(host: Host, image: np.ndarray, value: np.ndarray, pixels: np.ndarray, step: float) -> np.ndarray:
+    """∂f/∂x of ``image`` [H, W, C], whose feature is ``value`` [I], for ``pixels`` (int [P], of the flat image): [P, I].
+
+    By differences of size ``step`` that stay within [0, 1].
+    """
+    moved = np.repeat(image.reshape(1, -1), len(pixels), axis=0)
+    steps = np.where(image.reshape(-1)[pixels] > 0.5, -step, step)
+    moved[np.arange(len(pixels)), pixels] += steps
+    return (features(host, moved.reshape(-1, *image.shape)) - value) / steps[:, None]
+
+
 def _shifted(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Each image moved by up to _SHIFT pixels each way, black where nothing is left."""
     _, height, width, _ = images.shape

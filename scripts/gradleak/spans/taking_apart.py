@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from gradleak.attacks.span import Options
-from gradleak.spans import acceptance, certificates, cone, hidden, search, subspace
+from gradleak.spans import acceptance, certificates, cone, hidden, search, sharpness, subspace
 from gradleak.spans.certificates import Certificates
 from gradleak.spans.host import Host
 from gradleak.spans.kept import Kept
@@ -28,6 +28,7 @@ class Candidates:
     surprise: np.ndarray
     weight: np.ndarray
     margin: np.ndarray
+    error: np.ndarray  # of members: expected, see spans.sharpness; NaN of others
 
 
 @dataclass
@@ -63,6 +64,7 @@ class LookedAt:
         )  # fmt: skip
         self.members: list[int] = []
         self.sharp: set[int] = set()  # of the members those known to the noise
+        self.errors: dict[int, float] = {}  # expected ones of images, as far as they were computed
 
     def add(self, images: np.ndarray, judged: Certificates) -> int:
         """Returns the number of the first one."""
@@ -74,7 +76,10 @@ class LookedAt:
     def join(self, others: LookedAt) -> None:
         """Adds the members of ``others``."""
         for index in others.members:
-            self.members.append(self.add(others.images[[index]], certificates.of(others.judged, [index])))
+            own = self.add(others.images[[index]], certificates.of(others.judged, [index]))
+            self.members.append(own)
+            if index in others.errors:
+                self.errors[own] = others.errors[index]
 
     @property
     def features(self) -> np.ndarray:
@@ -139,7 +144,8 @@ class LookedAt:
         """Members first, each group by its residual."""
         judged, accepted = self.judged, self.accepted
         order = np.lexsort((judged.residual, ~accepted))
-        columns = (self.images, self.labels, accepted, judged.residual, judged.surprise, judged.weight, judged.label_margin)
+        errors = np.array([self.errors.get(index, np.nan) for index in range(len(self.images))])
+        columns = (self.images, self.labels, accepted, judged.residual, judged.surprise, judged.weight, judged.label_margin, errors)
         return Candidates(*(column[order] for column in columns))
 
 
@@ -155,8 +161,11 @@ class Found:
 class Search:
     """One model's search, ready for any number of trials."""
 
-    def __init__(self, coarse: Host, fine: Host, public: np.ndarray, decoder: keras.Model | None, options: Options):
-        self.coarse, self.fine, self.decoder, self.options = coarse, fine, decoder, options
+    def __init__(
+        self, coarse: Host, fine: Host, public: np.ndarray, seen: np.ndarray, decoder: keras.Model | None, options: Options
+    ):
+        """seen: bool [H, W, C], pixels that some unit of the model looks at."""
+        self.coarse, self.fine, self.seen, self.decoder, self.options = coarse, fine, seen, decoder, options
         self.pool = Pool(coarse, public, options.copies)
         # Only such features lie in a cone, and only with a bias is a ray's length known.
         self.has_cone = options.rays > 0 and coarse.bias is not None and bool((self.pool.features >= 0).all())
@@ -169,13 +178,23 @@ class Search:
 
         kept: where a joint fit is saved, and goes on from.
         """
+        whole = subspace.of_matrix(matrix, noise)
         found = Found(LookedAt(self.pool.images.shape[1:], *matrix.shape), 0, [])
         fit = kept.load(found, rng) if kept else None
         if fit is None:
             found = self.searched(matrix, noise, self.options.rounds, rng, progress, one_step)
         if fit or self._hides(found, one_step):
-            hidden.bring_to_light(self, found, subspace.of_matrix(matrix, noise), rng, progress, kept=kept, fit=fit)
+            hidden.bring_to_light(self, found, whole, rng, progress, kept=kept, fit=fit)
+        self.expect_errors(found.known, found.known.members, whole)
         return Taken(found.known.candidates(), found.samples, found.unexplained)
+
+    def expect_errors(self, known: LookedAt, which: Sequence[int], span: Subspace) -> None:
+        """Of images ``which`` whose error was not computed yet, by what ``span`` says of them."""
+        for index in which:
+            if index not in known.errors:
+                known.errors[index] = sharpness.expected_error(
+                    self.coarse, span, self.seen, known.images[index], known.judged.residual[index]
+                )
 
     def control(
         self, matrix: np.ndarray, noise: float, rng: np.random.Generator, progress=None, one_step: bool = True
@@ -183,7 +202,9 @@ class Search:
         """The same where nobody is to be found: in a span like M's that holds nobody; and where members would be fitted together,
         in a rest like theirs that holds nobody."""
         whole = subspace.of_matrix(matrix, noise)
-        found = self.searched(self.without_members(whole, rng).matrix, noise, self.options.rounds, rng, progress, one_step)
+        nobody = self.without_members(whole, rng)
+        found = self.searched(nobody.matrix, noise, self.options.rounds, rng, progress, one_step)
+        self.expect_errors(found.known, found.known.members, nobody)
         if self.options.joint_rounds:
             real = self.searched(matrix, noise, self.options.rounds, rng, progress, one_step)
             if self._hides(real, one_step):
