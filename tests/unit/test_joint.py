@@ -166,6 +166,18 @@ def forgetful(batch, rng):
     return search, found
 
 
+def test_of_near_members_only_deep_ones_are_certified_and_of_others_all(batch, forgetful):
+    search, found = forgetful
+    sharp, fitted, deep, near, *_ = members = found.known.members[:4]
+    found.known.members, found.known.sharp, found.known.fitted = list(members), {sharp}, {fitted}
+    found.known.judged.residual[members] = [0.2, 0.2, 0.16, 0.2]
+    found.least_of_control = 1.0
+    taken = search._taken(found, subspace.of_matrix(batch.matrix, batch.noise))
+    assert found.known.members == [sharp, fitted, deep]
+    assert taken.candidates.accepted.sum() == 3
+    assert (np.isfinite(taken.candidates.error) == taken.candidates.accepted).all()
+
+
 def test_who_is_hidden_comes_to_light(batch, forgetful, rng):
     search, found = forgetful
     before = len(found.known.images)

@@ -253,6 +253,7 @@ def test_near_members_lie_fourfold_deeper_than_the_control_and_each_counts_once(
     least = judged.residual[5:].min()
     assert acceptance.near_members(judged, least).tolist() == 5 * [True] + 4 * [False]
     assert not acceptance.near_members(judged, 4 * judged.residual[:5].min()).any()
+    assert acceptance.certified_near(np.array([0.16, 0.17, 0.24]), 1.0).tolist() == [True, False, False]
     nobody = np.zeros((0, judged.feature.shape[1]))
     assert acceptance.apart(judged, range(5), nobody) == [0, 1, 2, 3]
     assert acceptance.apart(judged, range(5), judged.feature[2:3]) == [0, 1, 3]

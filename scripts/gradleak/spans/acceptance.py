@@ -16,7 +16,8 @@ UNSURE = 0.3  # a weight less certain than that share of N proves nothing
 COARSE_SURPRISE = 100.0  # of a copy that is not quite sharp
 COARSE_DEVIATION = 0.5
 CLEAR_MARGIN = 100.0  # of the label; that of other images is 1 to 5
-BELOW_CONTROL = 0.25  # of the least ρ that the same search reaches in a span without members
+BELOW_CONTROL = 0.25  # of the least ρ that the same search reaches in a span without members: the search goes on beside it
+_CERTIFIED_BELOW_CONTROL = 1 / 6  # the same for a member that nothing else certifies
 _HIDDEN_BELOW_CONTROL = 0.1  # the same for members that were found in what others leave
 _ALIKE, _SIMILAR = 0.9999, 0.98  # cosines of two features
 
@@ -67,6 +68,11 @@ def near_members(found: Certificates, least_of_control: float) -> np.ndarray:
     a hidden member is the others' too, and while the client learns it moves far more than the feature.)
     """
     return _deep(found.residual, least_of_control)
+
+
+def certified_near(residual: np.ndarray | float, least_of_control: float) -> np.ndarray | bool:
+    """Whether near members of such a ρ are members to the user, too, and not just to the search, which goes on beside them."""
+    return residual < _CERTIFIED_BELOW_CONTROL * least_of_control
 
 
 def hidden_members(found: Certificates, samples: int, least_of_control: float) -> np.ndarray:

@@ -112,6 +112,7 @@ def _settle(search: Search, found: Found, joint: Joint, fit: Fit, rng: np.random
             if not acceptance.hidden_members(judged, found.samples, control)[0]:
                 continue
         index = looked_at.add(fitted.images[[k]], judged)
+        looked_at.fitted.add(index)
         search.expect_errors(looked_at, [index], span)
         if member < 0:
             looked_at.members.append(index)

@@ -43,6 +43,7 @@ class Kept:
         checkpoints.save(self.folder, self.fingerprint, {
             "samples": found.samples,
             "unexplained": np.array(found.unexplained),
+            "least_of_control": np.nan if found.least_of_control is None else found.least_of_control,
             "images": looked_at.images,
             "judged": vars(looked_at.judged),
             "members": np.array(looked_at.members, int),
@@ -58,6 +59,7 @@ class Kept:
             return None
         looked_at, fit = found.known, state["fit"]
         found.samples, found.unexplained = int(state["samples"]), state["unexplained"].tolist()
+        found.least_of_control = None if np.isnan(state["least_of_control"]) else float(state["least_of_control"])
         looked_at.images, looked_at.judged = state["images"], Certificates(**state["judged"])
         looked_at.members, looked_at.sharp = state["members"].tolist(), set(state["sharp"].tolist())
         rng.bit_generator.state = json.loads(str(state["generator"]))

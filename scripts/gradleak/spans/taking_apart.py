@@ -64,6 +64,7 @@ class LookedAt:
         )  # fmt: skip
         self.members: list[int] = []
         self.sharp: set[int] = set()  # of the members those known to the noise
+        self.fitted: set[int] = set()  # of the members those that a joint fit certifies
         self.errors: dict[int, float] = {}  # expected ones of images, as far as they were computed
 
     def add(self, images: np.ndarray, judged: Certificates) -> int:
@@ -78,6 +79,8 @@ class LookedAt:
         for index in others.members:
             own = self.add(others.images[[index]], certificates.of(others.judged, [index]))
             self.members.append(own)
+            if index in others.fitted:
+                self.fitted.add(own)
             if index in others.errors:
                 self.errors[own] = others.errors[index]
 
@@ -156,6 +159,7 @@ class Found:
     known: LookedAt
     samples: int
     unexplained: list[float]
+    least_of_control: float | None = None  # as far as near members were asked for
 
 
 class Search:
@@ -185,8 +189,18 @@ class Search:
             found = self.searched(matrix, noise, self.options.rounds, rng, progress, one_step)
         if fit or self._hides(found, one_step):
             hidden.bring_to_light(self, found, whole, rng, progress, kept=kept, fit=fit)
-        self.expect_errors(found.known, found.known.members, whole)
-        return Taken(found.known.candidates(), found.samples, found.unexplained)
+        return self._taken(found, whole)
+
+    def _taken(self, found: Found, whole: Subspace) -> Taken:
+        """What is certified of ``found``: all but those near members of which the search was sure enough to go on beside them, no more."""
+        known = found.known
+
+        def certified(index: int) -> bool:
+            return index in known.sharp | known.fitted or acceptance.certified_near(known.judged.residual[index], found.least_of_control)
+
+        known.members = [index for index in known.members if certified(index)]
+        self.expect_errors(known, known.members, whole)
+        return Taken(known.candidates(), found.samples, found.unexplained)
 
     def expect_errors(self, known: LookedAt, which: Sequence[int], span: Subspace) -> None:
         """Of images ``which`` whose error was not computed yet, by what ``span`` says of them."""
@@ -204,13 +218,12 @@ class Search:
         whole = subspace.of_matrix(matrix, noise)
         nobody = self.without_members(whole, rng)
         found = self.searched(nobody.matrix, noise, self.options.rounds, rng, progress, one_step)
-        self.expect_errors(found.known, found.known.members, nobody)
         if self.options.joint_rounds:
             real = self.searched(matrix, noise, self.options.rounds, rng, progress, one_step)
             if self._hides(real, one_step):
                 hidden.bring_to_light(self, real, whole, rng, progress, nobody=True)
                 found.known.join(real.known)
-        return Taken(found.known.candidates(), found.samples, found.unexplained)
+        return self._taken(found, nobody)
 
     def _hides(self, found: Found, one_step: bool) -> bool:
         """Whether members are missing that a joint fit may bring to light."""
@@ -268,7 +281,7 @@ class Search:
             idle = 0 if fresh or number == 0 else idle + 1
             if idle >= options.patience or 0 < samples <= len(known.members):
                 break
-        return Found(known, samples, unexplained)
+        return Found(known, samples, unexplained, least_of_control)
 
     def _from_cone(
         self, matrix: np.ndarray, whole: Subspace, known: LookedAt, samples: int, skip: int, rng: np.random.Generator
