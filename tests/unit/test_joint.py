@@ -168,7 +168,7 @@ def forgetful(batch, rng):
 
 def test_of_near_members_only_deep_ones_are_certified_and_of_others_all(batch, forgetful):
     search, found = forgetful
-    sharp, fitted, deep, near, *_ = members = found.known.members[:4]
+    sharp, fitted, deep, _ = members = found.known.members[:4]
     found.known.members, found.known.sharp, found.known.fitted = list(members), {sharp}, {fitted}
     found.known.judged.residual[members] = [0.2, 0.2, 0.16, 0.2]
     found.least_of_control = 1.0
