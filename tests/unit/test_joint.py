@@ -15,7 +15,7 @@ from gradleak.spans import acceptance, hidden, subspace
 from gradleak.spans.certificates import certify, judge
 from gradleak.spans.host import hosts, widest
 from gradleak.spans.joint import Joint, _Linear
-from gradleak.spans.kept import Kept
+from gradleak.spans.kept import Fit, Kept
 from gradleak.spans.taking_apart import Found, LookedAt, Search
 
 N = 8
@@ -189,6 +189,20 @@ def test_who_is_hidden_comes_to_light(batch, forgetful, rng):
     assert (found.known.labels[members] == batch.y[errors.argmin(axis=1)]).all()
     assert min(members) >= before  # every one in its sharper version
     assert found.unexplained[-1] < 1e-8
+
+
+def test_a_stranger_that_was_fitted_is_not_certified_by_that(batch, forgetful, rng):
+    search, found = forgetful
+    whole, stranger = subspace.of_matrix(batch.matrix, batch.noise), batch.public[:1].astype(float)
+    found.known.members.append(found.known.add(stranger, certify(batch.host, whole, stranger)))
+    place, joint = np.array(found.known.members), Joint(search.fine, whole, N)
+    judged = found.known.judged
+    fitted = joint.known(found.known.images[place], judged.label[place], judged.residual[place])
+    hidden._settle(search, found, joint, Fit(fitted, place, most=len(place)), rng, nobody=False)
+    *members, strange = found.known.members
+    assert found.known.fitted <= set(members)
+    assert found.known.fitted
+    assert min(*members, strange) > max(place)
 
 
 def test_who_looks_like_a_known_one_comes_to_light_too(batch, rng):

@@ -98,7 +98,10 @@ def _fresh(others: LookedAt, fit: Fit, looked_at: LookedAt, joint: Joint) -> tup
 
 
 def _settle(search: Search, found: Found, joint: Joint, fit: Fit, rng: np.random.Generator, nobody: bool) -> None:
-    """Into ``found``: each fitted image with its certificates in what all others leave of the update; the new ones alone for ``nobody``."""
+    """Into ``found``: each fitted image with its certificates in what all others leave of the update; the new ones alone for ``nobody``.
+
+    New ones must pass. One that was near to the span before is certified as such or as a new one; those known to the noise are.
+    """
     looked_at, fitted, control = found.known, fit.known, None
     if nobody:
         looked_at.members = []
@@ -107,12 +110,13 @@ def _settle(search: Search, found: Found, joint: Joint, fit: Fit, rng: np.random
             continue
         judged = certificates.certify(search.fine, span, fitted.images[[k]])
         judged = replace(judged, label=fitted.labels[[k]], answer=fitted.labels[[k]])
-        if member < 0:
-            control = control or search.least_of_control(span, rng)
-            if not acceptance.hidden_members(judged, found.samples, control)[0]:
-                continue
+        control = control or search.least_of_control(span, rng)
+        passes = acceptance.hidden_members(judged, found.samples, control)[0]
+        if member < 0 and not passes:
+            continue
         index = looked_at.add(fitted.images[[k]], judged)
-        looked_at.fitted.add(index)
+        if passes or acceptance.certified_near(judged.residual[0], control):
+            looked_at.fitted.add(index)
         search.expect_errors(looked_at, [index], span)
         if member < 0:
             looked_at.members.append(index)
