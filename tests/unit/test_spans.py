@@ -272,7 +272,7 @@ def test_a_near_member_may_look_like_another_where_the_difference_is_in_the_span
     assert acceptance.near_apart(seen, whole, [0, 1, 2], np.zeros((0, 40)), 4e-4) == [0, 2]
 
 
-def test_an_unclear_label_is_the_models_answer(update):
+def test_an_unclear_label_is_the_models_answer_if_it_is_right_of_those_that_are_clear(update):
     host = host_of(update.model)
     span = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))
     found = certify(host, span, update.x)
@@ -280,7 +280,11 @@ def test_an_unclear_label_is_the_models_answer(update):
     wrong = (update.y + 1) % 10
     for margin, expected in ((1.1, found.answer), (1e4, wrong)):
         read = dataclasses.replace(found, label=wrong, label_margin=np.full(len(wrong), margin))
-        np.testing.assert_array_equal(acceptance.near_labels(read), expected)
+        np.testing.assert_array_equal(acceptance.near_labels(read, []), expected)
+    unclear = dataclasses.replace(found, label_margin=np.full(len(wrong), 1.1))
+    for right, expected in ((3, found.answer), (2, unclear.label)):
+        unclear.label[:] = np.where(np.arange(4) < right, found.answer, (found.answer + 1) % 10)
+        np.testing.assert_array_equal(acceptance.near_labels(unclear, [0, 1, 2, 3]), expected)
 
 
 def test_of_two_judgements_each_image_keeps_its_own(update):

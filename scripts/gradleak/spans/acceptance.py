@@ -19,6 +19,7 @@ CLEAR_MARGIN = 100.0  # of the label; that of other images is 1 to 5
 BELOW_CONTROL = 0.25  # of the least ρ that the same search reaches in a span without members: the search goes on beside it
 _CERTIFIED_BELOW_CONTROL = 1 / 6  # the same for a member that nothing else certifies
 _HIDDEN_BELOW_CONTROL = 0.1  # the same for members that were found in what others leave
+_ASKED = 0.5  # share of labels known that a model must get right to be asked for others
 _ALIKE, _SIMILAR = 0.9999, 0.98  # cosines of two features
 
 
@@ -83,12 +84,14 @@ def hidden_members(found: Certificates, samples: int, least_of_control: float) -
     return (found.residual < _HIDDEN_BELOW_CONTROL * least_of_control) | members(found, samples)
 
 
-def near_labels(found: Certificates) -> np.ndarray:
+def near_labels(found: Certificates, sharp: Sequence[int]) -> np.ndarray:
     """Classes int [B] of near members: what the row space says where it is clear, and else the model's answer.
 
-    The δ of a hidden member is small, and that of a sure image is: of the class that the model gives it.
+    The δ of a hidden member is small, and that of a sure image is: of the class that the model gives it. Unless the model has learnt
+    too little to be asked: of members ``sharp``, whose label is known, it then calls most something else.
     """
-    return np.where(found.label_margin > CLEAR_MARGIN, found.label, found.answer)
+    asked = (found.answer[sharp] == found.label[sharp]).mean() > _ASKED if len(sharp) else True
+    return np.where((found.label_margin > CLEAR_MARGIN) | (not asked), found.label, found.answer)
 
 
 def _deep(residual: np.ndarray, least_of_control: float) -> np.ndarray:

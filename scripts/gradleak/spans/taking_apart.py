@@ -134,7 +134,7 @@ class LookedAt:
         """Classes int [K] of all images."""
         near = self.accepted
         near[self.sharp_members] = False
-        return np.where(near, acceptance.near_labels(self.judged), self.judged.label)
+        return np.where(near, acceptance.near_labels(self.judged, self.sharp_members), self.judged.label)
 
     @property
     def accepted(self) -> np.ndarray:
