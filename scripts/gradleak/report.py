@@ -91,6 +91,8 @@ def render(
         "<li>Means are over draws (clients); in small print the 95 % bootstrap interval over draws.</li>"
         "<li>Shares count all true images of a batch, each reconstruction once (one-to-one assignment); PSNR and SSIM are over the pairs, "
         "which of an attack that certifies are the images that it vouches for.</li>"
+        "<li>The PSNR expected of certified images is what the update says of them, without truth, over the pixels that some unit of the net sees; "
+        "trust the order more than the number.</li>"
         "<li>Controls did not read the update: a random gradient, labels without the gradient, uniform label guesses, the nearest public image (found with the truth).</li>"
         f"<li>The judge is an independent classifier; on unseen real images it is right in {right} of the cases.</li>"
         "<li>Tables: <code>results/tables/*.csv</code>, the headline also as <code>headline.tex</code>. Figures: <code>.png</code> and <code>.pdf</code> "
