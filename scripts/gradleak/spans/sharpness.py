@@ -20,7 +20,7 @@ def expected_error(host: Host, span: Subspace, seen: np.ndarray, image: np.ndarr
     Moving the pixels by x moves what lies across the span by A x, A = (1 − gain) ∂f/∂x. Noise of standard deviation s an entry is
     left there: the update's own, carried by the combination of M's columns that gives f, or what ρ (``residual``) says, if that is more. With a
     spread of τ a pixel beforehand, the error is the trace of (AᵀA / s² + 1 / τ²)⁻¹, the posterior covariance of a linear model.
-    Pixels at a bound are taken to be right, so that this is a lower estimate.
+    Pixels at a bound are taken to be right, and all others to be as open as the brightest: an order of images rather than a number.
     """
     flat = image.reshape(-1)
     pixels = np.flatnonzero((flat > _BOUND) & (flat < 1 - _BOUND) & seen.reshape(-1))
