@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gradleak import client, datasets
+from gradleak import client, datasets, metrics
 from gradleak.attacks import span
 from gradleak.datasets import to_float
 from gradleak.models import build
@@ -154,11 +154,15 @@ def test_units_that_are_the_wrong_way_are_switched(batch, joint):
     assert (joint._switched(whole).on == right).all()
 
 
+def search_of(batch, options):
+    return Search(batch.coarse, batch.host, batch.public, np.ones(batch.public.shape[1:], bool), None, options)
+
+
 @pytest.fixture
 def forgetful(batch, rng):
     """A search that has found all, and forgotten two: their places in the span are still there."""
     options = span.Options(starts=64, joint_rounds=2)
-    search = Search(batch.coarse, batch.host, batch.public, np.ones(batch.public.shape[1:], bool), None, options)
+    search = search_of(batch, options)
     found = search.searched(batch.matrix, batch.noise, options.rounds, rng)
     assert found.samples == len(found.known.members) == N
     found.known.sharp -= set(found.known.members[6:])
@@ -183,7 +187,7 @@ def test_who_is_hidden_comes_to_light(batch, forgetful, rng):
     before = len(found.known.images)
     hidden.bring_to_light(search, found, subspace.of_matrix(batch.matrix, batch.noise), rng)
     members = found.known.members
-    errors = np.square(found.known.images[members][:, None] - batch.x).reshape(len(members), N, -1).mean(axis=2)
+    errors = metrics.pairwise_mse(found.known.images[members], batch.x)
     assert sorted(errors.argmin(axis=1)) == list(range(N))
     assert errors.min(axis=1).max() < 1e-4
     assert (found.known.labels[members] == batch.y[errors.argmin(axis=1)]).all()
@@ -212,13 +216,13 @@ def test_who_looks_like_a_known_one_comes_to_light_too(batch, rng):
     assert like @ one > 0.98 * np.linalg.norm(like) * np.linalg.norm(one)
     matrix, noise = shared(batch.host, x, y)
     options = span.Options(starts=64, joint_rounds=3)
-    search = Search(batch.coarse, batch.host, batch.public, np.ones(batch.public.shape[1:], bool), None, options)
+    search = search_of(batch, options)
     found = Found(LookedAt(x.shape[1:], *matrix.shape), N, [])
     found.known.add(x[:6], certify(batch.host, subspace.of_matrix(matrix, noise), x[:6]))
     found.known.members = list(range(6))
     hidden.bring_to_light(search, found, subspace.of_matrix(matrix, noise), rng)
     members = found.known.members
-    errors = np.square(found.known.images[members][:, None] - x).reshape(len(members), N, -1).mean(axis=2)
+    errors = metrics.pairwise_mse(found.known.images[members], x)
     assert sorted(errors.argmin(axis=1)) == list(range(N))
     assert errors.min(axis=1).max() < 1e-4
 

@@ -194,11 +194,10 @@ class Search:
     def _taken(self, found: Found, whole: Subspace) -> Taken:
         """What is certified of ``found``: all but those near members of which the search was sure enough to go on beside them, no more."""
         known = found.known
-
-        def certified(index: int) -> bool:
-            return index in known.sharp | known.fitted or acceptance.certified_near(known.judged.residual[index], found.least_of_control)
-
-        known.members = [index for index in known.members if certified(index)]
+        sure, residual = known.sharp | known.fitted, known.judged.residual
+        known.members = [
+            index for index in known.members if index in sure or acceptance.certified_near(residual[index], found.least_of_control)
+        ]
         self.expect_errors(known, known.members, whole)
         return Taken(known.candidates(), found.samples, found.unexplained)
 
