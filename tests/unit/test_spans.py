@@ -12,7 +12,7 @@ from gradleak.attacks.matching import Problem
 from gradleak.datasets import to_float
 from gradleak.models import build
 from gradleak.spans import acceptance, cone, search, subspace
-from gradleak.spans.certificates import certify, chosen, judge
+from gradleak.spans.certificates import certify, chosen, judge, of
 from gradleak.spans.host import hosts
 
 SHAPE = (8, 8, 1)
@@ -183,10 +183,29 @@ def test_members_weigh_n_and_tell_their_label_and_public_images_do_not(update, p
     whole = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))
     members = certify(host, whole, update.x)
     assert members.label.tolist() == update.y.tolist()
-    assert set(acceptance.samples(members)) == {4}
+    assert acceptance.samples(members, one_step=True) == acceptance.samples(members, one_step=False) == 4
     assert acceptance.members(members, 4).all()
     others = certify(host, whole, to_float(pools["public"].x))
     assert not acceptance.members(others, 4).any()
+    assert acceptance.samples(others, one_step=True) == 0
+
+
+def test_where_no_image_is_beyond_doubt_two_unlike_ones_must_agree_on_n(update):
+    host = host_of(update.model)
+    whole = subspace.of_matrix(host.gradient(update.gradients), noise_of(host, update.rounding))
+    exact = certify(host, whole, update.x)
+
+    def judged(images: list[int], weights: list[float], surprise: float = 20.0):
+        return dataclasses.replace(of(exact, images), weight=np.array(weights), surprise=np.full(len(images), surprise))
+
+    assert acceptance.samples(judged([0, 1, 2], [4.1, 3.8, 5.0]), one_step=True) == 4
+    assert acceptance.samples(judged([0, 1, 2], [4.1, 3.8, 5.0]), one_step=False) == 0
+    assert acceptance.samples(judged([0, 0, 1], [4.1, 4.1, 5.0]), one_step=True) == 0  # a copy is no second image
+    assert acceptance.samples(judged([0, 1], [4.1, 3.8], surprise=200.0), one_step=True) == 0
+    unclear = dataclasses.replace(judged([0, 1], [4.1, 3.8]), label_margin=np.array([200.0, 5.0]))
+    assert acceptance.samples(unclear, one_step=True) == 0
+    one_beyond_doubt = dataclasses.replace(judged([0, 1, 2], [4.1, 3.8, 5.0]), surprise=np.array([20.0, 20.0, 1.0]))
+    assert acceptance.samples(one_beyond_doubt, one_step=True) == 5
 
 
 def test_features_are_judged_without_their_images(update):

@@ -23,10 +23,20 @@ _ASKED = 0.5  # share of labels known that a model must get right to be asked fo
 _ALIKE, _SIMILAR = 0.9999, 0.98  # cosines of two features
 
 
-def samples(found: Certificates) -> list[int]:
-    """Votes for N: the rounded weights of candidates that are in the span beyond doubt."""
-    good = (found.surprise < SURPRISE) & (found.uncertainty < SURE * np.abs(found.weight)) & (found.weight > 0.5)
-    return [int(weight) for weight in np.round(found.weight[good])]
+def samples(found: Certificates, one_step: bool) -> int:
+    """N, as the weights of all candidates so far have it; 0 where they do not say.
+
+    Those that are in the span beyond doubt vote, rounded. Where there is none, as where members outnumber the directions of
+    their δ by far, two unlike images at least must agree that come close and have the δ of just one class in the row space
+    (not after several local steps, where members do not weigh N).
+    """
+    sure = (found.uncertainty < SURE * np.abs(found.weight)) & (found.weight > 0.5)
+    voters, least = np.flatnonzero(sure & (found.surprise < SURPRISE)), 1
+    if not len(voters) and one_step:
+        close = np.flatnonzero(sure & (found.surprise < COARSE_SURPRISE) & (found.label_margin > CLEAR_MARGIN))
+        voters, least = apart(found, close[np.argsort(found.uncertainty[close])], found.feature[:0]), 2
+    values, votes = np.unique(np.round(found.weight[voters]).astype(int), return_counts=True)
+    return int(values[votes.argmax()]) if votes.max(initial=0) >= least else 0
 
 
 def members(found: Certificates, samples: int) -> np.ndarray:

@@ -242,7 +242,6 @@ class Search:
         options, whole = self.options, subspace.of_matrix(matrix, noise)
         known = LookedAt(self.pool.images.shape[1:], *matrix.shape)
         used: set[int] = set()
-        votes = [samples] if samples else []
         told, unexplained, idle, from_images = samples > 0, [], 0, False
         least_of_control: float | None = None
         for number in range(most_rounds):
@@ -251,7 +250,7 @@ class Search:
             avoid = subspace.basis(known.features) if known.members else None
             starts = []
             # After several local steps no weight votes, and no ray is exact.
-            exact = one_step or bool(votes) or number == 0
+            exact = one_step or samples > 0 or number == 0
             if self.has_cone and not idle and exact:
                 starts.append(self._from_cone(matrix, whole, known, samples, number, rng))
             from_images = from_images or idle > 0 or not starts or not len(starts[0])
@@ -263,11 +262,10 @@ class Search:
                 judged = certificates.certify(self.fine, whole, images)
                 if exact:
                     images, judged = self._sharpened(whole, images, judged)
-                    if not told:
-                        votes += acceptance.samples(judged)
                 first = known.add(images, judged)
-                if votes:
-                    samples = int(np.bincount(votes).argmax())
+                if exact and not told:
+                    samples = acceptance.samples(known.judged, one_step)
+                if samples:
                     fresh = self._sharp_members(matrix, noise, samples, judged, known, first)
                 if from_images:
                     if least_of_control is None:
