@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from gradleak.spans.taking_apart import Found, LookedAt, Search
 
 _ROUNDS = 4  # of a search of the rest
-_PATIENCE = 3  # rounds in which no more were fitted together than ever before
+_PATIENCE = 4  # rounds in which no more were fitted together than ever before
+_TIGHTER = 2  # directions that the rest has fewer, where it shows nobody new
 _ROUGH = 0.01  # least error of a new image's pixels: it was found in a rest that has others' errors in it
 
 
@@ -47,9 +48,12 @@ def bring_to_light(
         if kept:
             kept.save(found, fit, rng)
         last = fit.idle == _PATIENCE or number == options.joint_rounds - 1
+        joint.faint = 0 if last else fit.faint
         fit.known = joint.refined(fit.known, options.joint_steps, progress)
         if nobody and not number:
             joint = _with_another_rest(search, joint, fit.known, rng)
+        if fit.idle and not last:
+            _tighten(joint, fit, options.joint_steps, progress)
         if not joint.explained(joint.misfit(fit.known), fit.known) and not last:
             needed = joint.needed(fit.known)
             if not needed.all():
@@ -67,6 +71,18 @@ def bring_to_light(
         fit.idle = 0 if len(fit.known) > fit.most else fit.idle + 1
         fit.most = max(fit.most, len(fit.known))
     _settle(search, found, joint, fit, rng, nobody)
+
+
+def _tighten(joint: Joint, fit: Fit, steps: int, progress: Callable[..., None] | None) -> None:
+    """Leaves the rest ever fewer directions, until the fit no longer explains the update.
+
+    Some of the members that are missing are lost in the noise, or in others of the same δ, and have no direction of their own. What is free
+    beyond those of the others makes room for errors of the fitted ones, behind which nobody comes to light.
+    """
+    while joint.explained(joint.misfit(fit.known), fit.known) and fit.faint + _TIGHTER <= joint.most_faint(fit.known):
+        fit.faint += _TIGHTER
+        joint.faint = fit.faint
+        fit.known = joint.refined(fit.known, steps, progress)
 
 
 def _with_another_rest(search: Search, joint: Joint, fitted: Known, rng: np.random.Generator) -> Joint:

@@ -73,13 +73,21 @@ class Joint:
         self.inputs = len(host.weights)
         self.alive = int(span.matrix.any(axis=1).sum())  # what is zero for all members comes without noise
         self.trust = 1.0
+        self.faint = 0  # of the members that are missing so many, half of them at most, leave no direction of their own
+
+    def directions(self, known: Known) -> int:
+        """How many the rest of ``known`` has, in which it is free."""
+        return self.samples - len(known) - min(self.faint, self.most_faint(known))
+
+    def most_faint(self, known: Known) -> int:
+        return (self.samples - len(known)) // 2
 
     def possible(self, known: Known) -> bool:
         """Whether the members that are missing leave any direction to fit ``known`` in, and Jacobians of all can be held in memory."""
         if not len(known):
             return False
         size = 8 * self.samples * len(self.span.left) * known.images[0].size
-        return self.samples - len(known) < self.rows.shape[1] and size < _LARGEST
+        return self.directions(known) < self.rows.shape[1] and size < _LARGEST
 
     def known(self, images: np.ndarray, labels: np.ndarray, residual: np.ndarray) -> Known:
         """``images`` [K, H, W, C] with their ρ [K]."""
@@ -104,11 +112,11 @@ class Joint:
 
     def misfit(self, known: Known) -> float:
         """χ: what ``rest`` has beyond its N − K leading directions, in standard deviations of an entry's noise."""
-        return self._trailing(self.rest(known) @ self.rows, self.samples - len(known))
+        return self._trailing(self.rest(known) @ self.rows, self.directions(known))
 
     def explained(self, misfit: float, known: Known) -> bool:
         """Whether χ, of what ``known`` leave, is no more than noise would be."""
-        directions = self.samples - len(known)
+        directions = self.directions(known)
         return misfit < _FITTED * np.sqrt((self.alive - directions) * (self.rows.shape[1] - directions))
 
     def refined(self, known: Known, steps: int, progress: Callable[..., None] | None = None) -> Known:
@@ -132,7 +140,7 @@ class Joint:
         exact, and then the rest shows those again, sharper, beside others that were hidden.
         """
         missed = self.missed(known)
-        spare = int(_MOST_FREE * self.rows.shape[1]) - (self.samples - len(known))
+        spare = int(_MOST_FREE * self.rows.shape[1]) - self.directions(known)
         order = np.argsort(missed, kind="stable")[: max(spare, 0)]
         needed = np.ones(len(known), bool)
         needed[order[missed[order] < _MISSED]] = False
@@ -144,7 +152,7 @@ class Joint:
         One image more in the rest takes one of the rest's N − K free directions, and pushes out at most the weakest of them.
         """
         values, signals = self._terms(known)
-        rest, directions = self._less(values, signals) @ self.rows, self.samples - len(known)
+        rest, directions = self._less(values, signals) @ self.rows, self.directions(known)
         squares = np.square(np.linalg.svd(rest, compute_uv=False) / self.span.deviation)
         now = squares[directions:].sum()
         most = squares[directions - 1] if directions else now
@@ -155,7 +163,7 @@ class Joint:
     def noise(self, known: Known) -> float:
         """Spectral norm of what is not members in ``rest``: the update's own noise, or what errors of ``known`` leave."""
         values = np.linalg.svd(self.rest(known), compute_uv=False)
-        return max(self.span.noise, float(values[min(self.samples - len(known), len(values) - 1)]))
+        return max(self.span.noise, float(values[min(self.directions(known), len(values) - 1)]))
 
     def _inputs(self, values: np.ndarray) -> np.ndarray:
         """What the units are given [K, O], for features [K, I]."""
@@ -182,7 +190,7 @@ class Joint:
     def _switched(self, known: Known) -> Known:
         """``known`` with those doubtful units switched, the best first, that lower χ."""
         values, signals = self._terms(known)
-        rest, directions = self._less(values, signals) @ self.rows, self.samples - len(known)
+        rest, directions = self._less(values, signals) @ self.rows, self.directions(known)
         reach = np.linalg.norm(self.host.weights, axis=0) * np.linalg.norm(values, axis=1)[:, None] * known.error[:, None]
         given = self._inputs(values)
         doubtful = np.argwhere((np.abs(given) < _SWITCHED * reach) | ((given > 0) != known.on))
@@ -251,7 +259,7 @@ class _Linear:
         values, signals = joint._terms(known)
         rest = joint._less(values, signals) @ joint.rows
         left, sizes, right = np.linalg.svd(rest, full_matrices=False)
-        directions = joint.samples - len(known)
+        directions = joint.directions(known)
         self.misfit = float(np.sqrt(np.square(sizes[directions:]).sum()) / joint.span.deviation)
         self._choose(known, np.broadcast_to(lit, known.images.shape).reshape(len(known), -1))
         self.jacobian = self._jacobian(host, known, values)

@@ -22,7 +22,7 @@ class Fit:
     """Where a joint fit stands: K images that are fitted together, and round ``number`` that comes next.
 
     place: int [K], of every image among all that were looked at; −1: it is new. most: images that were ever fitted together.
-    idle: rounds since there were more.
+    idle: rounds since there were more. faint: see ``Joint``.
     """
 
     known: Known
@@ -30,6 +30,7 @@ class Fit:
     number: int = 0
     most: int = 0
     idle: int = 0
+    faint: int = 0
 
 
 class Kept:
@@ -63,4 +64,4 @@ class Kept:
         looked_at.images, looked_at.judged = state["images"], Certificates(**state["judged"])
         looked_at.members, looked_at.sharp = state["members"].tolist(), set(state["sharp"].tolist())
         rng.bit_generator.state = json.loads(str(state["generator"]))
-        return Fit(Known(**fit["known"]), fit["place"], int(fit["number"]), int(fit["most"]), int(fit["idle"]))
+        return Fit(Known(**fit["known"]), fit["place"], int(fit["number"]), int(fit["most"]), int(fit["idle"]), int(fit["faint"]))
