@@ -145,6 +145,29 @@ def test_few_enough_are_set_free_to_leave_the_others_something_to_fit(batch, joi
     assert joint.missed(known)[needed].min() >= joint.missed(known)[~needed].max()
 
 
+def test_the_rest_is_left_fewer_directions_where_missing_members_are_lost_in_the_noise(batch, joint):
+    features = batch.host.features(batch.x).numpy()
+    signals = batch.host.signals(features)[np.arange(N), batch.y]
+    lost = Joint(batch.host, subspace.of_matrix(batch.matrix - features[6:].T @ signals[6:] / N, batch.noise), N)
+    ends = []
+    for fitted in (lost, joint):
+        known = fitted.known(batch.x[:4], batch.y[:4], np.full(4, 1e-6))
+        assert fitted.explained(fitted.misfit(known), known)
+        assert fitted.directions(known) == 4
+        fit = Fit(known, np.arange(4), most=4)
+        hidden._tighten(fitted, fit, 8, None)
+        assert fit.faint == fitted.faint == 2
+        assert fitted.directions(fit.known) == 2
+        ends.append(fitted.explained(fitted.misfit(fit.known), fit.known))
+    assert ends == [True, False]  # all four have a direction of their own in the whole update
+
+
+def test_half_of_the_missing_members_at_most_count_as_lost(batch, joint):
+    whole = joint.known(batch.x, batch.y, np.full(N, 1e-6))
+    joint.faint = 2
+    assert [joint.directions(whole.chosen(slice(k))) for k in (8, 7, 6, 5, 4, 2)] == [0, 1, 1, 2, 2, 4]
+
+
 def test_units_that_are_the_wrong_way_are_switched(batch, joint):
     whole = joint.known(batch.x, batch.y, np.full(N, 1e-2))
     nearest = np.abs(joint._inputs(joint.features(whole))).argmin(axis=1)
