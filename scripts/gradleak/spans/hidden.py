@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gradleak.spans.taking_apart import Found, LookedAt, Search
 
 _ROUNDS = 4  # of a search of the rest
-_PATIENCE = 4  # rounds in which no more were fitted together than ever before
+_PATIENCE = 5  # rounds in which no more were fitted together than ever before, or than since the rest has fewer directions
 _TIGHTER = 2  # directions that the rest has fewer, where it shows nobody new
 _ROUGH = 0.01  # least error of a new image's pixels: it was found in a rest that has others' errors in it
 
@@ -76,12 +76,12 @@ def bring_to_light(
 def _tighten(joint: Joint, fit: Fit, steps: int, progress: Callable[..., None] | None) -> None:
     """Leaves the rest ever fewer directions, until the fit no longer explains the update.
 
-    Some of the members that are missing are lost in the noise, or in others of the same δ, and have no direction of their own. What is free
-    beyond those of the others makes room for errors of the fitted ones, behind which nobody comes to light.
+    Of the members that are missing some are lost in the noise, or in others of much the same δ. Directions that are free for them
+    nevertheless fill with errors of the fitted ones, behind which nobody comes to light.
     """
     while joint.explained(joint.misfit(fit.known), fit.known) and fit.faint + _TIGHTER <= joint.most_faint(fit.known):
         fit.faint += _TIGHTER
-        joint.faint = fit.faint
+        joint.faint, fit.most = fit.faint, 0  # who comes to light counts anew
         fit.known = joint.refined(fit.known, steps, progress)
 
 

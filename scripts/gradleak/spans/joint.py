@@ -3,10 +3,10 @@
 Where a batch's δ span fewer dimensions than it has members, most features are in the column space of M only in sums, and
 no search finds them there. But M − (1/N) Σ f δᵀ over the members that are known is the sum of the others alone: once the
 known ones are exact to the noise, the others lie open. So known images are moved together until the rest has no more than
-the N − K directions that K known members leave: Gauss–Newton on the trailing singular values, where the rest's leading ones
-are free (variable projection: Golub & Pereyra 1973), on the pixels near those that are lit, within [0, 1], each image no
-farther than its ρ says that it may be off. Which of the layer's units are on for an image is settled apart: a unit that
-switches makes δ jump, which no derivative knows.
+the N − K directions that K known members leave, or fewer (``faint``): Gauss–Newton on the trailing singular values, where
+the rest's leading ones are free (variable projection: Golub & Pereyra 1973), on the pixels near those that are lit, within
+[0, 1], each image no farther than its ρ says that it may be off. Which of the layer's units are on for an image is settled
+apart: a unit that switches makes δ jump, which no derivative knows.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class Joint:
         return self.samples - len(known) - min(self.faint, self.most_faint(known))
 
     def most_faint(self, known: Known) -> int:
+        """As which ``faint`` counts at most."""
         return (self.samples - len(known)) // 2
 
     def possible(self, known: Known) -> bool:
