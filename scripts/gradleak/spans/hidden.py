@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _ROUNDS = 4  # of a search of the rest
 _PATIENCE = 5  # rounds in which no more were fitted together than ever before, or than since the rest has fewer directions
 _TIGHTER = 2  # directions that the rest has fewer, where it shows nobody new
+_LONGER = 3  # times the steps of a round that the fit is given then
 _ROUGH = 0.01  # least error of a new image's pixels: it was found in a rest that has others' errors in it
 
 
@@ -82,7 +83,7 @@ def _tighten(joint: Joint, fit: Fit, steps: int, progress: Callable[..., None] |
     while joint.explained(joint.misfit(fit.known), fit.known) and fit.faint + _TIGHTER <= joint.most_faint(fit.known):
         fit.faint += _TIGHTER
         joint.faint, fit.most = fit.faint, 0  # who comes to light counts anew
-        fit.known = joint.refined(fit.known, steps, progress)
+        fit.known = joint.refined(fit.known, _LONGER * steps, progress)
 
 
 def _with_another_rest(search: Search, joint: Joint, fitted: Known, rng: np.random.Generator) -> Joint:
