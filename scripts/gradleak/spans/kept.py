@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Fit:
     """Where a joint fit stands: K images that are fitted together, and round ``number`` that comes next.
 
-    place: int [K], of every image among all that were looked at; −1: it is new. most: images that were ever fitted together.
-    idle: rounds since there were more. faint: see ``Joint``.
+    place: int [K], of every image among all that were looked at; −1: it is new. most: images that were ever fitted together
+    since ``faint`` (see ``Joint``) is what it is. idle: rounds since there were more.
     """
 
     known: Known
