@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ROUNDS = 4  # of a search of the rest
 _PATIENCE = 5  # rounds in which no more were fitted together than ever before, or than since the rest has fewer directions
 _TIGHTER = 2  # directions that the rest has fewer, where it shows nobody new
-_LONGER = 3  # times the steps of a round that the fit is given then
+_LONGER = 3  # times a round's steps, that the fit is given then
 _ROUGH = 0.01  # least error of a new image's pixels: it was found in a rest that has others' errors in it
 
 

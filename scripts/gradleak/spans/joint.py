@@ -112,7 +112,7 @@ class Joint:
         return self._less(*self._terms(known))
 
     def misfit(self, known: Known) -> float:
-        """χ: what ``rest`` has beyond its N − K leading directions, in standard deviations of an entry's noise."""
+        """χ: what ``rest`` has beyond its leading ``directions``, in standard deviations of an entry's noise."""
         return self._trailing(self.rest(known) @ self.rows, self.directions(known))
 
     def explained(self, misfit: float, known: Known) -> bool:
@@ -150,7 +150,7 @@ class Joint:
     def missed(self, known: Known) -> np.ndarray:
         """[K]: what χ² would grow by without each image, as a share of the most that it can. 0: it explains nothing.
 
-        One image more in the rest takes one of the rest's N − K free directions, and pushes out at most the weakest of them.
+        One image more in the rest takes one of the rest's free ``directions``, and pushes out at most the weakest of them.
         """
         values, signals = self._terms(known)
         rest, directions = self._less(values, signals) @ self.rows, self.directions(known)
