@@ -40,6 +40,16 @@ def cnn7_dropout(shape: tuple[int, int, int]) -> keras.Model:
     ])  # fmt: skip
 
 
+def cnn_pooled(shape: tuple[int, int, int]) -> keras.Model:
+    """``cnn7`` with its features averaged over the image, as in most nets since Lin et al. 2014: its dense layers see 64 numbers."""
+    from keras.layers import Conv2D, Dense, GlobalAveragePooling2D, MaxPooling2D
+
+    return _sequential(shape, "cnn_pooled", [
+        Conv2D(32, 3, activation="relu"), MaxPooling2D(), Conv2D(64, 3, activation="relu"), GlobalAveragePooling2D(),
+        Dense(128, activation="relu"), Dense(CLASSES),
+    ])  # fmt: skip
+
+
 def lenet_sigmoid(shape: tuple[int, int, int]) -> keras.Model:
     """The strided sigmoid LeNet that DLG was published with (Zhu et al. 2019), twice differentiable everywhere."""
     from keras.layers import Conv2D, Dense, Flatten
@@ -77,7 +87,7 @@ def fcn3_published(shape: tuple[int, int, int]) -> keras.Model:
     ])  # fmt: skip
 
 
-MODELS = {"cnn7": cnn7, "cnn7_dropout": cnn7_dropout, "lenet_sigmoid": lenet_sigmoid, "fcn3": fcn3,
+MODELS = {"cnn7": cnn7, "cnn7_dropout": cnn7_dropout, "cnn_pooled": cnn_pooled, "lenet_sigmoid": lenet_sigmoid, "fcn3": fcn3,
           "fcn3_published": fcn3_published}  # fmt: skip
 WITH_WIDTH = tuple(name for name, builder in MODELS.items() if "width" in signature(builder).parameters)
 

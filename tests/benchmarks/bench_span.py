@@ -64,6 +64,7 @@ SETTINGS = {
     "clients4": TRAINED | {"clients": 4, "batch_size": 8},
     "fcn3": TRAINED | {"model": "fcn3"},
     "dropout": TRAINED | {"model": "cnn7_dropout"},
+    "pooled": TRAINED | {"model": "cnn_pooled"},
     "fashion": TRAINED | {"dataset": "fashion-mnist"},
     "fashion-from-mnist": TRAINED | {"dataset": "fashion-mnist"},
     **{f"noise{std:g}": TRAINED | {"noise_std": std} for std in (1e-7, 1e-6, 1e-5, 1e-4)},

@@ -11,7 +11,7 @@ from gradleak.attacks import span
 from gradleak.attacks.matching import Problem
 from gradleak.datasets import to_float
 from gradleak.models import build
-from gradleak.spans import acceptance, cone, search, subspace
+from gradleak.spans import acceptance, cone, recall, search, subspace
 from gradleak.spans.certificates import certify, chosen, judge, of
 from gradleak.spans.host import hosts
 
@@ -395,6 +395,26 @@ def test_a_finished_trial_is_not_done_again(update, pools, tmp_path):
     again = span.invert(wrong, span.Options(**SMALL), checkpoint=tmp_path)
     np.testing.assert_array_equal(first.images, again.images)
     np.testing.assert_array_equal(first.accepted, again.accepted)
+
+
+def test_a_layer_that_sees_only_averages_is_not_applicable(pools):
+    """What is in its span need not look like anybody: quite other images have the same averages."""
+    import keras
+    from keras.layers import Conv2D, Dense, GlobalAveragePooling2D
+
+    keras.utils.set_random_seed(0)
+    layers = [Conv2D(10, 3, activation="relu"), GlobalAveragePooling2D(), Dense(32, activation="relu"), Dense(10)]
+    model, public = keras.Sequential([keras.Input(SHAPE), *layers]), to_float(pools["public"].x)
+    gradients = [np.zeros((1, *v.shape), np.float32) for v in model.trainable_variables]
+    found = span.invert(Problem(model, gradients, np.zeros(4), 4, [0], None, public, pools["public"].y), span.Options(**SMALL))
+    assert found.status == ["not applicable"]
+    assert "too little to tell images apart" in found.reason
+
+
+def test_images_come_back_from_features_that_tell_them(update, pools):
+    public, seen = to_float(pools["public"].x), np.ones(SHAPE, bool)
+    assert recall.recalled(host_of(update.model, "float32"), public, seen) > recall.ENOUGH
+    assert recall.recalled(host_of(update.model, "float32"), public[:2], seen) > recall.ENOUGH  # from the only other one
 
 
 def test_a_model_without_such_a_layer_is_not_applicable(pools):

@@ -78,7 +78,7 @@ def invert(
     from gradleak.attacks import checkpoints
     from gradleak.files import read_npz, write_npz
     from gradleak.gradients.trace import Untraceable
-    from gradleak.spans import host
+    from gradleak.spans import host, recall
     from gradleak.spans.kept import Kept
     from gradleak.spans.taking_apart import Search
 
@@ -93,6 +93,10 @@ def invert(
 
     coarse, fine = pair
     hidden = unseen.mask(problem.model)
+    recalled = recall.recalled(coarse, problem.public, ~hidden)
+    if recalled < recall.ENOUGH:
+        reason = f"{coarse.name} is given too little to tell images apart: public ones, found again from their own features, are {recalled:.0f} dB like themselves in the median"
+        return _not_applicable(problem, reason)
     search = Search(coarse, fine, problem.public, ~hidden, decoder, options)
     trials: list[Taken] = []
     for index, seed in enumerate(problem.seeds):
