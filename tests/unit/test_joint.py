@@ -318,8 +318,41 @@ def test_nobody_cannot_be_fitted(batch):
     assert not joint.possible(known.chosen(np.zeros(N, bool)))
 
 
-def test_hidden_members_lie_tenfold_deeper_than_the_control_or_weigh_n(batch):
+def test_hidden_members_weigh_n_and_lie_tenfold_deeper_than_the_control(batch):
     whole = subspace.of_matrix(batch.matrix, batch.noise)
     judged = judge(batch.host, whole, batch.host.features(np.concatenate([batch.x, batch.public[:20]]).astype(float)).numpy())
     assert acceptance.hidden_members(judged, N, 0.0).tolist() == [True] * N + [False] * 20
-    assert acceptance.hidden_members(judged, 99, 10.1 * judged.residual[10]).tolist() == (judged.residual < 1.01 * judged.residual[10]).tolist()
+    unsure = dataclasses.replace(judged, surprise=np.full(N + 20, np.inf), weight=np.full(N + 20, 1.4 * N))
+    least = 10.1 * judged.residual[10]
+    assert acceptance.hidden_members(unsure, N, least).tolist() == (judged.residual < 0.1 * least).tolist()
+    assert not acceptance.hidden_members(dataclasses.replace(unsure, weight=np.full(N + 20, 1.6 * N)), N, least).any()
+
+
+def test_a_wrong_label_is_the_one_under_which_an_image_does_not_weigh_n(batch, joint, monkeypatch):
+    monkeypatch.setattr(joint, "noise", lambda _: batch.noise)  # as where all others have made up for them
+    images = np.concatenate([batch.x[:6], batch.public[:1]])
+    labels = np.array([*batch.y[:6], 3])
+    wrong = labels.copy()
+    wrong[[1, 4]] = (wrong[[1, 4]] + 1) % 10
+    known = joint.known(images, wrong, np.full(7, 1e-6))
+    assert joint.relabelled(known).labels.tolist() == labels.tolist()  # a stranger weighs N under none, and keeps its own
+    assert known.labels.tolist() == wrong.tolist()
+
+
+def test_a_label_changes_only_where_the_weight_surely_says_another():
+    weight, sure = np.array([90.0, 300.0, 120.0, -50.0]), np.full(4, 1.0)
+    assert acceptance.label_by_weight(1, weight, sure, 100) == 0
+    assert acceptance.label_by_weight(2, weight, sure, 100) == 2
+    assert acceptance.label_by_weight(1, weight, np.array([31.0, 1.0, 1.0, 1.0]), 100) == 2
+    assert acceptance.label_by_weight(1, weight, np.full(4, 31.0), 100) == 1
+
+
+def test_under_a_given_label_an_image_is_judged_by_that(batch):
+    whole = subspace.of_matrix(batch.matrix, batch.noise)
+    free = certify(batch.host, whole, batch.x)
+    assert (free.label == batch.y).all()
+    for name, column in vars(certify(batch.host, whole, batch.x, batch.y)).items():
+        np.testing.assert_array_equal(column, getattr(free, name), err_msg=name)
+    wrong = certify(batch.host, whole, batch.x, (batch.y + 1) % 10)
+    assert (wrong.label_margin < 1).all()
+    assert (np.abs(wrong.weight - N) > 0.5 * N).any()

@@ -53,7 +53,7 @@ def members(found: Certificates, samples: int) -> np.ndarray:
         & (found.uncertainty < UNSURE * samples)
     )
     coarse = (
-        (found.surprise < COARSE_SURPRISE) & (off < COARSE_DEVIATION * samples) & (found.label_margin > CLEAR_MARGIN)
+        (found.surprise < COARSE_SURPRISE) & _weighs(found.weight, samples) & (found.label_margin > CLEAR_MARGIN)
     )
     return sharp | coarse
 
@@ -67,7 +67,7 @@ def likely(found: Certificates, samples: int, taken: np.ndarray) -> list[int]:
     if not clear.any():
         return []
     expected = samples or np.median(found.weight[clear])
-    clear &= np.abs(found.weight - expected) < COARSE_DEVIATION * expected
+    clear &= _weighs(found.weight, expected)
     return apart(found, np.flatnonzero(clear)[np.argsort(-found.label_margin[clear])], taken)
 
 
@@ -89,9 +89,23 @@ def certified_near(residual: np.ndarray | float, least_of_control: float) -> np.
 def hidden_members(found: Certificates, samples: int, least_of_control: float) -> np.ndarray:
     """bool [B]: the same of members that came to light behind others, judged by what all others leave of the update.
 
-    Tenfold deeper than the control, since errors of the others are in it; or as ``members``.
+    Tenfold deeper than the control, since errors of the others are in it, and of a member's weight; or as ``members``.
     """
-    return (found.residual < _HIDDEN_BELOW_CONTROL * least_of_control) | members(found, samples)
+    deep = found.residual < _HIDDEN_BELOW_CONTROL * least_of_control
+    return deep & _weighs(found.weight, samples) | members(found, samples)
+
+
+def label_by_weight(label: int, weight: np.ndarray, uncertainty: np.ndarray, samples: int) -> int:
+    """``label``, unless an image does not weigh N under it and does under another: of K weights the class of the nearest to N."""
+    fits = _weighs(weight, samples) & (uncertainty < UNSURE * samples)
+    if fits[label] or not fits.any():
+        return label
+    return int(np.where(fits, np.abs(weight - samples), np.inf).argmin())
+
+
+def _weighs(weight: np.ndarray, samples: int) -> np.ndarray:
+    """bool: whether about as much as a member."""
+    return np.abs(weight - samples) < COARSE_DEVIATION * samples
 
 
 def near_labels(found: Certificates, sharp: Sequence[int]) -> np.ndarray:

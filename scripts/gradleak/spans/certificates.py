@@ -16,7 +16,7 @@ class Certificates:
     """What the update says of B candidate images. All arrays [B].
 
     residual: ρ of the feature, 0 in the span. surprise: the same against the noise, 1 to 2 for a member.
-    label: the class whose δ lies closest to the row space; label_surprise: its distance against the noise;
+    label: the class whose δ lies closest to the row space, where it was not given; label_surprise: its distance against the noise;
     label_margin: how many times farther the next class is. answer: the class of the least δ, which is what the model says of the
     image. weight: δᵀ M⁺ f, the rank-one share of the image in M:
     N for a member of a mean over N images, and the rank of M − f δᵀ / weight is one less (Wedderburn 1934).
@@ -36,28 +36,28 @@ class Certificates:
     feature: np.ndarray
 
 
-def certify(host: Host, span: Subspace, images: np.ndarray) -> Certificates:
-    """Judge ``images`` [B, H, W, C] against the whole update; ``host`` should compute in float64."""
-    return judge(host, span, host.features(images.astype(host.dtype)).numpy())
+def certify(host: Host, span: Subspace, images: np.ndarray, labels: np.ndarray | None = None) -> Certificates:
+    """Judge ``images`` [B, H, W, C] against the whole update; ``host`` should compute in float64. labels: int [B], if they are known."""
+    return judge(host, span, host.features(images.astype(host.dtype)).numpy(), labels)
 
 
-def judge(host: Host, span: Subspace, features: np.ndarray) -> Certificates:
+def judge(host: Host, span: Subspace, features: np.ndarray, labels: np.ndarray | None = None) -> Certificates:
     """``certify`` for ``features`` [B, I] of images that need not be known."""
     signals = host.signals(features)
     batch, classes, width = signals.shape
     rows, flat = span.transposed, signals.reshape(-1, width)
     distances = rows.residual(flat).reshape(batch, classes)
-    label = distances.argmin(axis=1)
+    label = distances.argmin(axis=1) if labels is None else labels
     each = np.arange(batch)
-    signal = signals[each, label]
-    nearest = np.sort(distances, axis=1)
+    signal, distance = signals[each, label], distances[each, label]
+    others = np.where(np.arange(classes) == label[:, None], np.inf, distances)
     weight, uncertainty = span.weigh(features, signal)
     return Certificates(
         residual=span.residual(features),
         surprise=span.surprise(features),
         label=label,
         label_surprise=rows.surprise(signal),
-        label_margin=nearest[:, 1] / np.maximum(nearest[:, 0], 1e-300),
+        label_margin=others.min(axis=1) / np.maximum(distance, 1e-300),
         answer=np.linalg.norm(signals, axis=2).argmin(axis=1),
         weight=weight,
         uncertainty=uncertainty,

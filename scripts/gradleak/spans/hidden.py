@@ -50,7 +50,7 @@ def bring_to_light(
             kept.save(found, fit, rng)
         last = fit.idle == _PATIENCE or number == options.joint_rounds - 1
         joint.faint = 0 if last else fit.faint
-        fit.known = joint.refined(fit.known, options.joint_steps, progress)
+        fit.known = _relabelled(joint, joint.refined(fit.known, options.joint_steps, progress), options.joint_steps, progress)
         if nobody and not number:
             joint = _with_another_rest(search, joint, fit.known, rng)
         if fit.idle and not last:
@@ -72,6 +72,15 @@ def bring_to_light(
         fit.idle = 0 if len(fit.known) > fit.most else fit.idle + 1
         fit.most = max(fit.most, len(fit.known))
     _settle(search, found, joint, fit, rng, nobody)
+
+
+def _relabelled(joint: Joint, known: Known, steps: int, progress: Callable[..., None] | None) -> Known:
+    """``known``, refined again where labels turn out to be others."""
+    relabelled = joint.relabelled(known)
+    changed = int((relabelled.labels != known.labels).sum())
+    if progress and changed:
+        progress("%d of %d fitted images are of another class", changed, len(known))
+    return joint.refined(relabelled, steps, progress) if changed else known
 
 
 def _tighten(joint: Joint, fit: Fit, steps: int, progress: Callable[..., None] | None) -> None:
@@ -125,8 +134,8 @@ def _settle(search: Search, found: Found, joint: Joint, fit: Fit, rng: np.random
     for k, (member, span) in enumerate(zip(fit.place, joint.each_alone(fitted), strict=True)):
         if member >= 0 and nobody:
             continue
-        judged = certificates.certify(search.fine, span, fitted.images[[k]])
-        judged = replace(judged, label=fitted.labels[[k]], answer=fitted.labels[[k]])
+        judged = certificates.certify(search.fine, span, fitted.images[[k]], fitted.labels[[k]])
+        judged = replace(judged, answer=fitted.labels[[k]])
         control = control or search.least_of_control(span, rng)
         passes = acceptance.hidden_members(judged, found.samples, control)[0]
         if member < 0 and not passes:

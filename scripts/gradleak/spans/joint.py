@@ -19,6 +19,7 @@ from scipy.linalg import solve_triangular
 from scipy.ndimage import maximum_filter
 from scipy.sparse.linalg import LinearOperator, lsmr
 
+from gradleak.spans import acceptance
 from gradleak.spans.host import Host
 from gradleak.spans.starts import features, slopes
 from gradleak.spans.subspace import Subspace, of_matrix
@@ -133,6 +134,18 @@ class Joint:
             if self.explained(after, known) or after > _SETTLED * system.misfit:
                 break
         return known
+
+    def relabelled(self, known: Known) -> Known:
+        """``known``, those of another class that weigh N under it, and not under their own, in what all others leave.
+
+        No derivative knows of labels, and a wrong one is made up for by moving all others.
+        """
+        values = self.features(known)
+        signals, labels = self.host.signals(values), known.labels.copy()
+        for k, span in enumerate(self.each_alone(known)):
+            weights = span.weigh(np.repeat(values[[k]], len(signals[k]), axis=0), signals[k])
+            labels[k] = acceptance.label_by_weight(labels[k], *weights, self.samples)
+        return Known(known.images, labels, known.error, known.on)
 
     def needed(self, known: Known) -> np.ndarray:
         """bool [K]: all but those that the fit does better without, as far as they can be spared.
