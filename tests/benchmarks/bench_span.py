@@ -39,7 +39,7 @@ import tensorflow as tf
 from gradleak import client, datasets, mapping, metrics, unseen, vae
 from gradleak.attacks import span
 from gradleak.attacks.matching import Problem
-from gradleak.spans import acceptance, certificates, host, subspace, taking_apart
+from gradleak.spans import acceptance, certificates, choice, subspace, taking_apart
 
 TRAINED = {"pretrain_epochs": 1}
 SETTINGS = {
@@ -63,6 +63,9 @@ SETTINGS = {
     "steps3": TRAINED | {"samples": 96},
     "clients4": TRAINED | {"clients": 4, "batch_size": 8},
     "fcn3": TRAINED | {"model": "fcn3"},
+    "fcn3-n100": TRAINED | {"model": "fcn3", "batch_size": 100},
+    "fcn3-untrained": {"model": "fcn3"},
+    "fcn3-fashion": TRAINED | {"model": "fcn3", "dataset": "fashion-mnist"},
     "dropout": TRAINED | {"model": "cnn7_dropout"},
     "pooled": TRAINED | {"model": "cnn_pooled"},
     "fashion": TRAINED | {"dataset": "fashion-mnist"},
@@ -117,7 +120,7 @@ class Judge:
     """What one client's update says of images, after the attack."""
 
     def __init__(self, problem: Problem, draw: int):
-        coarse, self.host = host.widest(problem.model, problem.public[:64])
+        coarse, self.host = choice.chosen(problem.model, problem.public)
         matrix = self.host.gradient([g[draw] for g in problem.gradients])
         self.span = subspace.of_matrix(matrix, self.host.noise(matrix, problem.rounding, problem.noise))
         self.search = taking_apart.Search(coarse, self.host, problem.public, ~unseen.mask(problem.model), None, span.Options())

@@ -13,7 +13,8 @@ from gradleak.datasets import to_float
 from gradleak.models import build
 from gradleak.spans import acceptance, hidden, subspace
 from gradleak.spans.certificates import certify, judge
-from gradleak.spans.host import hosts, widest
+from gradleak.spans.choice import chosen
+from gradleak.spans.host import hosts
 from gradleak.spans.joint import Joint, _Linear
 from gradleak.spans.kept import Fit, Kept
 from gradleak.spans.taking_apart import Found, LookedAt, Search
@@ -29,7 +30,7 @@ def batch():
     model = client.global_model(options, pools["others"])
     (draw,) = client.simulate(options, model, pools["private"], [0])
     x, y, public = to_float(draw.private.x).astype(float), draw.private.y, to_float(pools["public"].x)
-    coarse, host = widest(model, public[:64])
+    coarse, host = chosen(model, public)
     noisy, noise = shared(host, x, y)
     return SimpleNamespace(x=x, y=y, host=host, coarse=coarse, public=public, matrix=noisy, noise=noise)
 

@@ -1,8 +1,8 @@
 """Span inversion: take the aggregate apart, image by image, with certificates.
 
 A dense layer's gradient M = (1/N) Σ f_n δ_nᵀ holds every member's feature in its column space. So members are searched for
-one by one. Behind a ReLU they are sparse rays of the cone that the span and the nonnegative features have in common, and
-linear programs find them without any image (``spans.cone``); an image is then fitted to each. Elsewhere images are moved
+one by one. Behind a ReLU, or where they are pixels that are mostly black, they are sparse rays of the cone that the span and
+the nonnegative features have in common, and linear programs find them without any image (``spans.cone``); an image is then fitted to each. Elsewhere images are moved
 until their feature enters the span. Each image is judged by certificates that need no truth; those found are taken out
 of M, and the search goes on in the smaller span for those that are left.
 Spans of a layer's gradient: SPEAR (Dimitrov et al. 2024), DAGER (Petrov et al. 2024); the cone and the search are ours.
@@ -78,25 +78,18 @@ def invert(
     from gradleak.attacks import checkpoints
     from gradleak.files import read_npz, write_npz
     from gradleak.gradients.trace import Untraceable
-    from gradleak.spans import host, recall
+    from gradleak.spans import choice
     from gradleak.spans.kept import Kept
     from gradleak.spans.taking_apart import Search
 
-    began = time.monotonic()
+    began, one_step = time.monotonic(), problem.steps in (None, 1)
     try:
-        pair = host.widest(problem.model, problem.public[:64])
-        reason = "no dense layer that all data passes through behind a nonlinear one: no span to search"
+        coarse, fine = choice.chosen(problem.model, problem.public, one_step)
+    except choice.NoHost as reason:
+        return _not_applicable(problem, str(reason))
     except Untraceable as error:
-        pair, reason = None, f"the model cannot be cut open at a dense layer: {error}"
-    if pair is None:
-        return _not_applicable(problem, reason)
-
-    coarse, fine = pair
+        return _not_applicable(problem, f"the model cannot be cut open at a dense layer: {error}")
     hidden = unseen.mask(problem.model)
-    recalled = recall.recalled(coarse, problem.public, ~hidden)
-    if recalled < recall.ENOUGH:
-        reason = f"{coarse.name} is given too little to tell images apart: public ones, found again from their own features, are {recalled:.0f} dB like themselves in the median"
-        return _not_applicable(problem, reason)
     search = Search(coarse, fine, problem.public, ~hidden, decoder, options)
     trials: list[Taken] = []
     for index, seed in enumerate(problem.seeds):
@@ -109,7 +102,6 @@ def invert(
         rng = problem.rng(seed, "span")
         if progress:
             progress("seed %d, layer %s", seed, fine.name)
-        one_step = problem.steps in (None, 1)
         if options.control == "random_gradient":
             taken = search.control(matrix, noise, rng, progress, one_step)
         else:

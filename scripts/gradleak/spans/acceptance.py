@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -56,6 +57,14 @@ def members(found: Certificates, samples: int) -> np.ndarray:
         (found.surprise < COARSE_SURPRISE) & _weighs(found.weight, samples) & (found.label_margin > CLEAR_MARGIN)
     )
     return sharp | coarse
+
+
+def told_from_mixtures(found: Certificates, samples: int) -> Certificates:
+    """``found``, where features do not bend, with those alone in the span that are not mixtures of members: such are in it, too, and weigh
+    anything. A member is told by the one class whose δ is in the row space or, where N is known, by a weight that is sure enough to
+    rule most others out. samples: N, 0 where it is not known yet."""
+    told = (found.label_margin > CLEAR_MARGIN) | (3 * found.uncertainty < COARSE_DEVIATION * samples)
+    return replace(found, surprise=np.where(told, found.surprise, np.inf))
 
 
 def likely(found: Certificates, samples: int, taken: np.ndarray) -> list[int]:

@@ -116,15 +116,6 @@ class Host:
         return max(added, np.linalg.norm(matrix, 2) * np.finfo(np.float32).eps)
 
 
-def widest(model: keras.Model, images: np.ndarray) -> tuple[Host, Host] | None:
-    """The widest host whose features of ``images`` [B, H, W, C] bend, in float32 and in float64; None where there is none.
-
-    Raises gradients.trace.Untraceable.
-    """
-    pairs = zip(hosts(model), hosts(model, "float64"), strict=True)
-    return next((pair for pair in pairs if pair[0].bends(images)), None)
-
-
 def hosts(model: keras.Model, dtype: str = "float32") -> list[Host]:
     """The dense layers that all of the classifier's data passes through, widest first, computing in ``dtype``.
 

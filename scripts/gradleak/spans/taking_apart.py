@@ -171,6 +171,7 @@ class Search:
         """seen: bool [H, W, C], pixels that some unit of the model looks at."""
         self.coarse, self.fine, self.seen, self.decoder, self.options = coarse, fine, seen, decoder, options
         self.pool = Pool(coarse, public, options.copies)
+        self.bends = coarse.bends(self.pool.images[:64])  # else mixtures of members are in the span as deep as they are
         # Only such features lie in a cone, and only with a bias is a ray's length known.
         self.has_cone = options.rays > 0 and coarse.bias is not None and bool((self.pool.features >= 0).all())
 
@@ -226,7 +227,7 @@ class Search:
 
     def _hides(self, found: Found, one_step: bool) -> bool:
         """Whether members are missing that a joint fit may bring to light."""
-        some = 0 < len(found.known.members) < found.samples
+        some = self.bends and 0 < len(found.known.members) < found.samples
         return some and one_step and self.options.joint_rounds > 0 and self.fine.switches(self.pool.images[:64])
 
     def searched(
@@ -237,7 +238,8 @@ class Search:
 
         Rounds go from rays while these show anybody new, then from images, and what the noise does not settle is then
         measured against the control: a member hidden behind others, or moved while the client learnt, lies off the span by
-        more than the noise, and still far deeper in it than any image gets that is none.
+        more than the noise, and still far deeper in it than any image gets that is none. Where features do not bend, rays alone
+        tell members from their mixtures.
         """
         options, whole = self.options, subspace.of_matrix(matrix, noise)
         known = LookedAt(self.pool.images.shape[1:], *matrix.shape)
@@ -251,12 +253,12 @@ class Search:
             starts = []
             # After several local steps no weight votes, and no ray is exact.
             exact = one_step or samples > 0 or number == 0
-            if self.has_cone and not idle and exact:
+            if self.has_cone and exact and not (idle and self.bends):
                 starts.append(self._from_cone(matrix, whole, known, samples, number, rng))
-            from_images = from_images or idle > 0 or not starts or not len(starts[0])
+            from_images = self.bends and (from_images or idle > 0 or not starts or not len(starts[0]))
             if from_images:
                 starts.append(self._from_images(whole, avoid, used, options.starts, rng))
-            images = self._candidates(whole, avoid, known.features, np.concatenate(starts))
+            images = self._candidates(whole, avoid, known.features, np.concatenate([self.pool.images[:0], *starts]))
             fresh: list[int] = []
             if len(images):
                 judged = certificates.certify(self.fine, whole, images)
@@ -264,7 +266,10 @@ class Search:
                     images, judged = self._sharpened(whole, images, judged)
                 first = known.add(images, judged)
                 if exact and not told:
-                    samples = acceptance.samples(known.judged, one_step)
+                    voters = known.judged if self.bends else acceptance.told_from_mixtures(known.judged, 0)
+                    samples = acceptance.samples(voters, one_step)
+                if not self.bends:
+                    judged = acceptance.told_from_mixtures(judged, samples)
                 if samples:
                     fresh = self._sharp_members(matrix, noise, samples, judged, known, first)
                 if from_images:
@@ -326,6 +331,8 @@ class Search:
 
         Of those like a feature ``taken`` [F, I] only the ones that are in the span with what makes them unlike it.
         """
+        if not len(images):
+            return images
         values = features(self.coarse, images)
         rho = span.residual(values)
         near = (rho < _CANDIDATE) & (acceptance.unlike(values, taken) | (span.residual(values, avoid) < _CANDIDATE))
