@@ -232,6 +232,20 @@ def test_a_stranger_that_was_fitted_is_not_certified_by_that(batch, forgetful, r
     assert min(*members, strange) > max(place)
 
 
+def test_the_state_counts_that_more_images_are_certified_of(batch, forgetful, rng):
+    search, found = forgetful
+    place, whole = np.array(found.known.members), subspace.of_matrix(batch.matrix, batch.noise)
+    images, judged = found.known.images[place], found.known.judged
+    joint = Joint(search.fine, whole, N)
+    fit = Fit(joint.known(images, judged.label[place], judged.residual[place]), place)
+    fit.known, fit.place = fit.known.chosen(slice(2)), place[:2]
+    fit.keep_if_best()
+    assert len(fit.best) == 6
+    hidden._settle(search, found, joint, fit, rng, nobody=False)
+    assert len(found.known.fitted) == 6
+    assert min(found.known.members) > max(place)  # all in their fitted version
+
+
 def test_who_looks_like_a_known_one_comes_to_light_too(batch, rng):
     x, y = batch.x.copy(), batch.y.copy()
     x[7], y[7] = np.clip(x[0] + 0.03 * rng.normal(size=x[0].shape) * (x[0] > 0), 0, 1), y[0]

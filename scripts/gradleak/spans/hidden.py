@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradleak.spans import acceptance, certificates
+from gradleak.spans.certificates import Certificates
 from gradleak.spans.joint import Joint, Known
 from gradleak.spans.kept import Fit, Kept
 from gradleak.spans.subspace import Subspace, of_matrix
@@ -59,6 +60,7 @@ def bring_to_light(
             needed = joint.needed(fit.known)
             if not needed.all():
                 fit.known, fit.place = joint.refined(fit.known.chosen(needed), options.joint_steps, progress), fit.place[needed]
+        fit.keep_if_best()
         rest, noise = joint.rest(fit.known), joint.noise(fit.known)
         found.unexplained.append(float(np.linalg.norm(rest) ** 2 / np.linalg.norm(whole.matrix) ** 2))
         if progress:
@@ -126,25 +128,42 @@ def _fresh(others: LookedAt, fit: Fit, looked_at: LookedAt, joint: Joint) -> tup
 def _settle(search: Search, found: Found, joint: Joint, fit: Fit, rng: np.random.Generator, nobody: bool) -> None:
     """Into ``found``: each fitted image with its certificates in what all others leave of the update; the new ones alone for ``nobody``.
 
-    New ones must pass. One that was near to the span before is certified as such or as a new one; those known to the noise are.
+    Of the fit's last state and its largest the one that more images are certified of.
     """
-    looked_at, fitted, control = found.known, fit.known, None
+    looked_at, joint.faint = found.known, 0
+    states = [(fit.known, fit.place)]
+    if len(fit.best) > len(fit.known):
+        best = joint.relabelled(joint.refined(fit.best, search.options.joint_steps))
+        states.append((best, fit.best_place))
+    judged = [_judged(search, joint, known, place, found.samples, rng) for known, place in states]
+    chosen = max(range(len(states)), key=lambda state: sum(certified for _, certified in judged[state]))
+    (fitted, place), verdicts = states[chosen], judged[chosen]
     if nobody:
         looked_at.members = []
-    for k, (member, span) in enumerate(zip(fit.place, joint.each_alone(fitted), strict=True)):
-        if member >= 0 and nobody:
+    for k, (member, (certificate, certified), span) in enumerate(zip(place, verdicts, joint.each_alone(fitted), strict=True)):
+        if (nobody and member >= 0) or (member < 0 and not certified):
             continue
-        judged = certificates.certify(search.fine, span, fitted.images[[k]], fitted.labels[[k]])
-        judged = replace(judged, answer=fitted.labels[[k]])
-        control = control or search.least_of_control(span, rng)
-        passes = acceptance.hidden_members(judged, found.samples, control)[0]
-        if member < 0 and not passes:
-            continue
-        index = looked_at.add(fitted.images[[k]], judged)
-        if passes or acceptance.certified_near(judged.residual[0], control):
+        index = looked_at.add(fitted.images[[k]], certificate)
+        if certified:
             looked_at.fitted.add(index)
         search.expect_errors(looked_at, [index], span)
         if member < 0:
             looked_at.members.append(index)
         else:
             looked_at.stand_for(int(member), index)
+
+
+def _judged(
+    search: Search, joint: Joint, fitted: Known, place: np.ndarray, samples: int, rng: np.random.Generator
+) -> list[tuple[Certificates, bool]]:
+    """Of each image its certificates, and whether it counts as a member: a new one must pass as such, one that was near to the span
+    before as that or as a new one."""
+    verdicts, control = [], None
+    for k, (member, span) in enumerate(zip(place, joint.each_alone(fitted), strict=True)):
+        found = certificates.certify(search.fine, span, fitted.images[[k]], fitted.labels[[k]])
+        found = replace(found, answer=fitted.labels[[k]])
+        control = control or search.least_of_control(span, rng)
+        passes = acceptance.hidden_members(found, samples, control)[0]
+        near = member >= 0 and acceptance.certified_near(found.residual[0], control)
+        verdicts.append((found, bool(passes or near)))
+    return verdicts

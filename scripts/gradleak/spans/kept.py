@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,8 @@ class Fit:
     """Where a joint fit stands: K images that are fitted together, and round ``number`` that comes next.
 
     place: int [K], of every image among all that were looked at; −1: it is new. most: images that were ever fitted together
-    since ``faint`` (see ``Joint``) is what it is. idle: rounds since there were more.
+    since ``faint`` (see ``Joint``) is what it is. idle: rounds since there were more. best, best_place: the same as known and place
+    of the largest state that any round has fitted.
     """
 
     known: Known
@@ -31,6 +32,15 @@ class Fit:
     most: int = 0
     idle: int = 0
     faint: int = 0
+    best: Known = field(init=False)
+    best_place: np.ndarray = field(init=False)
+
+    def __post_init__(self):
+        self.best, self.best_place = self.known, self.place
+
+    def keep_if_best(self) -> None:
+        if len(self.known) >= len(self.best):
+            self.best, self.best_place = self.known, self.place
 
 
 class Kept:
@@ -49,7 +59,7 @@ class Kept:
             "judged": vars(looked_at.judged),
             "members": np.array(looked_at.members, int),
             "sharp": np.array(sorted(looked_at.sharp), int),
-            "fit": vars(fit) | {"known": vars(fit.known)},
+            "fit": vars(fit) | {"known": vars(fit.known), "best": vars(fit.best)},
             "generator": json.dumps(rng.bit_generator.state),
         })  # fmt: skip
 
@@ -64,4 +74,6 @@ class Kept:
         looked_at.images, looked_at.judged = state["images"], Certificates(**state["judged"])
         looked_at.members, looked_at.sharp = state["members"].tolist(), set(state["sharp"].tolist())
         rng.bit_generator.state = json.loads(str(state["generator"]))
-        return Fit(Known(**fit["known"]), fit["place"], int(fit["number"]), int(fit["most"]), int(fit["idle"]), int(fit["faint"]))
+        kept = Fit(Known(**fit["known"]), fit["place"], int(fit["number"]), int(fit["most"]), int(fit["idle"]), int(fit["faint"]))
+        kept.best, kept.best_place = Known(**fit["best"]), fit["best_place"]
+        return kept
