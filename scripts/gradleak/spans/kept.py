@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,8 @@ class Kept:
     """The file of one trial. fingerprint: of all that the trial depends on."""
 
     def __init__(self, folder: Path, fingerprint: str):
-        self.folder, self.fingerprint = folder, fingerprint
+        layout = " ".join(part.name for part in fields(Fit))  # what a version kept that had another is another run's
+        self.folder, self.fingerprint = folder, f"{fingerprint} {layout}"
 
     def save(self, found: Found, fit: Fit, rng: np.random.Generator) -> None:
         looked_at = found.known
