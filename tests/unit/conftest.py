@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Threads of OpenMP wait for one another in busy loops, which on a shared machine takes longer than the work.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 RAW = {
     "targets": {"demo": {"source": "simulate"}},
