@@ -44,7 +44,7 @@ def _objection(host: Host, public: np.ndarray, seen: np.ndarray, one_step: bool)
     if not host.bends(public[:_FEW]):
         values = features(host, public[:_FEW])
         if host.bias is None or (values < 0).any() or (values == 0).mean() < _ZEROS:
-            return "what is linear in the image, and not nonnegative and sparse: mixtures of images lie in its span like images"
+            return "what is linear in the image, or nearly so, and not nonnegative and sparse: mixtures of images lie in its span like images"
         if not one_step:
             return "what is linear in the image: after several local steps nothing tells mixtures of images from images"
     found = recalled(host, public, seen)
