@@ -417,14 +417,18 @@ def test_images_come_back_from_features_that_tell_them(update, pools):
     assert choice.recalled(host_of(update.model, "float32"), public[:2], seen) > 20  # from the only other one
 
 
-def shallow(pools, update):
-    """A net of one hidden layer, which is given the pixels themselves, and its gradient over the four images, rounded like ``update``."""
+UNITS = 24
+
+
+def shallow(pools, update, units=UNITS):
+    """A net of one hidden layer, which is given the pixels themselves and leaves the next one too little, and its gradient over the four
+    images, rounded like ``update``."""
     import keras
     import tensorflow as tf
     from keras.layers import Dense, Flatten
 
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input(SHAPE), Flatten(), Dense(100, activation="relu"), Dense(10)])
+    model = keras.Sequential([keras.Input(SHAPE), Flatten(), Dense(units, activation="relu"), Dense(10)])
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(update.y, model(update.x), from_logits=True))
     gradients = [g.numpy() for g in tape.gradient(loss, model.trainable_variables)]
@@ -455,13 +459,15 @@ def test_mixtures_of_pixels_are_no_members(update, pools):
     assert not span.invert(given, span.Options(**SMALL | {"control": "random_gradient"})).accepted.any()
 
 
-def test_pixels_that_are_never_black_have_no_rays_and_after_several_steps_their_span_tells_nobody(update, pools):
+def test_pixels_are_asked_last_and_where_they_can_answer(update, pools):
     given = shallow(pools, update)
-    pixels, narrow = hosts(given.model)
-    assert (pixels.weights.shape, narrow.weights.shape) == ((64, 100), (100, 10))
-    assert choice.chosen(given.model, given.public)[0].name == pixels.name
-    assert choice.chosen(given.model, 0.1 + 0.9 * given.public)[0].name == narrow.name
-    assert choice.chosen(given.model, given.public, one_step=False)[0].name == narrow.name
+    assert choice.chosen(given.model, given.public)[0].weights.shape == (64, UNITS)
+    with pytest.raises(choice.NoHost, match="not nonnegative and sparse"):
+        choice.chosen(given.model, 0.1 + 0.9 * given.public)
+    with pytest.raises(choice.NoHost, match="after several local steps"):
+        choice.chosen(given.model, given.public, one_step=False)
+    wide = shallow(pools, update, units=200)
+    assert choice.chosen(wide.model, wide.public)[0].weights.shape == (200, 10)
 
 
 def test_a_model_without_such_a_layer_is_not_applicable(pools):

@@ -1,4 +1,4 @@
-"""Which dense layer of a classifier is searched: the widest that tells images apart; and why there is none."""
+"""Which dense layer of a classifier is searched: one that tells images apart; and why there is none."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class NoHost(ValueError):
 
 
 def chosen(model: keras.Model, public: np.ndarray, one_step: bool = True) -> tuple[Host, Host]:
-    """The host to search for images like ``public`` [P, H, W, C] (P ≥ 2), in float32 and in float64: the widest that tells images.
+    """The host to search for images like ``public`` [P, H, W, C] (P ≥ 2), in float32 and in float64.
 
-    Of two that are as wide the one behind a nonlinear layer, whose span holds no mixtures of members. In the span of one in front mixtures
-    lie, too; they are no rays of its cone (``spans.cone``), and no label's δ is in the row space. one_step: after several neither is known
-    of members. Raises NoHost, gradients.trace.Untraceable.
+    The widest layer behind a nonlinear one that tells images, whose span holds no mixtures of members. Where there is none, the widest in
+    front: mixtures lie in its span, too, but are no rays of its cone (``spans.cone``), and no label's δ is in the row space. one_step: after
+    several neither is known of members. Raises NoHost, gradients.trace.Untraceable.
     """
     pairs = list(zip(hosts(model), hosts(model, "float64"), strict=True))
-    pairs.sort(key=lambda pair: (-pair[0].weights.shape[1], not pair[0].bends(public[:_FEW])))
+    pairs.sort(key=lambda pair: not pair[0].bends(public[:_FEW]))  # of each kind still the widest first
     seen, refused = ~unseen.mask(model), []
     for coarse, fine in pairs:
         objection = _objection(coarse, public, seen, one_step)
