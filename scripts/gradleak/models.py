@@ -41,7 +41,7 @@ def cnn7_dropout(shape: tuple[int, int, int]) -> keras.Model:
 
 
 def cnn_pooled(shape: tuple[int, int, int]) -> keras.Model:
-    """``cnn7`` with its features averaged over the image, as in most nets since Lin et al. 2014: its dense layers see 64 numbers."""
+    """``cnn7`` with its features averaged over the image, as in most nets since Lin et al. 2014: its first dense layer sees 64 numbers."""
     from keras.layers import Conv2D, Dense, GlobalAveragePooling2D, MaxPooling2D
 
     return _sequential(shape, "cnn_pooled", [

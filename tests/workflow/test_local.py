@@ -80,7 +80,6 @@ def test_with_truth(leak, fresh):
     assert set(trials["status"]) == {"ok"}
     assert (trials.loc[trials["attack"] == "labels", "irec"] == 1).all()
     assert trials.loc[trials["attack"] == "dlg", "psnr"].min() > 12, "far above noise on two 8×8 images"
-    # Both are found.
     assert (trials.loc[trials["attack"] == "span", "found"] == 2).all()
     assert (trials.loc[trials["attack"] == "span", "share_20db"] == 1).all()
     # DLG that is told of both has nothing left to search for.

@@ -51,7 +51,7 @@ def bring_to_light(
             kept.save(found, fit, rng)
         last = fit.idle == _PATIENCE or number == options.joint_rounds - 1
         joint.faint = 0 if last else fit.faint
-        fit.known = _relabelled(joint, joint.refined(fit.known, options.joint_steps, progress), options.joint_steps, progress)
+        fit.known = _refined(joint, fit.known, options.joint_steps, progress)
         if nobody and not number:
             joint = _with_another_rest(search, joint, fit.known, rng)
         if fit.idle and not last:
@@ -76,8 +76,9 @@ def bring_to_light(
     _settle(search, found, joint, fit, rng, nobody)
 
 
-def _relabelled(joint: Joint, known: Known, steps: int, progress: Callable[..., None] | None) -> Known:
-    """``known``, refined again where labels turn out to be others."""
+def _refined(joint: Joint, known: Known, steps: int, progress: Callable[..., None] | None = None) -> Known:
+    """``known``, refined, and once more where labels then turn out to be others."""
+    known = joint.refined(known, steps, progress)
     relabelled = joint.relabelled(known)
     changed = int((relabelled.labels != known.labels).sum())
     if progress and changed:
@@ -130,11 +131,9 @@ def _settle(search: Search, found: Found, joint: Joint, fit: Fit, rng: np.random
 
     Of the fit's last state and its largest the one that more images are certified of.
     """
-    looked_at, joint.faint = found.known, 0
-    states = [(fit.known, fit.place)]
+    looked_at, states = found.known, [(fit.known, fit.place)]
     if len(fit.best) > len(fit.known):
-        best = joint.relabelled(joint.refined(fit.best, search.options.joint_steps))
-        states.append((best, fit.best_place))
+        states.append((_refined(joint, fit.best, search.options.joint_steps), fit.best_place))
     judged = [_judged(search, joint, known, place, found.samples, rng) for known, place in states]
     chosen = max(range(len(states)), key=lambda state: sum(certified for _, certified in judged[state]))
     (fitted, place), verdicts = states[chosen], judged[chosen]
