@@ -69,6 +69,12 @@ def test_the_mapping_tells_the_noise_of_every_gradient(digits):
     assert found.noise.shape == (len(found.gradients),)
 
 
+@pytest.mark.parametrize("sign", ["after_minus_before", "before_minus_after"])
+def test_noise_does_not_hide_the_sign(digits, sign):
+    found, _ = settled(digits, noise_std=1e-4, sign=sign)
+    assert found.report["sign"]["found"] == sign
+
+
 def test_of_a_plain_update_it_tells_none(digits):
     found, _ = settled(digits)
     np.testing.assert_array_equal(found.noise, 0)

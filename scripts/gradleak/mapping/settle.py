@@ -89,7 +89,7 @@ def settle(
     optimizer = _of_all_draws(
         [find_optimizer([d[i] for d in deltas], before, weight, bool(noise["value"])) for i in range(len(leaks))]
     )
-    sign_found = find_sign(deltas, sign, public, meta, optimizer["value"] == "adam")
+    sign_found = find_sign(deltas, sign, public, meta, optimizer["value"] == "adam", noise["value"])
     factor = 1.0 if sign_found["value"] == "after_minus_before" else -1.0
     scale_found = find_scale(deltas, factor, public.softmax, scale, meta)
     singular, floor, ranks = find_ranks(

@@ -19,13 +19,15 @@ def head_of(deltas: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
     return deltas[-1], None
 
 
-def absent_columns(kernel: np.ndarray) -> np.ndarray:
+def absent_columns(kernel: np.ndarray, noise: float = 0.0) -> np.ndarray:
     """Votes [D]: columns of the last kernel's delta that are nowhere positive, minus those nowhere negative.
 
     Behind non-negative features the gradient of an absent class's column is p̄ h ≥ 0: after − before has no positive
-    entry there. Few classes are present, so most one-signed columns are of absent ones.
+    entry there. Few classes are present, so most one-signed columns are of absent ones. noise: standard deviation of white
+    noise on the delta; entries that may be noise alone have no sign.
     """
-    positive, negative = (kernel > 0).any(axis=1), (kernel < 0).any(axis=1)
+    least = BEYOND * noise
+    positive, negative = (kernel > least).any(axis=1), (kernel < -least).any(axis=1)
     return (negative & ~positive).sum(axis=1) - (positive & ~negative).sum(axis=1)
 
 
@@ -60,14 +62,14 @@ def plateau(bias: np.ndarray, softmax: np.ndarray) -> np.ndarray:
 
 
 def find_sign(
-    deltas: list[np.ndarray], told: str, public: Public, meta: dict, adaptive: bool = False
+    deltas: list[np.ndarray], told: str, public: Public, meta: dict, adaptive: bool = False, noise: float = 0.0
 ) -> dict[str, Any]:
     """value, confidence, evidence, and ``found``: what the update itself says, or null.
 
-    told: the user's word, or auto. adaptive: as in ``weigh``. Raises MappingError where nothing settles it: a wrong sign would make every
+    told: the user's word, or auto. adaptive, noise: as in ``weigh``. Raises MappingError where nothing settles it: a wrong sign would make every
     attack climb the wrong way.
     """
-    found, confidence, evidence = weigh(deltas, public, adaptive)
+    found, confidence, evidence = weigh(deltas, public, adaptive, noise)
     if told != "auto":
         note = "; the evidence disagrees" if found and found != told else ""
         return {"value": told, "confidence": 1.0, "evidence": f"target settings; {evidence}{note}", "found": found}
@@ -81,24 +83,25 @@ def find_sign(
 
 
 def weigh(
-    deltas: list[np.ndarray], public: Public, adaptive: bool = False
+    deltas: list[np.ndarray], public: Public, adaptive: bool = False, noise: float = 0.0
 ) -> tuple[str | None, float, str]:
     """(sign or None, confidence, evidence) from the update alone; all draws together.
 
-    adaptive: the optimiser was found to be one such as Adam, whose steps keep a gradient's sign but not its size.
+    adaptive: the optimiser was found to be one such as Adam, whose steps keep a gradient's sign but not its size. noise: standard
+    deviation of white noise that was found on the update, or 0.
     """
     kernel, bias = head_of(deltas)
     classes, expected = kernel.shape[-1], public.softmax.mean(axis=0)
     score = float(class_features(kernel, public.features).sum() / np.sqrt(len(kernel)))
     if public.positive and public.sparse:
-        votes, least = absent_columns(kernel), 1
+        votes, least = absent_columns(kernel, noise), 1
         said = "columns of the last kernel that are nowhere positive, minus those nowhere negative"
     elif public.positive and bias is not None and public.softmax.max() < 0.5 and not adaptive:
         votes, least = plateau(bias, expected), 4
         said = "classes that share the lowest bias change per expected probability, minus those with the highest"
     elif public.positive and expected.max() < 0.3:
         # Every column has one sign here, that of p̄_c − n_c / N: most classes lie above it only if most are absent.
-        votes, least = absent_columns(kernel), 0.8 * classes
+        votes, least = absent_columns(kernel, noise), 0.8 * classes
         said = "columns of the last kernel that are nowhere positive, minus those nowhere negative (which counts if nearly all agree)"
     else:
         votes, least = np.zeros(len(kernel), int), 1
@@ -119,3 +122,4 @@ def weigh(
 
 
 DECISIVE = 4.0  # standard errors
+BEYOND = 5.0  # standard deviations: hardly one of a few thousand entries of noise is larger
