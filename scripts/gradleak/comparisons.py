@@ -37,6 +37,43 @@ def words(cell: Any, skip: tuple[str, ...] = ()) -> str:
     return ", ".join(parts)
 
 
+def named(cells: pd.DataFrame, skip: tuple[str, ...] = ()) -> pd.Series:
+    """``words`` of every cell and, of cells that share these, what else sets each apart from most of the others."""
+    names = cells.apply(lambda cell: words(cell, skip), axis=1)
+    for _, own in cells.groupby(names, sort=False):
+        for axis in axes(own):
+            if axis not in skip:
+                usual = None if own[axis].isna().any() else own[axis].mode().iloc[0]
+                unusual = own[axis][own[axis].notna() & (own[axis] != usual)]
+                names[unusual.index] += [f", {setting_name(axis)} {short(value)}" for value in unusual]
+    return names
+
+
+def setting_name(axis: str) -> str:
+    """The column of a setting, for people."""
+    return axis.removeprefix("param.").removeprefix("target.").replace("_", " ")
+
+
+def short(value: Any) -> str:
+    """The value of a setting, for people."""
+    if pd.isna(value):
+        return "default"
+    return f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ").removesuffix(".0")
+
+
+def axes(cells: pd.DataFrame) -> list[str]:
+    """The columns of settings in which ``cells`` differ."""
+    settings = ("target", "batch_size", "weighting", "labels", "control", "method", *cells.columns[cells.columns.str.startswith("param.")])
+    return [c for c in settings if c in cells and c not in SAME and cells[c].nunique(dropna=False) > 1]
+
+
+def along(cells: pd.DataFrame, axis: str) -> list[pd.DataFrame]:
+    """Groups of cells of one attack that differ in ``axis`` alone, two or more each, in its order; what is not set comes first."""
+    rest = ["attack", *(name for name in axes(cells) if name != axis)]
+    groups = [own.drop_duplicates(axis) for _, own in cells.groupby(rest, dropna=False, sort=False)]
+    return [own.sort_values(axis, na_position="first", kind="stable") for own in groups if len(own) > 1]
+
+
 def headline(cells: pd.DataFrame) -> pd.DataFrame:
     """Of every attack at every batch size the best fair cell: by the share at 20 dB, then PSNR; of labels by IRec."""
     rows = []
@@ -47,10 +84,10 @@ def headline(cells: pd.DataFrame) -> pd.DataFrame:
         own = own.dropna(subset=order[-1:])
         if not len(own):
             continue
-        best = own.sort_values(order, ascending=False, kind="stable").iloc[0]
+        best, names = own.sort_values(order, ascending=False, kind="stable").iloc[0], named(own, skip=("attack", "batch_size"))
         beside = fair[controlled & (fair["study"] == study) & (fair["batch_size"] == size)]
         rows.append({
-            "study": study, "attack": attack, "batch_size": size, "setting": words(best, skip=("attack", "batch_size")), "cell": best["cell"],
+            "study": study, "attack": attack, "batch_size": size, "setting": names[best.name], "cell": best["cell"],
             "draws": best["draws"], "trials": best["trials"], "ok": best["ok"],
             **{name + end: best[name + end] for name in SHOWN for end in ("", "_low", "_high")},
             **{name: best[name] for name in COUNTED}, **_control(beside, own, order[-1]),
@@ -81,23 +118,23 @@ def effects(trials: pd.DataFrame) -> pd.DataFrame:
     """What one setting changes: every cell against the one that has the axis' base value and agrees in all else.
 
     The base value is the neutral one where there is one (no control, uniform weighting, uniform guessing), else the most
-    frequent. Differences are paired by draw where both cells attacked the same updates, and resampled as pairs; cells on
+    frequent; NaN: it is not set. Differences are paired by draw where both cells attacked the same updates, and resampled as pairs; cells on
     different updates are resampled apart.
     """
     rows = []
     for (study, attack), own in trials[trials["status"] == "ok"].groupby(["study", "attack"], sort=False):
         cells = own.drop_duplicates("cell").set_index("cell")
-        axes = [c for c in ("target", "batch_size", "weighting", "labels", "control", "method", *trials.columns[trials.columns.str.startswith("param.")])
-                if c not in SAME and cells[c].nunique(dropna=False) > 1]  # fmt: skip
+        varying = axes(cells)
         means = {name: own.groupby(["cell", "draw"])[name].mean() for name in COMPARED if own[name].notna().any()}
-        for axis in axes:
+        for axis in varying:
             base = FLOORS.get(axis)
             if base not in set(cells[axis]):
-                base = cells[axis].mode(dropna=False).iloc[0]
-            rest = [name for name in axes if name != axis]
+                modes = cells[axis].mode(dropna=False)
+                base = np.nan if modes.isna().any() else modes.iloc[0]
+            rest = [name for name in varying if name != axis]
             shared = cells[cells.duplicated(rest, keep=False)] if rest else cells
             for _, group in shared.groupby(rest, dropna=False) if rest else [((), cells)]:
-                reference = group[group[axis] == base]
+                reference = group[group[axis].isna() if pd.isna(base) else group[axis] == base]
                 if not len(reference):
                     continue
                 for cell, row in group[(group[axis] != base) & group[axis].notna()].iterrows():

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from gradleak.comparisons import words
+from gradleak.comparisons import along, axes, named, setting_name, short, words
 from gradleak.files import replacing
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
@@ -94,6 +94,7 @@ def reconstructions(frames: dict, pairs: dict[str, Callable], records: dict) -> 
     A batch fills its row from the first seed; where a batch has fewer images than the row, further seeds follow.
     """
     cells = frames["cells"].drop_duplicates("cell").set_index("cell")
+    names = named(cells)
     chosen = [c for c in cells.index if c in pairs]
     order = sorted(
         chosen,
@@ -120,7 +121,7 @@ def reconstructions(frames: dict, pairs: dict[str, Callable], records: dict) -> 
                 if column == 0 and found is not None:
                     _note(axis, -0.12, 0.5, name, ha="right", va="center", color="#555555")
             if column == 0:
-                above.set_title(words(cells.loc[cell]), fontsize=8, loc="left", pad=3)
+                above.set_title(names[cell], fontsize=8, loc="left", pad=3)
             if psnr is not None:
                 _note(below, 0.5, -0.05, f"{psnr:.0f} dB", ha="center", va="top")
             if column == 0 and found is None:
@@ -145,12 +146,19 @@ def _pairs_of(data: dict[str, np.ndarray], size: int) -> list[tuple]:
 
 
 def psnr_by_batch_size(frames: dict, pairs: dict, records: dict) -> Figure:
-    """PSNR against the number of images in the update, 95 % intervals over draws."""
+    """PSNR against the number of images in the update, 95 % intervals over draws.
+
+    Of cells that differ in what ``words`` does not say those alone that go over several sizes, where there are such.
+    """
     cells = frames["cells"].query("attack != 'labels'").dropna(subset=["psnr", "batch_size"])
     if not len(cells):
         return _nothing("no trial was scored against truth")
     figure, axis = plt.subplots(figsize=(6.4, 3.8))
-    names = cells.apply(lambda cell: words(cell, skip=("batch_size",)), axis=1)
+    names = named(cells, skip=("batch_size",))
+    kinds = cells.apply(lambda cell: words(cell, skip=("batch_size",)), axis=1)
+    several = cells.groupby(names)["batch_size"].transform("nunique") > 1
+    shown = several | ~several.groupby(kinds).transform("any")
+    cells, names = cells[shown], names[shown]
     sizes = sorted(cells["batch_size"].unique())
     for index, name in enumerate(dict.fromkeys(names)):
         own = cells[names == name].sort_values("batch_size")
@@ -174,6 +182,40 @@ def psnr_by_batch_size(frames: dict, pairs: dict, records: dict) -> Figure:
         ylabel="PSNR (dB), mean over images",
     )
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
+    return figure
+
+
+def recovery(frames: dict, pairs: dict, records: dict) -> Figure:
+    """Share of true images at 20 dB or better against each setting of the update, all else equal, 95 % intervals over draws."""
+    cells = frames["cells"].query("attack != 'labels' and control == 'none'").dropna(subset=["share_20db"])
+    settings = [name for name in axes(cells) if name == "batch_size" or name.startswith("param.target.")]
+    panels = {name: lines for name in settings if (lines := along(cells.drop_duplicates("cell"), name))}
+    if not panels:
+        return _nothing("no two cells differ in one setting of the update alone")
+    attacks = named(cells.drop(columns=["target", *cells.columns[cells.columns.str.startswith("param.target.")]]), skip=("batch_size",))
+    order = list(dict.fromkeys(attacks[own.index[0]] for lines in panels.values() for own in lines))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(2.6 * columns + 0.6, 2.2 * rows), squeeze=False, sharey=True)
+    for axis in grid.flat[len(panels) :]:
+        axis.axis("off")
+    for axis, (name, lines) in zip(grid.flat, panels.items(), strict=False):
+        values = pd.concat(lines)[name].drop_duplicates().sort_values(na_position="first").tolist()
+        places = {short(value): place for place, value in enumerate(values)}
+        for own in lines:
+            label = attacks[own.index[0]]
+            index = order.index(label)
+            x = [places[short(value)] + (index - len(order) / 2) * 0.04 for value in own[name]]
+            ordered = pd.api.types.is_numeric_dtype(own[name])
+            _line(axis, index, x, own, "share_20db", label, color=COLOURS[index % len(COLOURS)], ls="-" if ordered else "none")
+        axis.set(xticks=range(len(values)), xticklabels=list(places), ylim=(-0.03, 1.04))
+        axis.set_xlabel("images in the update, N" if name == "batch_size" else setting_name(name), fontsize=8)
+        axis.tick_params(labelsize=7)
+    for axis in grid[:, 0]:
+        axis.set_ylabel("share of images ≥ 20 dB", fontsize=8)
+    drawn = dict(pair for axis in reversed(grid.flat[: len(panels)]) for pair in zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    figure.tight_layout()
+    figure.legend([drawn[label] for label in order], order, fontsize=7, loc="upper left", bbox_to_anchor=(0.02, 0))
     return figure
 
 
@@ -217,6 +259,7 @@ def _comparable(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
 def loss_curves(frames: dict, pairs: dict, records: dict[str, Callable]) -> Figure:
     """The attack's own objective against its steps: thin, one line a seed; bold, their median."""
     cells = frames["cells"].drop_duplicates("cell").set_index("cell")
+    names = named(cells)
     chosen = [c for c in cells.index if c in records][:12]
     if not chosen:
         return _nothing("no loss curves to show")
@@ -239,7 +282,7 @@ def loss_curves(frames: dict, pairs: dict, records: dict[str, Callable]) -> Figu
             )
             if min(min(c["objective"]) for c in curves) > 0:
                 axis.set_yscale("log")
-        axis.set_title(words(cells.loc[cell]), fontsize=7)
+        axis.set_title(names[cell], fontsize=7)
         axis.tick_params(which="both", labelsize=6)
         if index >= len(chosen) - columns:
             axis.set_xlabel("step", fontsize=7)
@@ -466,15 +509,11 @@ def effects(frames: dict, pairs: dict, records: dict) -> Figure:
             axis.plot(row["difference"], y, MARKERS[kinds.index(row["axis"]) % len(MARKERS)], color=colour, ms=4.5,
                       mfc=colour if row["paired"] else "white")  # fmt: skip
         axis.axvline(0, color="#777777", lw=1)
-        axis.set_yticks(range(len(own)), [f"{r.axis.removeprefix('target.').replace('_', ' ')}: {_short(r.base)} → {_short(r.value)}  ({r.of})"
+        axis.set_yticks(range(len(own)), [f"{setting_name(r.axis)}: {short(r.base)} → {short(r.value)}  ({r.of})"
                                           for r in own.itertuples()], fontsize=6.5)  # fmt: skip
         axis.set(xlabel=name, ylim=(len(own) - 0.5, -0.5))
     figure.tight_layout()
     return figure
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ").removesuffix(".0")
 
 
 SHOWN_SPREADS = 30
@@ -486,7 +525,9 @@ def seeds(frames: dict, pairs: dict, records: dict) -> Figure:
     if not len(trials):
         return _nothing("no trial was scored against truth")
     trials = trials.drop_duplicates(["cell", "seed"])
-    cells = trials.drop_duplicates("cell").sort_values(["batch_size", "attack"], kind="stable")[:SHOWN_SPREADS]
+    cells = trials.drop_duplicates("cell").sort_values(["batch_size", "attack"], kind="stable")
+    names = named(cells)
+    cells = cells[:SHOWN_SPREADS]
     figure, axis = plt.subplots(figsize=(6.4, 0.9 + 0.24 * len(cells)))
     sizes = sorted(cells["batch_size"].unique())
     for y, (_, cell) in enumerate(cells.iterrows()):
@@ -495,13 +536,14 @@ def seeds(frames: dict, pairs: dict, records: dict) -> Figure:
         axis.plot(values, y + np.linspace(-0.22, 0.22, len(values)), "o", ms=3, alpha=0.7, color=colour, lw=0)
         axis.plot([np.median(values)] * 2, [y - 0.34, y + 0.34], color=colour, lw=2)
     axis.axvline(20, color="#999999", lw=0.8, ls=":")
-    axis.set_yticks(range(len(cells)), [words(cell) for _, cell in cells.iterrows()], fontsize=6.5)
+    axis.set_yticks(range(len(cells)), names[cells.index], fontsize=6.5)
     axis.set(xlabel="PSNR (dB) of each trial; bar: median", ylim=(len(cells) - 0.5, -0.5))
     return figure
 
 
 FIGURES = {
     "reconstructions": reconstructions,
+    "recovery": recovery,
     "psnr_by_batch_size": psnr_by_batch_size,
     "weighting": weighting,
     "effects": effects,

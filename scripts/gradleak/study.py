@@ -236,6 +236,7 @@ class Plan:
         }
         drawn = {
             "reconstructions": attacks - {"labels"},
+            "recovery": with_truth - {"labels"},
             "psnr_by_batch_size": with_truth - {"labels"},
             "weighting": with_truth & {"dlg"},
             "effects": with_truth,

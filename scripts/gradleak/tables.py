@@ -107,7 +107,7 @@ def _told(name: str, cell: dict) -> dict[str, Any]:
 def _method(parameters: dict) -> str:
     """The label method, and that it was told of members: another method wherever methods are compared."""
     told = parameters.get("members", "none") != "none"
-    return parameters.get("method", "") + (" + members" if told else "")
+    return (parameters.get("method", "") + (" + members" if told else "")).strip()
 
 
 def _varying(parameters: dict[str, dict]) -> list[str]:

@@ -104,6 +104,29 @@ def test_a_cell_in_words_names_what_is_not_the_usual():
     assert comparisons.words(cell | {"param.init": np.nan, "weighting": "depth"}, skip=("batch_size",)) == "dlg, depth, recovered labels"
 
 
+def test_cells_of_the_same_words_are_named_by_what_sets_them_apart():
+    cells = pd.DataFrame({"attack": "span", "batch_size": [32, 32, 32, 64], "param.target.width": [np.nan, 512, np.nan, np.nan],
+                          "param.joint_rounds": [0, 0, 16, 0], "param.target.clients": 1})  # fmt: skip
+    assert comparisons.named(cells).tolist() == ["span, N=32", "span, N=32, width 512", "span, N=32, joint rounds 16", "span, N=64"]
+    assert comparisons.named(cells, skip=("batch_size",)).tolist() == ["span", "span, width 512", "span, joint rounds 16", "span"]
+
+
+def test_cells_lie_along_an_axis_that_differ_in_nothing_else():
+    cells = pd.DataFrame({"attack": ["span"] * 5 + ["dlg"], "batch_size": [64, 32, 32, 32, 64, 32],
+                          "param.target.width": [np.nan, np.nan, 512, 64, 64, np.nan], "param.target.batch_size": 1})  # fmt: skip
+    (wide,) = (own for own in comparisons.along(cells, "param.target.width") if (own["batch_size"] == 32).all())
+    assert wide.index.tolist() == [1, 3, 2]  # what is not set first
+    assert [own.index.tolist() for own in comparisons.along(cells, "batch_size")] == [[1, 0], [3, 4]]
+
+
+def test_a_setting_that_others_leave_alone_has_an_effect(results):
+    for name, width in {"a": None, "wide": 512}.items():
+        results.cell(name, **{"target.width": width}).block(name, (0, 1), scores(width or 0))
+    effects = results.frames()["effects"].query("axis == 'target.width' and metric == 'psnr'")
+    assert effects[["value", "difference"]].to_numpy().tolist() == [[512, 512]]
+    assert effects["base"].isna().all()
+
+
 def test_a_headline_without_a_setting_is_read_back_so(tmp_path):
     cells = pd.DataFrame([{"study": "s", "attack": "span", "setting": "", "verdict": "above", "batch_size": 1}])
     cells.to_csv(tmp_path / "headline.csv", index=False)

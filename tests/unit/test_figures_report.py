@@ -113,6 +113,24 @@ def test_psnr_is_drawn_at_its_value_and_size(results):
     assert 20.5 in drawn
 
 
+def test_lines_join_cells_that_differ_in_nothing_but_the_size(results):
+    for name, changed in {"a": {}, "b": {"target.batch_size": 8}, "c": {"target.clients": 2}}.items():
+        results.cell(name, "span", **{"target.clients": 1} | changed).block(name, scores=image_scores)
+    (axis,) = figures.psnr_by_batch_size(*inputs(results)).axes
+    (line,) = (handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True) if label.startswith("span"))
+    assert len(line.lines[0].get_xdata()) == 2
+
+
+def test_the_share_of_images_is_drawn_against_every_setting_of_the_update(results):
+    for name, changed in {"a": {}, "b": {"target.batch_size": 8}, "c": {"target.clients": 2}}.items():
+        results.cell(name, "span", **{"target.clients": 1} | changed).block(name, scores=image_scores)
+    panels = {axis.get_xlabel(): axis for axis in figures.recovery(*inputs(results)).axes if axis.get_xlabel()}
+    assert {name: [tick.get_text() for tick in axis.get_xticklabels()] for name, axis in panels.items()} == {
+        "images in the update, N": ["4", "8"], "clients": ["1", "2"]
+    }  # fmt: skip
+    assert all(0.75 in axis.lines[0].get_ydata() for axis in panels.values())
+
+
 def test_a_cell_that_accepted_nothing_says_so_in_the_picture(results):
     whole(results)
     frames, pairs, records = inputs(results)

@@ -381,8 +381,8 @@ def test_parameters_hold_defaults_too(plan_of):
             [{"attack": "labels", "target": "demo", "method": "posterior"}],
             {"label_recovery", "label_counts", "label_skill", "label_table", "effects", "label_coverage", "label_intervals"},
         ),
-        ([DLG], {"reconstructions", "psnr_by_batch_size", "effects", "seeds", "weighting", "loss_curves"}),
-        ([{"attack": "latent", "target": "demo"}], {"reconstructions", "psnr_by_batch_size", "effects", "seeds", "loss_curves"}),
+        ([DLG], {"reconstructions", "recovery", "psnr_by_batch_size", "effects", "seeds", "weighting", "loss_curves"}),
+        ([{"attack": "latent", "target": "demo"}], {"reconstructions", "recovery", "psnr_by_batch_size", "effects", "seeds", "loss_curves"}),
     ],
 )
 def test_figures_are_those_with_something_to_show(plan_of, cells, expected):
