@@ -339,10 +339,21 @@ def test_hidden_members_weigh_n_and_lie_tenfold_deeper_than_the_control(batch):
     whole = subspace.of_matrix(batch.matrix, batch.noise)
     judged = judge(batch.host, whole, batch.host.features(np.concatenate([batch.x, batch.public[:20]]).astype(float)).numpy())
     assert acceptance.hidden_members(judged, N, 0.0).tolist() == [True] * N + [False] * 20
-    unsure = dataclasses.replace(judged, surprise=np.full(N + 20, np.inf), weight=np.full(N + 20, 1.4 * N))
+    unsure = dataclasses.replace(judged, surprise=np.full(N + 20, np.inf), weight=np.full(N + 20, 1.4 * N), uncertainty=np.full(N + 20, 0.2 * N))
     least = 10.1 * judged.residual[10]
     assert acceptance.hidden_members(unsure, N, least).tolist() == (judged.residual < 0.1 * least).tolist()
+    assert acceptance.hidden_members(unsure, N, 0.7 * least, near=np.full(N + 20, True))[10]
     assert not acceptance.hidden_members(dataclasses.replace(unsure, weight=np.full(N + 20, 1.6 * N)), N, least).any()
+    assert not acceptance.hidden_members(dataclasses.replace(unsure, uncertainty=np.full(N + 20, 0.4 * N)), N, least, near=True).any()
+
+
+@pytest.mark.parametrize(("surprise", "margin", "hidden"), [(1.5, 1.0, True), (3.0, 1.0, False), (3.0, 200.0, True)])
+def test_of_a_vague_label_hidden_members_are_in_the_span_to_the_noise(batch, surprise, margin, hidden):
+    judged = judge(batch.host, subspace.of_matrix(batch.matrix, batch.noise), batch.host.features(batch.x.astype(float)).numpy())
+    columns = {"surprise": surprise, "label_margin": margin, "weight": float(N), "uncertainty": 0.1}
+    judged = dataclasses.replace(judged, **{name: np.full(N, value) for name, value in columns.items()})
+    assert acceptance.members(judged, N).all()
+    assert (acceptance.hidden_members(judged, N, 0.0) == hidden).all()
 
 
 def test_a_wrong_label_is_the_one_under_which_an_image_does_not_weigh_n(batch, joint, monkeypatch):

@@ -19,7 +19,8 @@ COARSE_DEVIATION = 0.5
 CLEAR_MARGIN = 100.0  # of the label; that of other images is 1 to 5
 BELOW_CONTROL = 0.25  # of the least ρ that the same search reaches in a span without members: the search goes on beside it
 _CERTIFIED_BELOW_CONTROL = 1 / 6  # the same for a member that nothing else certifies
-_HIDDEN_BELOW_CONTROL = 0.1  # the same for members that were found in what others leave
+_HIDDEN_BELOW_CONTROL = 0.1  # the same for one that came to light in what others leave
+_HIDDEN_SURPRISE = 2.0  # of a member there: the noise is what errors of the others leave, and five times that hides much
 _ASKED = 0.5  # share of labels known that a model must get right to be asked for others
 _ALIKE, _SIMILAR = 0.9999, 0.98  # cosines of two features
 
@@ -40,8 +41,8 @@ def samples(found: Certificates, one_step: bool) -> int:
     return int(values[votes.argmax()]) if votes.max(initial=0) >= least else 0
 
 
-def members(found: Certificates, samples: int) -> np.ndarray:
-    """bool [B]: who is a member, after one local step.
+def members(found: Certificates, samples: int, surprise: float = SURPRISE) -> np.ndarray:
+    """bool [B]: who is a member, after one local step. surprise: as far as which a feature counts as in the span.
 
     Where the update is a mean over N images, δᵀ M⁺ f = N for each of them, and for hardly anything else. So either the
     feature is in the span as far as the noise lets us see and the weight is N; or both come close, and on top the δ of
@@ -49,7 +50,7 @@ def members(found: Certificates, samples: int) -> np.ndarray:
     """
     off = np.abs(found.weight - samples)
     sharp = (
-        (found.surprise < SURPRISE)
+        (found.surprise < surprise)
         & (off < DEVIATION * samples + 3 * found.uncertainty)
         & (found.uncertainty < UNSURE * samples)
     )
@@ -95,21 +96,29 @@ def certified_near(residual: np.ndarray | float, least_of_control: float) -> np.
     return residual < _CERTIFIED_BELOW_CONTROL * least_of_control
 
 
-def hidden_members(found: Certificates, samples: int, least_of_control: float) -> np.ndarray:
-    """bool [B]: the same of members that came to light behind others, judged by what all others leave of the update.
+def hidden_members(found: Certificates, samples: int, least_of_control: float, near: np.ndarray | bool = False) -> np.ndarray:
+    """bool [B]: who is a member of those that are fitted together, judged by what all others leave of the update.
 
-    Tenfold deeper than the control, since errors of the others are in it, and of a member's weight; or as ``members``.
+    In the span to the noise, as ``members``; or deeper than the control and surely of a member's weight: images that explain
+    nothing can lie as deep among what errors of the others leave, and their weight is then anything. Tenfold deeper, or
+    sixfold if they were ``near`` (bool [B]) to the whole update's span, too, before the fit.
     """
-    deep = found.residual < _HIDDEN_BELOW_CONTROL * least_of_control
-    return deep & _weighs(found.weight, samples) | members(found, samples)
+    depth = np.where(near, _CERTIFIED_BELOW_CONTROL, _HIDDEN_BELOW_CONTROL)
+    deep = (found.residual < depth * least_of_control) & _surely_weighs(found.weight, found.uncertainty, samples)
+    return deep | members(found, samples, _HIDDEN_SURPRISE)
 
 
 def label_by_weight(label: int, weight: np.ndarray, uncertainty: np.ndarray, samples: int) -> int:
     """``label``, unless an image does not weigh N under it and does under another: of K weights the class of the nearest to N."""
-    fits = _weighs(weight, samples) & (uncertainty < UNSURE * samples)
+    fits = _surely_weighs(weight, uncertainty, samples)
     if fits[label] or not fits.any():
         return label
     return int(np.where(fits, np.abs(weight - samples), np.inf).argmin())
+
+
+def _surely_weighs(weight: np.ndarray, uncertainty: np.ndarray, samples: int) -> np.ndarray:
+    """bool: whether about as much as a member, and not by chance."""
+    return _weighs(weight, samples) & (uncertainty < UNSURE * samples)
 
 
 def _weighs(weight: np.ndarray, samples: int) -> np.ndarray:

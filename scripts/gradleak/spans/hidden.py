@@ -127,7 +127,7 @@ def _fresh(others: LookedAt, fit: Fit, looked_at: LookedAt, joint: Joint) -> tup
 
 
 def _settle(search: Search, found: Found, joint: Joint, fit: Fit, rng: np.random.Generator, nobody: bool) -> None:
-    """Into ``found``: each fitted image with its certificates in what all others leave of the update; the new ones alone for ``nobody``.
+    """Into ``found``: each fitted image that counts as a member, with its certificates in what all others leave of the update; the new ones alone for ``nobody``.
 
     Of the fit's last state and its largest the one that more images are certified of.
     """
@@ -140,11 +140,10 @@ def _settle(search: Search, found: Found, joint: Joint, fit: Fit, rng: np.random
     if nobody:
         looked_at.members = []
     for k, (member, (certificate, certified), span) in enumerate(zip(place, verdicts, joint.each_alone(fitted), strict=True)):
-        if (nobody and member >= 0) or (member < 0 and not certified):
+        if not certified or (nobody and member >= 0):
             continue
         index = looked_at.add(fitted.images[[k]], certificate)
-        if certified:
-            looked_at.fitted.add(index)
+        looked_at.fitted.add(index)
         search.expect_errors(looked_at, [index], span)
         if member < 0:
             looked_at.members.append(index)
@@ -155,14 +154,11 @@ def _settle(search: Search, found: Found, joint: Joint, fit: Fit, rng: np.random
 def _judged(
     search: Search, joint: Joint, fitted: Known, place: np.ndarray, samples: int, rng: np.random.Generator
 ) -> list[tuple[Certificates, bool]]:
-    """Of each image its certificates, and whether it counts as a member: a new one must pass as such, one that was near to the span
-    before as that or as a new one."""
+    """Of each image its certificates, and whether it counts as a member."""
     verdicts, control = [], None
     for k, (member, span) in enumerate(zip(place, joint.each_alone(fitted), strict=True)):
         found = certificates.certify(search.fine, span, fitted.images[[k]], fitted.labels[[k]])
         found = replace(found, answer=fitted.labels[[k]])
         control = control or search.least_of_control(span, rng)
-        passes = acceptance.hidden_members(found, samples, control)[0]
-        near = member >= 0 and acceptance.certified_near(found.residual[0], control)
-        verdicts.append((found, bool(passes or near)))
+        verdicts.append((found, bool(acceptance.hidden_members(found, samples, control, near=member >= 0)[0])))
     return verdicts
