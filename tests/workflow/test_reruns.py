@@ -12,7 +12,7 @@ import pytest
 from conftest import TINY
 
 pytestmark = pytest.mark.workflow
-AGGREGATES = {"summarise": 1, "plot": 10, "write_report": 1, "sync_mlflow": 1}
+AGGREGATES = {"summarise": 1, "plot": 11, "write_report": 1, "sync_mlflow": 1}
 
 
 def test_every_trial_is_ok_and_in_mlflow_once(finished):
