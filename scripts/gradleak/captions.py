@@ -6,7 +6,8 @@ CAPTIONS = {
     "recovery": "Share of the true images that were rebuilt to 20 dB or better, as one setting of the update changes and all else stays. "
     "Bars: 95 % bootstrap intervals over draws.",
     "psnr_by_batch_size": "PSNR against the number of images in the update. Bars: 95 % bootstrap intervals over draws. "
-    "Dashed: the public image nearest to each true one, which needs the truth to find; an attack below it is no better than a good guess.",
+    "Dashed: the public image nearest to each true one, which needs the truth to find; an attack below it is no better than a good guess. Where cells go over several sizes, "
+    "their variants at one size are left to the figure `recovery`.",
     "weighting": "How the weighting of layers in the matching loss changes the result of DLG. Bars: 95 % intervals over draws.",
     "effects": "What one setting changes: difference from the base value, all else equal, with 95 % bootstrap intervals. Filled: "
     "paired by draw, both cells attacked the same updates. Open: different updates. At most forty of each kind, the largest; "
