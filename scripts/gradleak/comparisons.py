@@ -41,7 +41,7 @@ def named(cells: pd.DataFrame, skip: tuple[str, ...] = ()) -> pd.Series:
     """``words`` of every cell and, of cells that share these, what else sets each apart from most of the others."""
     names = cells.apply(lambda cell: words(cell, skip), axis=1)
     for _, own in cells.groupby(names, sort=False):
-        for axis in axes(own):
+        for axis in varying(own):
             if axis not in skip:
                 usual = None if own[axis].isna().any() else own[axis].mode().iloc[0]
                 unusual = own[axis][own[axis].notna() & (own[axis] != usual)]
@@ -61,7 +61,7 @@ def short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ").removesuffix(".0")
 
 
-def axes(cells: pd.DataFrame) -> list[str]:
+def varying(cells: pd.DataFrame) -> list[str]:
     """The columns of settings in which ``cells`` differ."""
     settings = ("target", "batch_size", "weighting", "labels", "control", "method", *cells.columns[cells.columns.str.startswith("param.")])
     return [c for c in settings if c in cells and c not in SAME and cells[c].nunique(dropna=False) > 1]
@@ -69,7 +69,7 @@ def axes(cells: pd.DataFrame) -> list[str]:
 
 def along(cells: pd.DataFrame, axis: str) -> list[pd.DataFrame]:
     """Groups of cells of one attack that differ in ``axis`` alone, two or more each, in its order; what is not set comes first."""
-    rest = ["attack", *(name for name in axes(cells) if name != axis)]
+    rest = ["attack", *(name for name in varying(cells) if name != axis)]
     groups = [own.drop_duplicates(axis) for _, own in cells.groupby(rest, dropna=False, sort=False)]
     return [own.sort_values(axis, na_position="first", kind="stable") for own in groups if len(own) > 1]
 
@@ -124,14 +124,14 @@ def effects(trials: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (study, attack), own in trials[trials["status"] == "ok"].groupby(["study", "attack"], sort=False):
         cells = own.drop_duplicates("cell").set_index("cell")
-        varying = axes(cells)
+        axes = varying(cells)
         means = {name: own.groupby(["cell", "draw"])[name].mean() for name in COMPARED if own[name].notna().any()}
-        for axis in varying:
+        for axis in axes:
             base = FLOORS.get(axis)
             if base not in set(cells[axis]):
                 modes = cells[axis].mode(dropna=False)
                 base = np.nan if modes.isna().any() else modes.iloc[0]
-            rest = [name for name in varying if name != axis]
+            rest = [name for name in axes if name != axis]
             shared = cells[cells.duplicated(rest, keep=False)] if rest else cells
             for _, group in shared.groupby(rest, dropna=False) if rest else [((), cells)]:
                 reference = group[group[axis].isna() if pd.isna(base) else group[axis] == base]

@@ -12,10 +12,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from gradleak.comparisons import along, axes, named, setting_name, short, words
+from gradleak.comparisons import along, named, setting_name, short, varying, words
 from gradleak.files import replacing
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
@@ -59,10 +60,10 @@ def _spread(cells: pd.DataFrame, metric: str) -> np.ndarray:
     return np.nan_to_num(np.abs(bounds - cells[metric].to_numpy()))
 
 
-def _line(axis: Any, index: int, x: list, cells: pd.DataFrame, metric: str, label: str, **style: Any) -> None:
-    """Line number ``index`` of a figure: a metric with its intervals. Where colours come round again, markers are other ones, and hollow."""
+def _line(axis: Any, index: int, x: list, cells: pd.DataFrame, metric: str, label: str, **style: Any) -> ErrorbarContainer:
+    """Line number ``index`` of a figure: a metric with its intervals, as a legend shows it. Where colours come round again, markers are other ones, and hollow."""
     again = index // len(COLOURS)
-    axis.errorbar(
+    return axis.errorbar(
         x,
         cells[metric],
         yerr=_spread(cells, metric),
@@ -188,7 +189,7 @@ def psnr_by_batch_size(frames: dict, pairs: dict, records: dict) -> Figure:
 def recovery(frames: dict, pairs: dict, records: dict) -> Figure:
     """Share of true images at 20 dB or better against each setting of the update, all else equal, 95 % intervals over draws."""
     cells = frames["cells"].query("attack != 'labels' and control == 'none'").dropna(subset=["share_20db"])
-    settings = [name for name in axes(cells) if name == "batch_size" or name.startswith("param.target.")]
+    settings = [name for name in varying(cells) if name == "batch_size" or name.startswith("param.target.")]
     panels = {name: lines for name in settings if (lines := along(cells.drop_duplicates("cell"), name))}
     if not panels:
         return _nothing("no two cells differ in one setting of the update alone")
@@ -199,6 +200,7 @@ def recovery(frames: dict, pairs: dict, records: dict) -> Figure:
     figure, grid = plt.subplots(rows, columns, figsize=(2.6 * columns + 0.6, 2.2 * rows), squeeze=False, sharey=True)
     for axis in grid.flat[len(panels) :]:
         axis.axis("off")
+    drawn: dict[str, ErrorbarContainer] = {}
     for axis, (name, lines) in zip(grid.flat, panels.items(), strict=False):
         values = pd.concat(lines)[name].drop_duplicates().sort_values(na_position="first").tolist()
         places = {short(value): place for place, value in enumerate(values)}
@@ -207,15 +209,15 @@ def recovery(frames: dict, pairs: dict, records: dict) -> Figure:
             index = order.index(label)
             x = [places[short(value)] + (index - len(order) / 2) * 0.04 for value in own[name]]
             ordered = pd.api.types.is_numeric_dtype(own[name])
-            _line(axis, index, x, own, "share_20db", label, color=COLOURS[index % len(COLOURS)], ls="-" if ordered else "none")
+            line = _line(axis, index, x, own, "share_20db", label, color=COLOURS[index % len(COLOURS)], ls="-" if ordered else "none")
+            drawn.setdefault(label, line)
         axis.set(xticks=range(len(values)), xticklabels=list(places), ylim=(-0.03, 1.04))
         axis.set_xlabel("images in the update, N" if name == "batch_size" else setting_name(name), fontsize=8)
         axis.tick_params(labelsize=7)
     for axis in grid[:, 0]:
         axis.set_ylabel("share of images ≥ 20 dB", fontsize=8)
-    drawn = dict(pair for axis in reversed(grid.flat[: len(panels)]) for pair in zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     figure.tight_layout()
-    figure.legend([drawn[label] for label in order], order, fontsize=7, loc="upper left", bbox_to_anchor=(0.02, 0))
+    figure.legend(drawn.values(), drawn, fontsize=7, loc="upper left", bbox_to_anchor=(0.02, 0))
     return figure
 
 
