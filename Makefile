@@ -29,7 +29,7 @@ bench: setup  ## speed against the alternatives, in the same run -> results/benc
 	$(BIN)/python tests/benchmarks/bench_jobs.py
 
 plan: setup  ## what a run would do: cells, trials, done, to do and why, about how many hours; ARGS="--config study=ablation"
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=scripts python -m gradleak.forecast --cores $(CORES) $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=scripts python -m gradleak.workflow.forecast --cores $(CORES) $(ARGS)
 
 slurm-test: setup  ## a private SLURM from Debian's packages (installed here, as root), and a sweep on it while things go wrong
 	$(APT_INSTALL) $$(sed -n '/^# SLURM/,/^$$/{/^[^#]/p}' tests/packages.txt)
@@ -56,7 +56,7 @@ lint: setup
 	$(SNAKE) --lint
 
 schema: setup  ## regenerate config/config.schema.json and docs/config.md from the models
-	PYTHONPATH=scripts $(BIN)/python -m gradleak.schema
+	PYTHONPATH=scripts $(BIN)/python -m gradleak.workflow.schema
 
 clean:
 	find results -mindepth 1 ! -name README.md -delete

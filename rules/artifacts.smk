@@ -4,7 +4,7 @@
 rule split_dataset:
     output:
         private="results/data/{dataset}/private.npz",
-        others="results/data/{dataset}/others.npz",
+        pretraining="results/data/{dataset}/pretraining.npz",
         public="results/data/{dataset}/public.npz",
     log:
         "results/logs/split_dataset/{dataset}.log",
@@ -24,7 +24,7 @@ rule split_dataset:
 rule simulate_client:
     input:
         private=lambda w: pool(target(w).options, "private"),
-        others=lambda w: pool(target(w).options, "others"),
+        pretraining=lambda w: pool(target(w).options, "pretraining"),
     output:
         artifacts=directory("results/targets/{target}/{block}"),
         truth="results/truth/{target}/{block}.npz",

@@ -9,7 +9,8 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "scripts"))
 
-from gradleak import captions, code, config as configuration, failures, hooks, scheduling, study
+from gradleak.evaluation import captions
+from gradleak.workflow import code_digest, config as configuration, failures, hooks, scheduling, study
 
 try:
     PLAN = study.plan(configuration.load(config, BASE / "config" / "studies"))
@@ -29,7 +30,7 @@ ENVIRONMENT = "../envs/environment.yaml"
 
 
 @functools.cache
-def digest(script): return code.digest(BASE / "scripts" / script)
+def digest(script): return code_digest.digest(BASE / "scripts" / script)
 
 
 def code_of(script): return lambda w: digest(script)  # only of the jobs that are looked at

@@ -1,56 +1,56 @@
 # Class counts from the last layer. What needs the whole model is rehearsed once for all methods.
 
 
-rule rehearse_labels:
+rule simulate_shadow_clients:
     input:
         gradients="results/mapping/{target}/{block}/gradients.npz",
         report="results/mapping/{target}/{block}/mapping.json",
         public=lambda w: pool(target(w).options, "public"),
     output:
-        rehearsal="results/rehearsals/{target}/{block}.npz",
+        shadow="results/shadow_clients/{target}/{block}.npz",
     log:
-        "results/logs/rehearse_labels/{target}/{block}.log",
+        "results/logs/simulate_shadow_clients/{target}/{block}.log",
     benchmark:
-        "results/benchmarks/rehearse_labels/{target}/{block}.tsv"
+        "results/benchmarks/simulate_shadow_clients/{target}/{block}.tsv"
     threads: 1
     resources:
         mem_mb=3000,
         runtime=60,
     params:
-        code=code_of("rehearse_labels.py"),
+        code=code_of("simulate_shadow_clients.py"),
     conda:
         ENVIRONMENT
     script:
-        "../scripts/rehearse_labels.py"
+        "../scripts/simulate_shadow_clients.py"
 
 
-rule rehearse_members:
+rule extract_member_features:
     input:
         gradients=lambda w: mappings(w)[0],
         inversion="results/inversions/{cell}/{block}.npz",
     output:
         members="results/members/{cell}/{block}.npz",
     log:
-        "results/logs/rehearse_members/{cell}/{block}.log",
+        "results/logs/extract_member_features/{cell}/{block}.log",
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        code=code_of("rehearse_members.py"),
+        code=code_of("extract_member_features.py"),
     wildcard_constraints:
         cell=PLAN.cell_ids("span"),
     conda:
         ENVIRONMENT
     script:
-        "../scripts/rehearse_members.py"
+        "../scripts/extract_member_features.py"
 
 
 rule recover_labels:
     input:
         mapping=mappings,
         report=lambda w: draw_files(w, "results/mapping/{target}/{block}/mapping.json"),
-        rehearsal=lambda w: draw_files(w, "results/rehearsals/{target}/{block}.npz") if cell(w).options.rehearses else [],
+        shadow=lambda w: draw_files(w, "results/shadow_clients/{target}/{block}.npz") if cell(w).options.needs_shadow_clients else [],
         members=members_for,
     output:
         labels="results/labels/{cell}/{block}.npz",

@@ -18,7 +18,7 @@ rule validate_mapping:
         mem_mb=3000,
         runtime=30,
     params:
-        told=lambda w: target(w).told,
+        user_claims=lambda w: target(w).user_claims,
         code=code_of("validate_mapping.py"),
     conda:
         ENVIRONMENT

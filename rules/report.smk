@@ -124,7 +124,7 @@ rule write_report:
         mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in DONE.mapped()],
         mapping_figures=[f"results/figures/mapping/{t}_{b}.png" for t, b in DONE.mapped()],
         prior_figures=[f"results/figures/priors/{p}.png" for p in DONE.priors],
-        judges=[f"results/judges/{d}.json" for d in DONE.datasets()],
+        references=[f"results/reference_classifiers/{d}.json" for d in DONE.datasets()],
     output:
         report="results/report.html",
     log:

@@ -1,24 +1,24 @@
 # Truth meets the reconstructions here, and nowhere before.
 
 
-rule train_judge:
+rule train_reference_classifier:
     input:
-        others="results/data/{dataset}/others.npz",
+        pretraining="results/data/{dataset}/pretraining.npz",
         public="results/data/{dataset}/public.npz",
     output:
-        judge="results/judges/{dataset}.npz",
-        accuracy="results/judges/{dataset}.json",
+        reference="results/reference_classifiers/{dataset}.npz",
+        accuracy="results/reference_classifiers/{dataset}.json",
     log:
-        "results/logs/train_judge/{dataset}.log",
+        "results/logs/train_reference_classifier/{dataset}.log",
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        code=code_of("train_judge.py"),
+        code=code_of("train_reference_classifier.py"),
     conda:
         ENVIRONMENT
     script:
-        "../scripts/train_judge.py"
+        "../scripts/train_reference_classifier.py"
 
 
 rule score_prior:
@@ -48,7 +48,7 @@ rule score:
         record=lambda w: f"results/{cell(w).stage}/{w.cell}/{w.block}.json",
         truth=truths,
         public=lambda w: pool(cell(w).target.options, "public"),
-        judge=lambda w: f"results/judges/{cell(w).target.options.dataset}.npz",
+        reference=lambda w: f"results/reference_classifiers/{cell(w).target.options.dataset}.npz",
         ceiling=ceilings,
     output:
         rows="results/scores/{cell}/{block}.json",

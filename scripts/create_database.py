@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from gradleak import jobs, tracking
+from gradleak.jobs import job
+from gradleak.tracking import sync
 
 
 def main(snakemake) -> None:
     Path(snakemake.output.database).parent.mkdir(parents=True, exist_ok=True)
-    tracking.create_schema(f"sqlite:///{snakemake.output.database}")
+    sync.create_schema(f"sqlite:///{snakemake.output.database}")
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake):  # noqa: F821
+    with job.job(snakemake):  # noqa: F821
         main(snakemake)  # noqa: F821

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from gradleak import artifacts, jobs
+from gradleak import artifacts
 from gradleak.artifacts import drive, lock
 from gradleak.files import replacing_folder
+from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
@@ -23,10 +24,10 @@ def main(snakemake) -> None:
             for name in hashes:
                 (cache / name).unlink()
         for entry in leak.manifest["files"]:
-            jobs.log.info("%(name)s: %(bytes)d bytes, SHA-256 %(sha256)s: %(role)s (%(evidence)s)", entry)
+            job.log.info("%(name)s: %(bytes)d bytes, SHA-256 %(sha256)s: %(role)s (%(evidence)s)", entry)
         lock.record(known, hashes)
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake):  # noqa: F821
+    with job.job(snakemake):  # noqa: F821
         main(snakemake)  # noqa: F821

@@ -2,19 +2,22 @@
 
 import time
 
-from gradleak import jobs, vae
-from gradleak.attacks import latent
+from gradleak.attacks.matching import latent
+from gradleak.attacks.matching.latent_options import LatentOptions
 from gradleak.files import read_npz
+from gradleak.jobs import job
+from gradleak.priors import vae
+from gradleak.priors.options import VaeOptions
 
 
 def main(snakemake) -> None:
     began = time.monotonic()
-    from gradleak import inversions  # imports TensorFlow: only now is the log open
+    from gradleak.jobs import inversions  # imports TensorFlow: only now is the log open
 
     problem = inversions.load_problem(snakemake)
-    options = latent.Options(**snakemake.params.spec)
+    options = LatentOptions(**snakemake.params.spec)
     _, decoder = vae.load_networks(
-        vae.Options(**snakemake.params.prior), problem.shape, read_npz(snakemake.input.prior)
+        VaeOptions(**snakemake.params.prior), problem.shape, read_npz(snakemake.input.prior)
     )
     checkpoint = inversions.checkpoint(snakemake)
     progress = inversions.progress(f"latent {snakemake.wildcards.cell}")
@@ -24,5 +27,5 @@ def main(snakemake) -> None:
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake, tensorflow=True, resumes=True):  # noqa: F821
+    with job.job(snakemake, tensorflow=True, resumes=True):  # noqa: F821
         main(snakemake)  # noqa: F821

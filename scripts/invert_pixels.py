@@ -2,16 +2,17 @@
 
 import time
 
-from gradleak import jobs
-from gradleak.attacks import dlg
+from gradleak.attacks.matching import dlg
+from gradleak.attacks.matching.dlg_options import DlgOptions
+from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
     began = time.monotonic()
-    from gradleak import inversions  # imports TensorFlow: only now is the log open
+    from gradleak.jobs import inversions  # imports TensorFlow: only now is the log open
 
     problem = inversions.load_problem(snakemake)
-    options = dlg.Options(**snakemake.params.spec)
+    options = DlgOptions(**snakemake.params.spec)
     checkpoint = inversions.checkpoint(snakemake)
     progress = inversions.progress(f"dlg {snakemake.wildcards.cell}")
     found = dlg.invert(problem, options, checkpoint, progress, inversions.limits(snakemake))
@@ -20,5 +21,5 @@ def main(snakemake) -> None:
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake, tensorflow=True, resumes=True):  # noqa: F821
+    with job.job(snakemake, tensorflow=True, resumes=True):  # noqa: F821
         main(snakemake)  # noqa: F821

@@ -1,7 +1,7 @@
 """The plan's cells → results/cells.csv, for people who meet an id."""
 
-from gradleak import jobs
 from gradleak.files import replacing
+from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
@@ -10,5 +10,5 @@ def main(snakemake) -> None:
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake):  # noqa: F821
+    with job.job(snakemake):  # noqa: F821
         main(snakemake)  # noqa: F821

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from gradleak import tracking
+from gradleak.tracking import sync
 
 
 def main() -> None:
@@ -13,13 +13,22 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", default="5000")
     chosen = parser.parse_args()
-    links = tracking.links(chosen.uri, f"http://{chosen.host}:{chosen.port}")
+    links = sync.links(chosen.uri, f"http://{chosen.host}:{chosen.port}")
     if not links:
         sys.exit(f"{chosen.uri} holds no study yet: make run, or snakemake, writes one")
     print("\n".join(f"{name}: {link}" for name, link in links.items()), flush=True)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     # One worker is enough for one user; several watch each other, and start anew on a busy machine.
-    where = ["--backend-store-uri", chosen.uri, "--host", chosen.host, "--port", chosen.port, "--workers", "1"]
+    where = [
+        "--backend-store-uri",
+        chosen.uri,
+        "--host",
+        chosen.host,
+        "--port",
+        chosen.port,
+        "--workers",
+        "1",
+    ]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *where])
 
 

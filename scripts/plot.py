@@ -2,8 +2,9 @@
 
 from functools import partial
 
-from gradleak import figures, jobs, tables
+from gradleak.evaluation import figures, tables
 from gradleak.files import read_json, read_npz
+from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
@@ -12,9 +13,13 @@ def main(snakemake) -> None:
         {cell: partial(read, file) for cell, file in zip(snakemake.params.pair_cells, files, strict=True)}
         for read, files in ((read_npz, snakemake.input.pairs), (read_json, snakemake.input.records))
     )
-    figures.save(figures.FIGURES[snakemake.wildcards.figure](frames, pairs, records), snakemake.output.figure, snakemake.output.vector)
+    figures.save(
+        figures.FIGURES[snakemake.wildcards.figure](frames, pairs, records),
+        snakemake.output.figure,
+        snakemake.output.vector,
+    )
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake):  # noqa: F821
+    with job.job(snakemake):  # noqa: F821
         main(snakemake)  # noqa: F821

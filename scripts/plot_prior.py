@@ -1,7 +1,8 @@
 """Training history and images of a VAE → its panel."""
 
-from gradleak import figures, jobs
+from gradleak.evaluation import figures
 from gradleak.files import read_json, read_npz
+from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
@@ -17,5 +18,5 @@ def main(snakemake) -> None:
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake):  # noqa: F821
+    with job.job(snakemake):  # noqa: F821
         main(snakemake)  # noqa: F821

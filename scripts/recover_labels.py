@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 
-from gradleak import jobs, labels, records
 from gradleak.files import read_json, read_npz, write_json, write_npz
-from gradleak.labels import members
+from gradleak.jobs import job, records
+from gradleak.labels import members, registry
 from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, Members, NotApplicable
 from gradleak.labels.packing import of_draws, unpack
 
@@ -27,9 +27,15 @@ def evidence(
         steps = meta.get("local_steps", 1)
         public, client = None, Client(steps if isinstance(steps, int) and steps > 0 else 1)
     return Evidence(
-        weights[kernel], None if bias is None else weights[bias], grads[kernel], None if bias is None else grads[bias],
-        int(block["samples"]), public, client, known,
-    )  # fmt: skip
+        weights[kernel],
+        None if bias is None else weights[bias],
+        grads[kernel],
+        None if bias is None else grads[bias],
+        int(block["samples"]),
+        public,
+        client,
+        known,
+    )
 
 
 def rows_of(estimate: Estimate) -> list[dict]:
@@ -39,8 +45,12 @@ def rows_of(estimate: Estimate) -> list[dict]:
             "counts": estimate.counts[d],
             "raw": estimate.raw[d],
             # No interval is an interval that says nothing.
-            "low": np.zeros((len(LEVELS), len(estimate.raw[d])), int) if estimate.low is None else estimate.low[:, d],
-            "high": np.full((len(LEVELS), len(estimate.raw[d])), -1) if estimate.high is None else estimate.high[:, d],
+            "low": np.zeros((len(LEVELS), len(estimate.raw[d])), int)
+            if estimate.low is None
+            else estimate.low[:, d],
+            "high": np.full((len(LEVELS), len(estimate.raw[d])), -1)
+            if estimate.high is None
+            else estimate.high[:, d],
             "expected_irec": np.nan if estimate.expected_irec is None else estimate.expected_irec[d],
             "chosen": estimate.chosen[d] if estimate.chosen else "",
         }
@@ -58,18 +68,22 @@ def members_of(found: dict, trials: np.ndarray) -> Members:
     """The accepted images of some trials of a block."""
     own = np.isin(found["trial"], trials)
     owner = np.searchsorted(trials, found["trial"][own])
-    return members.gather(found["labels"][own], found["features"][own], found["logits"][own], owner, len(trials))
+    return members.gather(
+        found["labels"][own], found["features"][own], found["logits"][own], owner, len(trials)
+    )
 
 
 def main(snakemake) -> None:
     began = time.monotonic()
-    options = labels.Options(**snakemake.params.spec)
+    options = registry.Options(**snakemake.params.spec)
     draws = np.array(snakemake.params.draws)
     rows: dict[int, dict] = {}  # by trial
     reasons: dict[int, str] = {}
-    rehearsals = list(snakemake.input.get("rehearsal", [])) or [None] * len(snakemake.input.mapping)
+    rehearsals = list(snakemake.input.get("shadow", [])) or [None] * len(snakemake.input.mapping)
     accepted = [read_npz(file) for file in snakemake.input.get("members", [])]
-    for mapping, report, rehearsed in zip(snakemake.input.mapping, snakemake.input.report, rehearsals, strict=True):
+    for mapping, report, rehearsed in zip(
+        snakemake.input.mapping, snakemake.input.report, rehearsals, strict=True
+    ):
         block, meta = read_npz(mapping), read_json(report)["meta"]
         trials = np.flatnonzero(np.isin(draws, block["draws"]))
         for found in accepted:
@@ -84,11 +98,14 @@ def main(snakemake) -> None:
             continue
         place = {draw: position for position, draw in enumerate(block["draws"])}
         leak = evidence(
-            block, np.array([place[draw] for draw in draws[trials]]), meta, read_npz(rehearsed) if rehearsed else None,
+            block,
+            np.array([place[draw] for draw in draws[trials]]),
+            meta,
+            read_npz(rehearsed) if rehearsed else None,
             members_of(accepted[0], trials) if accepted else None,
-        )  # fmt: skip
+        )
         try:
-            rows |= dict(zip(trials, rows_of(labels.recover(options.method, leak)), strict=True))
+            rows |= dict(zip(trials, rows_of(registry.recover(options.method, leak)), strict=True))
         except NotApplicable as error:
             reasons |= dict.fromkeys(trials, str(error))
     (nothing,) = rows_of(nobody(block))
@@ -107,5 +124,5 @@ def main(snakemake) -> None:
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake):  # noqa: F821
+    with job.job(snakemake):  # noqa: F821
         main(snakemake)  # noqa: F821

@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from gradleak import jobs, judge, metrics
-from gradleak.datasets import CLASSES, to_float
+from gradleak.evaluation import metrics, reference_classifier
+from gradleak.evaluation.truth import load_truth
+from gradleak.federated.datasets import CLASSES
 from gradleak.files import read_json, read_npz, write_json, write_npz
-from gradleak.truth import load_truth
+from gradleak.images import to_float
+from gradleak.jobs import job
 
 SHOWN = 32  # matched pairs kept per trial for the figures
 SHOWN_LEVEL = 0.9  # of the intervals, in labels.csv
@@ -25,7 +27,11 @@ def score_labels(found: dict, y: np.ndarray | None, record: dict) -> list[dict]:
                 row["expected_irec"] = float(found["expected_irec"][index])
             if y is not None:
                 row |= _label_row(found["counts"][index], y[index])
-                row |= metrics.interval_metrics(low, high, np.array(row["true_counts"]), levels) if "low" in row else {}
+                row |= (
+                    metrics.interval_metrics(low, high, np.array(row["true_counts"]), levels)
+                    if "low" in row
+                    else {}
+                )
         rows.append(row)
     return rows
 
@@ -73,7 +79,7 @@ def _score_trial(
     row, pairs = metrics.image_metrics(images, truth)
     matched, of = pairs["found"], pairs["truth"]
     if len(matched):
-        row["judge_accuracy"] = judge.accuracy(judged, images[matched], y[of])
+        row["reference_accuracy"] = reference_classifier.accuracy(judged, images[matched], y[of])
     row["nearest_public_psnr"] = float(metrics.psnr(metrics.pairwise_mse(truth, public).min(axis=1)).mean())
     counts = np.bincount(labels, minlength=classes)
     row["counts"] = counts.tolist()
@@ -87,9 +93,13 @@ def _certificates(found: dict, index: int, truth: np.ndarray) -> dict:
     """What span inversion says of itself, against the truth of one trial."""
     looked_at = found["residual"][index] >= 0  # shorter lists are filled up with −1
     return metrics.certificate_metrics(
-        found["images"][index][looked_at], found["accepted"][index][looked_at], found["residual"][index][looked_at],
-        found["expected_psnr"][index][looked_at], int(found["samples_found"][index]), truth,
-    )  # fmt: skip
+        found["images"][index][looked_at],
+        found["accepted"][index][looked_at],
+        found["residual"][index][looked_at],
+        found["expected_psnr"][index][looked_at],
+        int(found["samples_estimated"][index]),
+        truth,
+    )
 
 
 def _padded(parts: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -107,18 +117,24 @@ def _bytes(images: np.ndarray) -> np.ndarray:
 def unscored(found: dict, record: dict) -> tuple[list[dict], dict]:
     """No truth was given: the attack's own figures are all there is, and the pictures stand alone."""
     rows, kept = [], []
-    for index, (trial, images, labels, accepted) in enumerate(zip(
-        record["trials"], found["images"], found["labels"], found["accepted"], strict=True
-    )):  # fmt: skip
+    for index, (trial, images, labels, accepted) in enumerate(
+        zip(record["trials"], found["images"], found["labels"], found["accepted"], strict=True)
+    ):
         row = {"seed": trial["seed"], "counts": np.bincount(labels[accepted], minlength=CLASSES).tolist()}
         if trial["status"] == "ok" and "expected_psnr" in found:
-            row |= metrics.certified(accepted, found["expected_psnr"][index], int(found["samples_found"][index]))
+            row |= metrics.certified(
+                accepted, found["expected_psnr"][index], int(found["samples_estimated"][index])
+            )
         rows.append(row)
         kept.append((images[accepted][:SHOWN],))
     (images,) = (_padded(parts) for parts in zip(*kept, strict=True))
     pairs = np.array([len(part) for (part,) in kept])
-    return rows, {"found": _bytes(images), "truth": np.zeros((len(images), 0, *images.shape[2:]), np.uint8),
-                  "psnr": np.zeros((len(images), 0), np.float32), "pairs": pairs}  # fmt: skip
+    return rows, {
+        "found": _bytes(images),
+        "truth": np.zeros((len(images), 0, *images.shape[2:]), np.uint8),
+        "psnr": np.zeros((len(images), 0), np.float32),
+        "pairs": pairs,
+    }
 
 
 def main(snakemake) -> None:
@@ -131,8 +147,12 @@ def main(snakemake) -> None:
     elif x is None:
         rows, shown = unscored(found, record)
     else:
-        public = to_float(read_npz(snakemake.input.public)["x"]).astype(np.float64)  # once, not trial by trial
-        rows, shown = score_images(found, x, y, record, judge.load(snakemake.input.judge), public)
+        public = to_float(read_npz(snakemake.input.public)["x"]).astype(
+            np.float64
+        )  # once, not trial by trial
+        rows, shown = score_images(
+            found, x, y, record, reference_classifier.load(snakemake.input.reference), public
+        )
         if snakemake.input.get("ceiling"):
             ceilings = [read_npz(file) for file in snakemake.input.ceiling]
             best = {
@@ -145,5 +165,5 @@ def main(snakemake) -> None:
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake):  # noqa: F821
+    with job.job(snakemake):  # noqa: F821
         main(snakemake)  # noqa: F821

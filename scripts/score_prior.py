@@ -2,16 +2,19 @@
 
 import numpy as np
 
-from gradleak import jobs, metrics, vae
-from gradleak.datasets import to_float
+from gradleak.evaluation import metrics
 from gradleak.files import read_npz, write_npz
+from gradleak.images import to_float
+from gradleak.jobs import job
+from gradleak.priors import vae
+from gradleak.priors.options import VaeOptions
 
 
 def project(encoder, decoder, images: np.ndarray, steps: int = 300) -> np.ndarray:
     """The decoder's images nearest to ``images`` (n, H, W, C): from the encoder's mean, then Adam on the MSE."""
     import tensorflow as tf
 
-    from gradleak.attacks import loop
+    from gradleak.optim import minimise
 
     codes = encoder.predict(images, verbose=0, batch_size=256)[0]
 
@@ -20,8 +23,8 @@ def project(encoder, decoder, images: np.ndarray, steps: int = 300) -> np.ndarra
             tf.square(decoder(variables["codes"], training=False) - data["images"]), axis=[1, 2, 3]
         )
 
-    settings = loop.LoopSettings(steps=steps, learning_rate=0.05, decay="cosine")
-    result = loop.minimise(objective, {"codes": codes}, settings, data={"images": images})
+    settings = minimise.LoopSettings(steps=steps, learning_rate=0.05, decay="cosine")
+    result = minimise.minimise(objective, {"codes": codes}, settings, data={"images": images})
     return decoder.predict(result.best["codes"], verbose=0, batch_size=256)
 
 
@@ -30,7 +33,7 @@ def main(snakemake) -> None:
     x = to_float(truth["x"])
     flat = x.reshape(-1, *x.shape[2:])
     networks = vae.load_networks(
-        vae.Options(**snakemake.params.prior), flat.shape[1:], read_npz(snakemake.input.prior)
+        VaeOptions(**snakemake.params.prior), flat.shape[1:], read_npz(snakemake.input.prior)
     )
     nearest = project(*networks, flat)
     mse = np.mean((nearest.astype(np.float64) - flat) ** 2, axis=(1, 2, 3))
@@ -38,5 +41,5 @@ def main(snakemake) -> None:
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake, tensorflow=True):  # noqa: F821
+    with job.job(snakemake, tensorflow=True):  # noqa: F821
         main(snakemake)  # noqa: F821

@@ -11,14 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gradleak import postgres, tracking
-from gradleak.errors import Expected
+from gradleak.errors import UserError
+from gradleak.tracking import postgres, sync
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--uri", help="a PostgreSQL that runs already: postgresql://user@host/database")
-    parser.add_argument("--folder", type=Path, default=Path("results/mlflow/server"), help="where database and images lie")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("results/mlflow/server"), help="where database and images lie"
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5000)
     chosen, more = parser.parse_known_args()
@@ -28,14 +32,32 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):  # both end the server first, the database after it
         signal.signal(number, lambda *_: sys.exit(0))
     with local as uri:
-        tracking.create_schema(uri)
-        print(f"\nTracking server: http://{chosen.host}:{chosen.port}\nPeople open it in a browser. Syncs go through it from any host:\n"
-              f"  export MLFLOW_TRACKING_URI=http://{chosen.host}:{chosen.port}\n"
-              f"or, where the database can be reached, straight into it, which is many times faster:\n"
-              f"  export MLFLOW_TRACKING_URI='{uri}'\n", flush=True)  # fmt: skip
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--artifacts-destination", images.as_uri(),
-                   "--host", chosen.host, "--port", str(chosen.port), *more]  # fmt: skip
-        server = subprocess.Popen(command, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}, start_new_session=True)
+        sync.create_schema(uri)
+        print(
+            f"\nTracking server: http://{chosen.host}:{chosen.port}\nPeople open it in a browser. Syncs go through it from any host:\n"
+            f"  export MLFLOW_TRACKING_URI=http://{chosen.host}:{chosen.port}\n"
+            f"or, where the database can be reached, straight into it, which is many times faster:\n"
+            f"  export MLFLOW_TRACKING_URI='{uri}'\n",
+            flush=True,
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--backend-store-uri",
+            uri,
+            "--artifacts-destination",
+            images.as_uri(),
+            "--host",
+            chosen.host,
+            "--port",
+            str(chosen.port),
+            *more,
+        ]
+        server = subprocess.Popen(
+            command, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}, start_new_session=True
+        )
         try:
             return server.wait()
         finally:
@@ -47,5 +69,5 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except Expected as error:
+    except UserError as error:
         sys.exit(f"ERROR: {error}")

@@ -2,27 +2,29 @@
 
 import numpy as np
 
-from gradleak import client, jobs
 from gradleak.artifacts import write_leak
-from gradleak.datasets import Images
+from gradleak.federated import client
+from gradleak.federated.datasets import Images
+from gradleak.federated.options import ClientOptions
 from gradleak.files import read_npz, replacing_folder, write_npz
+from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
-    options = client.Options(**snakemake.params.spec)
+    options = ClientOptions(**snakemake.params.spec)
     draws = list(snakemake.params.draws)
-    model = client.global_model(options, Images(**read_npz(snakemake.input.others)))
+    model = client.global_model(options, Images(**read_npz(snakemake.input.pretraining)))
     made = client.simulate(options, model, Images(**read_npz(snakemake.input.private)), draws)
     with replacing_folder(snakemake.output.artifacts) as folder:
         for draw, result in zip(draws, made, strict=True):
             write_leak(folder / f"draw-{draw:03d}", client.leak_of(model, result))
     x, y = np.stack([r.private.x for r in made]), np.stack([r.private.y for r in made])
     write_npz(snakemake.output.truth, x=x, y=y, draws=np.array(draws))
-    jobs.log.info(
+    job.log.info(
         "%d clients of %d images, %d local steps each", len(draws), options.client_samples, options.steps
     )
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake, tensorflow=True):  # noqa: F821
+    with job.job(snakemake, tensorflow=True):  # noqa: F821
         main(snakemake)  # noqa: F821

@@ -1,7 +1,8 @@
 """A data set → its three disjoint pools."""
 
-from gradleak import datasets, jobs
+from gradleak.federated import datasets
 from gradleak.files import write_npz
+from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
@@ -9,11 +10,14 @@ def main(snakemake) -> None:
     pools = datasets.split(snakemake.wildcards.dataset, images)
     for name, pool in pools.items():
         write_npz(snakemake.output[name], x=pool.x, y=pool.y)
-        jobs.log.info(
-            "%s: %d images, per class %s", name, len(pool.y), [(pool.y == c).sum() for c in range(datasets.CLASSES)]
+        job.log.info(
+            "%s: %d images, per class %s",
+            name,
+            len(pool.y),
+            [(pool.y == c).sum() for c in range(datasets.CLASSES)],
         )
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake):  # noqa: F821
+    with job.job(snakemake):  # noqa: F821
         main(snakemake)  # noqa: F821

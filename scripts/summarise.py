@@ -1,7 +1,8 @@
 """All scores and records of the selected studies → results/tables/."""
 
-from gradleak import comparisons, jobs, tables
+from gradleak.evaluation import comparisons, tables
 from gradleak.files import replacing
+from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
@@ -23,11 +24,11 @@ def main(snakemake) -> None:
     ):
         with replacing(snakemake.output[name]) as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
-        jobs.log.info("%s: %d rows", name, len(table))
+        job.log.info("%s: %d rows", name, len(table))
     with replacing(snakemake.output.latex) as temporary:
         temporary.write_text(comparisons.latex(headline))
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake):  # noqa: F821
+    with job.job(snakemake):  # noqa: F821
         main(snakemake)  # noqa: F821

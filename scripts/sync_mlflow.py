@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from gradleak import jobs, tables, tracking
+from gradleak.evaluation import tables
 from gradleak.files import write_json
+from gradleak.jobs import job
+from gradleak.tracking import sync
 
 
 def main(snakemake) -> None:
@@ -13,16 +15,22 @@ def main(snakemake) -> None:
             snakemake.params.blocks, snakemake.input.records, snakemake.input.pairs, strict=True
         )
     }
-    done = tracking.sync(
-        snakemake.params.uri, tables.read(snakemake.input.trials), tables.read(snakemake.input.cells), blocks,
-        snakemake.params.cells, snakemake.params.descriptions, jobs.log.info,
-        Path(snakemake.output.marker).with_name("seen.json"), snakemake.params.prune,
+    done = sync.sync(
+        snakemake.params.uri,
+        tables.read(snakemake.input.trials),
+        tables.read(snakemake.input.cells),
+        blocks,
+        snakemake.params.cells,
+        snakemake.params.descriptions,
+        job.log.info,
+        Path(snakemake.output.marker).with_name("seen.json"),
+        snakemake.params.prune,
         [*snakemake.input.figures, *(snakemake.input[name] for name in ("headline", "cells", "effects"))],
-    )  # fmt: skip
-    jobs.log.info("%s", done)
+    )
+    job.log.info("%s", done)
     write_json(snakemake.output.marker, {"uri": snakemake.params.uri, **done})
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake):  # noqa: F821
+    with job.job(snakemake):  # noqa: F821
         main(snakemake)  # noqa: F821

@@ -2,15 +2,17 @@
 
 import numpy as np
 
-from gradleak import jobs, vae
-from gradleak.datasets import to_float
 from gradleak.files import read_npz, write_json, write_npz
+from gradleak.images import to_float
+from gradleak.jobs import job
+from gradleak.priors import vae
+from gradleak.priors.options import VaeOptions
 
 
 def main(snakemake) -> None:
-    options = vae.Options(**snakemake.params.spec)
+    options = VaeOptions(**snakemake.params.spec)
     public = to_float(read_npz(snakemake.input.public)["x"])
-    trained = vae.train(options, public, jobs.log.info)
+    trained = vae.train(options, public, job.log.info)
     write_npz(snakemake.output.weights, **vae.weights_of(trained))
     write_json(
         snakemake.output.history, {"options": options.model_dump(mode="json"), "epochs": trained.history}
@@ -23,5 +25,5 @@ def main(snakemake) -> None:
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake, tensorflow=True):  # noqa: F821
+    with job.job(snakemake, tensorflow=True):  # noqa: F821
         main(snakemake)  # noqa: F821

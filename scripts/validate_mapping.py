@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gradleak import artifacts, jobs, mapping
-from gradleak.datasets import to_float
-from gradleak.errors import Expected
+from gradleak import artifacts, mapping
+from gradleak.errors import UserError
 from gradleak.files import read_npz, write_json, write_npz
+from gradleak.images import to_float
+from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
@@ -15,9 +16,9 @@ def main(snakemake) -> None:
     leaks = [artifacts.read_leak(folder) for folder in folders]
     public = read_npz(snakemake.input.public)
     try:
-        found = mapping.settle(leaks, to_float(public["x"]), public["y"], **snakemake.params.told)
+        found = mapping.settle(leaks, to_float(public["x"]), public["y"], **snakemake.params.user_claims)
     except mapping.MappingError as error:
-        raise Expected(
+        raise UserError(
             f"{snakemake.input.artifacts}: the update cannot be mapped to the model: {error}"
         ) from None
     write_npz(
@@ -25,27 +26,47 @@ def main(snakemake) -> None:
         model=np.array(found.model.to_json()),
         **{f"weight_{i}": w for i, w in enumerate(found.model.get_weights())},
         **{f"gradient_{i}": g for i, g in enumerate(found.gradients)},
-        trainable=np.array([index for v in found.model.trainable_variables
-                            for index, w in enumerate(found.model.weights) if w is v]),
-        layer=found.layer, samples=found.samples, public_softmax=found.public_softmax, rounding=found.rounding,
-        noise=found.noise, steps=found.steps or 0,
+        trainable=np.array(
+            [
+                index
+                for v in found.model.trainable_variables
+                for index, w in enumerate(found.model.weights)
+                if w is v
+            ]
+        ),
+        layer=found.layer,
+        samples=found.samples,
+        public_softmax=found.public_softmax,
+        rounding=found.rounding,
+        noise=found.noise,
+        steps=found.steps or 0,
         draws=np.array([int(folder.name.removeprefix("draw-")) for folder in folders]),
-    )  # fmt: skip
+    )
     write_json(snakemake.output.report, found.report)
     write_npz(
         snakemake.output.spectrum,
         **found.singular,
         **{f"floor:{name}": limit for name, limit in found.floor.items()},
     )
-    for key in ("sign", "scale", "samples", "optimizer", "weights", "noise", "clipping", "sparsity", "precision"):
-        jobs.log.info("%s: %s (%s)", key, found.report[key]["value"], found.report[key]["evidence"])
-    jobs.log.info(found.report["verdict"])
+    for key in (
+        "sign",
+        "scale",
+        "samples",
+        "optimizer",
+        "weights",
+        "noise",
+        "clipping",
+        "sparsity",
+        "precision",
+    ):
+        job.log.info("%s: %s (%s)", key, found.report[key]["value"], found.report[key]["evidence"])
+    job.log.info(found.report["verdict"])
     for line in found.report["contradictions"]:
-        jobs.log.warning("contradiction: %s", line)
+        job.log.warning("contradiction: %s", line)
     for row in found.report["preflight"]:
-        jobs.log.info("prospect of %(attack)s: %(expect)s (%(why)s)", row)
+        job.log.info("prospect of %(attack)s: %(expect)s (%(why)s)", row)
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake, tensorflow=True):  # noqa: F821
+    with job.job(snakemake, tensorflow=True):  # noqa: F821
         main(snakemake)  # noqa: F821

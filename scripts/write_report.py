@@ -4,10 +4,11 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-from gradleak import jobs, report, tables
+from gradleak.evaluation import report, tables
 from gradleak.files import read_json, replacing
+from gradleak.jobs import job
 
-PROJECT = Path(report.__file__).parents[2]  # Snakemake runs a copy of this script from elsewhere
+PROJECT = Path(report.__file__).parents[3]  # Snakemake runs a copy of this script from elsewhere
 
 
 def provenance(snakemake) -> dict:
@@ -19,13 +20,24 @@ def provenance(snakemake) -> dict:
     facts = {
         "code, git revision": _git("describe", "--always", "--dirty", "--abbrev=40") or "no git repository",
         "packages": f"{lock.name}, SHA-256 {_sha256(lock)}",
-        "versions": "; ".join(sorted(environments)), "hosts": ", ".join(hosts),
-    }  # fmt: skip
+        "versions": "; ".join(sorted(environments)),
+        "hosts": ", ".join(hosts),
+    }
     figures = " ".join(str(path) for path in snakemake.input.figures)
     study = " ".join(snakemake.params.descriptions)
-    chosen = f"--config study={study}" if len(snakemake.params.descriptions) == 1 else f"--config study='[{study.replace(' ', ', ')}]'"
+    chosen = (
+        f"--config study={study}"
+        if len(snakemake.params.descriptions) == 1
+        else f"--config study='[{study.replace(' ', ', ')}]'"
+    )
     commands = f"snakemake --cores 2 {chosen}    # all of it, this page last\nsnakemake --cores 2 {chosen} -- {figures}"
-    read = [snakemake.input.headline, snakemake.input.cells, snakemake.input.trials, snakemake.input.effects, *snakemake.input.gradients]
+    read = [
+        snakemake.input.headline,
+        snakemake.input.cells,
+        snakemake.input.trials,
+        snakemake.input.effects,
+        *snakemake.input.gradients,
+    ]
     return {"facts": facts, "commands": commands, "files": {path: _sha256(Path(path)) for path in read}}
 
 
@@ -55,7 +67,9 @@ def main(snakemake) -> None:
         },
         mapping_figures=[Path(path) for path in snakemake.input.mapping_figures],
         prior_figures=[Path(path) for path in snakemake.input.prior_figures],
-        judge={Path(path).stem: read_json(path)["accuracy_on_public"] for path in snakemake.input.judges},
+        reference={
+            Path(path).stem: read_json(path)["accuracy_on_public"] for path in snakemake.input.references
+        },
         descriptions=snakemake.params.descriptions,
         settings=snakemake.params.settings,
         provenance=provenance(snakemake),
@@ -65,5 +79,5 @@ def main(snakemake) -> None:
 
 
 if "snakemake" in globals():
-    with jobs.job(snakemake):  # noqa: F821
+    with job.job(snakemake):  # noqa: F821
         main(snakemake)  # noqa: F821

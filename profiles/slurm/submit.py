@@ -19,7 +19,9 @@ PREFIX = "gradleak:"
 def properties(script: Path) -> dict:
     """What Snakemake says of the job, from the script's own comment."""
     mark = "# properties = "
-    return json.loads(next(line for line in script.read_text().splitlines() if line.startswith(mark))[len(mark) :])
+    return json.loads(
+        next(line for line in script.read_text().splitlines() if line.startswith(mark))[len(mark) :]
+    )
 
 
 def digest(job: dict) -> str:
@@ -33,7 +35,13 @@ def left_over(script: Path, comment: str) -> str:
     # One question a Snakemake: what comes later is its own. Its scripts lie in a folder of its own.
     queue = script.parent / "left_over.json"
     if not queue.exists():
-        asked = ["squeue", "--me", "--noheader", "--states=PENDING,CONFIGURING,RUNNING,SUSPENDED", "--format=%A %k"]
+        asked = [
+            "squeue",
+            "--me",
+            "--noheader",
+            "--states=PENDING,CONFIGURING,RUNNING,SUSPENDED",
+            "--format=%A %k",
+        ]
         lines = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.splitlines()
         found = (line.split(maxsplit=1) for line in lines)
         queue.write_text(json.dumps({parts[1]: parts[0] for parts in found if len(parts) == 2}))
@@ -46,7 +54,9 @@ def left_over(script: Path, comment: str) -> str:
 
 def command(script: Path, job: dict, comment: str) -> list[str]:
     """sbatch with the job's resources."""
-    name = ".".join([job.get("rule") or job.get("groupid") or "job", *map(str, job.get("wildcards", {}).values())])
+    name = ".".join(
+        [job.get("rule") or job.get("groupid") or "job", *map(str, job.get("wildcards", {}).values())]
+    )
     resources = job["resources"]
     LOGS.mkdir(parents=True, exist_ok=True)
     options = {
@@ -55,7 +65,15 @@ def command(script: Path, job: dict, comment: str) -> list[str]:
         "account": resources.get("slurm_account"), "gpus": resources.get("gpu"),
     }  # fmt: skip
     given = [f"--{key}={value}" for key, value in options.items() if value]
-    return ["sbatch", "--parsable", "--requeue", "--open-mode=append", *given, *shlex.split(str(resources.get("slurm_extra", ""))), str(script)]
+    return [
+        "sbatch",
+        "--parsable",
+        "--requeue",
+        "--open-mode=append",
+        *given,
+        *shlex.split(str(resources.get("slurm_extra", ""))),
+        str(script),
+    ]
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
 """Errors that the user can act upon."""
 
 
-class Expected(Exception):
+class UserError(Exception):
     """What is wrong, where, and what to do: shown as it is, without a traceback."""

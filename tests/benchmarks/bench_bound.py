@@ -14,14 +14,16 @@ import bench_span
 import numpy as np
 import scipy.linalg
 
-from gradleak import metrics
-from gradleak.spans.host import Host
-from gradleak.spans.starts import features
+from gradleak.attacks.span.dense_layer import Host
+from gradleak.attacks.span.starting_images import features
+from gradleak.evaluation import metrics
 
 _STEP = 1e-4  # of the central differences over pixels in [0, 1]
 
 
-def slopes(host: Host, images: np.ndarray, labels: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def slopes(
+    host: Host, images: np.ndarray, labels: np.ndarray, directions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """How features and δ change along ``directions`` [K, H, W, C] of each image: [N, K, I] and [N, K, O]."""
     of_features, of_signals = [], []
     for image, label in zip(images, labels, strict=True):
@@ -37,7 +39,9 @@ def information(f: np.ndarray, d: np.ndarray, df: np.ndarray, dd: np.ndarray) ->
     count, components = df.shape[:2]
 
     def products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return (a.reshape(count * components, -1) @ b.reshape(count * components, -1).T).reshape(2 * (count, components))
+        return (a.reshape(count * components, -1) @ b.reshape(count * components, -1).T).reshape(
+            2 * (count, components)
+        )
 
     crossed = np.einsum("nki,mi,nj,mlj->nkml", df, f, d, dd, optimize=True)  # ⟨df_nk δ_nᵀ, f_m dδ_mlᵀ⟩
     total = products(df, df) * (d @ d.T)[:, None, :, None]
@@ -74,11 +78,17 @@ def main() -> None:
             judge, x, y = bench_span.Judge(problem, draw), images[draw].astype(float), labels[draw]
             host = judge.host
             f = features(host, x)
-            known = information(f, host.signal(f, y).numpy(), *slopes(host, x, y, directions)) / (len(x) * judge.span.deviation) ** 2
+            known = (
+                information(f, host.signal(f, y).numpy(), *slopes(host, x, y, directions))
+                / (len(x) * judge.span.deviation) ** 2
+            )
             reached = metrics.psnr(expected(known, variances) / public.shape[1])
             worst = np.sort(reached)[:2]
-            print(f"| {name} | {draw} | {(reached >= 20).sum()} of {len(x)} | {worst[0]:.0f}, {worst[1]:.0f} dB | "
-                  f"{judge.visible(x, y).sum()} |", flush=True)  # fmt: skip
+            print(
+                f"| {name} | {draw} | {(reached >= 20).sum()} of {len(x)} | {worst[0]:.0f}, {worst[1]:.0f} dB | "
+                f"{judge.visible(x, y).sum()} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -38,24 +38,33 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from gradleak import gradients, models
-from gradleak.attacks import loop
+from gradleak import gradients
+from gradleak.federated import models
+from gradleak.optim import minimise
 
 SETTINGS = {
     f"{processes} × {threads}, oneDNN {'on' if onednn else 'off'}": {
-        "processes": processes, "threads": threads, "onednn": onednn
+        "processes": processes,
+        "threads": threads,
+        "onednn": onednn,
     }
-    for processes, threads in ((1, 2), (2, 1)) for onednn in (1, 0)
-}  # fmt: skip
+    for processes, threads in ((1, 2), (2, 1))
+    for onednn in (1, 0)
+}
 RATE = 1e-3
 TURN_MS = 400
 
 
 def dense5m() -> keras.Model:
-    return keras.Sequential([
-        keras.Input((28, 28, 1)), layers.Flatten(),
-        layers.Dense(2048, activation="relu"), layers.Dense(1648, activation="relu"), layers.Dense(10),
-    ])  # fmt: skip
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Flatten(),
+            layers.Dense(2048, activation="relu"),
+            layers.Dense(1648, activation="relu"),
+            layers.Dense(10),
+        ]
+    )
 
 
 def problem(model: keras.Model, images: int, trials: int, own_targets: bool):
@@ -182,9 +191,13 @@ def pass_of(matcher, x, labels, packed) -> tuple[int, float]:
     def graph(width: int):
         given = [tf.TensorSpec([width, *t.shape[1:]], t.dtype) for t in (x, labels)]
         targets = {k: tf.TensorSpec([min(len(t), width), *t.shape[1:]], t.dtype) for k, t in packed.items()}
-        return tf.function(partial(engine_step, matcher), autograph=False).get_concrete_function(*given, targets).graph
+        return (
+            tf.function(partial(engine_step, matcher), autograph=False)
+            .get_concrete_function(*given, targets)
+            .graph
+        )
 
-    width = loop.best_width(len(x), lambda width: loop.bytes_of(graph(width)))
+    width = minimise.best_width(len(x), lambda width: minimise.bytes_of(graph(width)))
     return width, gflop(graph(width)) / width
 
 
@@ -267,7 +280,10 @@ def compare(images: int, blocks: list[list], rounds: int) -> list[dict]:
     print(f"… N={images}", file=sys.stderr, flush=True)
     with contextlib.ExitStack() as stack:
         workers, sides = {}, {}
-        for name, setting in SETTINGS.items():  # one after the other, so that memory and tracing are undisturbed
+        for (
+            name,
+            setting,
+        ) in SETTINGS.items():  # one after the other, so that memory and tracing are undisturbed
             workers[name] = Workers(setting, images=images, blocks=blocks)
             stack.callback(workers[name].close)
             found = workers[name].ready()
@@ -286,12 +302,20 @@ def compare(images: int, blocks: list[list], rounds: int) -> list[dict]:
     for side, facts in sides.items():
         times = {name: min(turns[side, name]) / facts.get("trials", 1) for name in workers}
         chosen = min(times, key=times.get)
-        best[side] = facts | {"side": side, "images": images, "ms": times[chosen], "setting": chosen, "by_setting": times}
+        best[side] = facts | {
+            "side": side,
+            "images": images,
+            "ms": times[chosen],
+            "setting": chosen,
+            "by_setting": times,
+        }
     for side in best.values():
         for other in ("graph", "eager"):
             side[f"times_{other}"] = best[other]["ms"] / side["ms"]
         if "trials" in side:
-            side["share_of_matmul"] = (side["gflop"] / side["ms"]) / (best["matmul"]["gflop"] / best["matmul"]["ms"])
+            side["share_of_matmul"] = (side["gflop"] / side["ms"]) / (
+                best["matmul"]["gflop"] / best["matmul"]["ms"]
+            )
     return list(best.values())
 
 
@@ -307,12 +331,29 @@ def memory(own_targets: bool) -> dict:
 
 
 def table(results: list[dict]) -> str:
-    head = ["N", "side", "ms", "best setting", "× graph", "× eager", "of matmul's speed", "peak memory", "tracing"]
+    head = [
+        "N",
+        "side",
+        "ms",
+        "best setting",
+        "× graph",
+        "× eager",
+        "of matmul's speed",
+        "peak memory",
+        "tracing",
+    ]
     lines = [head, ["---"] * len(head)]
     for r in results:
         if r["side"] == "matmul":
             continue
-        cells = [r["images"], r["side"], f"{r['ms']:.2f}", r["setting"], f"{r['times_graph']:.1f}", f"{r['times_eager']:.0f}"]
+        cells = [
+            r["images"],
+            r["side"],
+            f"{r['ms']:.2f}",
+            r["setting"],
+            f"{r['times_graph']:.1f}",
+            f"{r['times_eager']:.0f}",
+        ]
         if "trials" in r:
             cells += [f"{r['share_of_matmul']:.0%}", f"{r['memory_mb']:.0f} MB", f"{r['tracing_s']:.1f} s"]
         lines.append(cells + ["–"] * (len(head) - len(cells)))
@@ -333,8 +374,10 @@ def main() -> None:
         results, memories = compare(1, shared[::2], 2), [memory(False)]
     else:
         results = [
-            *compare(1, [*shared, [32, True]], 6), *compare(8, [*shared, [32, True]], 6), *compare(32, shared, 6)
-        ]  # fmt: skip
+            *compare(1, [*shared, [32, True]], 6),
+            *compare(8, [*shared, [32, True]], 6),
+            *compare(32, shared, 6),
+        ]
         memories = [memory(False), memory(True)]
     report = {
         "cores": os.cpu_count(),
@@ -351,8 +394,10 @@ def main() -> None:
     print(f"Milliseconds per step and trial, each side at its best setting:\n\n{table(results)}\n")
     for m in memories:
         leaks = "a leak each" if m["own_leaks"] else "one leak"
-        print(f"{m['model']}, {m['trials']} trials of {m['images']} images, {leaks}: peak {m['memory_mb']:.0f} MB, "
-              f"of which {m['memory_before_mb']:.0f} MB before the engine ran")  # fmt: skip
+        print(
+            f"{m['model']}, {m['trials']} trials of {m['images']} images, {leaks}: peak {m['memory_mb']:.0f} MB, "
+            f"of which {m['memory_before_mb']:.0f} MB before the engine ran"
+        )
 
 
 if __name__ == "__main__":

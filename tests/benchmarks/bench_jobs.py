@@ -19,26 +19,38 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from gradleak.federated.options import ClientOptions
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 
 def prepare(folder: Path, trials: int) -> None:
     """The files that the attack rule would be given: a mapping of ``trials`` draws, public images, label counts."""
-    from gradleak import client, datasets
+    from gradleak.federated import client, datasets
     from gradleak.files import write_npz
 
     pools = datasets.split("mnist-5k", datasets.load("mnist-5k"))
-    options = client.Options(batch_size=1, pretrain_epochs=1, learning_rate=1.0)
-    model = client.global_model(options, pools["others"])
+    options = ClientOptions(batch_size=1, pretrain_epochs=1, learning_rate=1.0)
+    model = client.global_model(options, pools["pretraining"])
     draws = client.simulate(options, model, pools["private"], list(range(trials)))
     arrays = {f"weight_{i}": w for i, w in enumerate(model.get_weights())}
     arrays |= {
-        f"gradient_{i}": -np.stack([draw.delta[i] for draw in draws]) for i in range(len(model.trainable_variables))
+        f"gradient_{i}": -np.stack([draw.delta[i] for draw in draws])
+        for i in range(len(model.trainable_variables))
     }
     layer = np.repeat(np.arange(len(model.trainable_variables) // 2), 2)
-    write_npz(folder / "mapping.npz", model=model.to_json(), draws=np.arange(trials), layer=layer, samples=1, rounding=0.0,
-              noise=np.zeros(len(layer)), steps=1, **arrays)  # fmt: skip
+    write_npz(
+        folder / "mapping.npz",
+        model=model.to_json(),
+        draws=np.arange(trials),
+        layer=layer,
+        samples=1,
+        rounding=0.0,
+        noise=np.zeros(len(layer)),
+        steps=1,
+        **arrays,
+    )
     write_npz(folder / "public.npz", x=pools["public"].x, y=pools["public"].y)
     write_npz(folder / "labels.npz", counts=np.eye(10, dtype=int)[[draw.private.y[0] for draw in draws]])
 
@@ -53,16 +65,21 @@ class Inputs(SimpleNamespace):
 def attack(trials: int, steps: int) -> None:
     """In a process of its own, in the folder with the files: one job, as the rule would run it."""
     import invert_pixels
-    from gradleak import jobs
+    from gradleak.jobs import job as jobs
 
     wildcards = {"cell": "0" * 10, "block": f"0000-{trials - 1:04d}"}
     job = SimpleNamespace(
         input=Inputs(mapping=["mapping.npz"], public="public.npz", labels=["labels.npz"]),
         output=SimpleNamespace(inversion="inversion.npz", record="record.json"),
-        log=["job.log"], threads=1, rule="invert_pixels", wildcards=Wildcards(wildcards),
+        log=["job.log"],
+        threads=1,
+        rule="invert_pixels",
+        wildcards=Wildcards(wildcards),
         resources=SimpleNamespace(mem_mb=4000, trials_at_once=0),
-        params=SimpleNamespace(spec={"steps": steps}, seeds=list(range(trials)), draws=list(range(trials)), code=""),
-    )  # fmt: skip
+        params=SimpleNamespace(
+            spec={"steps": steps}, seeds=list(range(trials)), draws=list(range(trials)), code=""
+        ),
+    )
     with jobs.job(job, tensorflow=True):
         invert_pixels.main(job)
 
@@ -82,14 +99,28 @@ def measured(folder: Path, trials: int, steps: int) -> dict:
         if not (place / name).exists():
             os.link(folder / name, place / name)
     np.savez(place / "labels.npz", counts=counts[:trials])
-    command = [sys.executable, str(Path(__file__).resolve()), "--attack", "--trials", str(trials), "--steps", str(steps)]
+    command = [
+        sys.executable,
+        str(Path(__file__).resolve()),
+        "--attack",
+        "--trials",
+        str(trials),
+        "--steps",
+        str(steps),
+    ]
     begun = time.perf_counter()
     subprocess.run(command, check=True, cwd=place)
     whole = time.perf_counter() - begun
     parts = json.loads((place / "record.json").read_text())["seconds"]
     rest = whole - parts["tracing"] - parts["compute"]
-    return {"trials": trials, "whole_s": whole, "start_up_and_files_s": rest, "tracing_s": parts["tracing"],
-            "steps_s": parts["compute"], "per_trial_s": whole / trials}  # fmt: skip
+    return {
+        "trials": trials,
+        "whole_s": whole,
+        "start_up_and_files_s": rest,
+        "tracing_s": parts["tracing"],
+        "steps_s": parts["compute"],
+        "per_trial_s": whole / trials,
+    }
 
 
 def main() -> None:
@@ -108,13 +139,21 @@ def main() -> None:
         alone = [measured(folder, 1, arguments.steps) for _ in range(3)]
         sweep = measured(folder, arguments.trials, arguments.steps)
     one = min(alone, key=lambda job: job["whole_s"])
-    report = {"steps": arguments.steps, "sweep": sweep, "one_per_process": one, "all_alone": alone,
-              "ratio": sweep["per_trial_s"] / one["per_trial_s"]}  # fmt: skip
+    report = {
+        "steps": arguments.steps,
+        "sweep": sweep,
+        "one_per_process": one,
+        "all_alone": alone,
+        "ratio": sweep["per_trial_s"] / one["per_trial_s"],
+    }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=2) + "\n")
     print("| job | whole | start-up and files | tracing | steps | per trial |\n" + "| --- " * 6 + "|")
     for job in (sweep, one):
-        parts = (f"{job[key]:.2f} s" for key in ("whole_s", "start_up_and_files_s", "tracing_s", "steps_s", "per_trial_s"))
+        parts = (
+            f"{job[key]:.2f} s"
+            for key in ("whole_s", "start_up_and_files_s", "tracing_s", "steps_s", "per_trial_s")
+        )
         print(f"| {job['trials']} trials | " + " | ".join(parts) + " |")
     print(f"\nPer trial the sweep costs {report['ratio']:.3f} of a process of its own.")
 

@@ -27,10 +27,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pandas as pd
 
-from gradleak import client, datasets, labels, metrics, rehearsal
-from gradleak.datasets import to_float
-from gradleak.labels import numbers, rounds, virtual
-from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, NotApplicable
+from gradleak.evaluation import metrics
+from gradleak.federated import client, datasets, shadow_clients
+from gradleak.federated.options import ClientOptions
+from gradleak.images import to_float
+from gradleak.labels import registry, several_rounds, unknown_scale
+from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, NotApplicable, counted
+from gradleak.labels.simulated import virtual
 
 TRAINED = {"untrained": 0, "100 steps": 100, "1000 steps": 1000}
 SPREADS = {"IID": None, "Dir .5": 0.5, "Dir .15": 0.15}
@@ -39,9 +42,9 @@ DATASET = "mnist-5k"
 
 
 def global_model(name: str, seed: int, steps: int, pools: dict):
-    epochs = steps * 32 / len(pools["others"].y)
-    options = client.Options(dataset=DATASET, model=name, model_seed=seed, pretrain_epochs=epochs)
-    return client.global_model(options, pools["others"])
+    epochs = steps * 32 / len(pools["pretraining"].y)
+    options = ClientOptions(dataset=DATASET, model=name, model_seed=seed, pretrain_epochs=epochs)
+    return client.global_model(options, pools["pretraining"])
 
 
 def indices(y: np.ndarray, batches: int, size: int, alpha: float | None, seed: int) -> np.ndarray:
@@ -57,14 +60,16 @@ def counts_of(y: np.ndarray) -> np.ndarray:
 def one_step(model, pools: dict, public, size: int, batches: int, seed: int) -> tuple[Evidence, np.ndarray]:
     """All spreads in one stack: their evidence and, apart from it, the true counts."""
     private = pools["private"]
-    features, logits = rehearsal.taps(model).predict(to_float(private.x), batch_size=256, verbose=0)
+    features, logits = shadow_clients.taps(model).predict(to_float(private.x), batch_size=256, verbose=0)
     index = np.concatenate([indices(private.y, batches, size, alpha, seed) for alpha in SPREADS.values()])
     weight, bias = virtual.gradients(features, logits, private.y, index)
     kernel, offset = model.layers[-1].get_weights()
     return Evidence(kernel, offset, weight, bias, size, public), counts_of(private.y[index])
 
 
-def score(method: str, found: Estimate | None, truth: np.ndarray, reason: str, seconds: float, where: dict) -> list[dict]:
+def score(
+    method: str, found: Estimate | None, truth: np.ndarray, reason: str, seconds: float, where: dict
+) -> list[dict]:
     """One row a batch."""
     rows = []
     for d, true in enumerate(truth):
@@ -74,7 +79,10 @@ def score(method: str, found: Estimate | None, truth: np.ndarray, reason: str, s
             if found.low is not None:
                 inside = (found.low[:, d] <= true) & (true <= found.high[:, d])
                 row |= {f"coverage_{level * 100:g}": inside[k].mean() for k, level in enumerate(LEVELS)}
-                row |= {f"width_{level * 100:g}": (found.high - found.low)[k, d].mean() for k, level in enumerate(LEVELS)}
+                row |= {
+                    f"width_{level * 100:g}": (found.high - found.low)[k, d].mean()
+                    for k, level in enumerate(LEVELS)
+                }
             if found.expected_irec is not None:
                 row["expected_irec"] = found.expected_irec[d]
             row["chosen"] = found.chosen[d] if found.chosen else ""
@@ -82,12 +90,12 @@ def score(method: str, found: Estimate | None, truth: np.ndarray, reason: str, s
     return rows
 
 
-def run_methods(evidence: Evidence, truth: np.ndarray, where: dict, names=labels.METHODS) -> list[dict]:
+def run_methods(evidence: Evidence, truth: np.ndarray, where: dict, names=registry.METHODS) -> list[dict]:
     rows = []
     for method in names:
         began, found, reason = time.monotonic(), None, ""
         try:
-            found = labels.recover(method, evidence)
+            found = registry.recover(method, evidence)
         except NotApplicable as error:
             reason = str(error)
         rows += score(method, found, truth, reason, time.monotonic() - began, where)
@@ -100,11 +108,13 @@ def fedsgd(arguments, pools: dict) -> pd.DataFrame:
         for seed in range(arguments.seeds):
             for training, steps in TRAINED.items():
                 model = global_model(name, seed, steps, pools)
-                public = rehearsal.rehearse(model, pools["public"], None, 1.0, [])
+                public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
                 for size in SIZES:
                     evidence, truth = one_step(model, pools, public, size, arguments.batches, seed)
                     began = time.monotonic()
-                    found = run_methods(evidence, truth, {"model": name, "seed": seed, "training": training, "B": size})
+                    found = run_methods(
+                        evidence, truth, {"model": name, "seed": seed, "training": training, "B": size}
+                    )
                     methods += time.monotonic() - began
                     spreads = np.repeat(list(SPREADS), arguments.batches)
                     rows += [row | {"spread": spreads[row["batch"]]} for row in found]
@@ -128,19 +138,27 @@ def fedavg(arguments, pools: dict) -> pd.DataFrame:
             for training, steps in TRAINED.items():
                 model = global_model(name, seed, steps, pools)
                 for kind, settings in CLIENTS.items():
-                    options = client.Options(dataset=DATASET, model=name, batch_size=32, local_steps=10, alpha=0.15, **settings)
+                    options = ClientOptions(
+                        dataset=DATASET, model=name, batch_size=32, local_steps=10, alpha=0.15, **settings
+                    )
                     made = client.simulate(options, model, pools["private"], list(range(arguments.batches)))
                     before = [v.numpy() for v in model.trainable_variables]
                     scale = options.learning_rate * options.steps
                     finals = [[b + d for b, d in zip(before, one.delta, strict=True)] for one in made]
-                    public = rehearsal.rehearse(model, pools["public"], options, scale, finals)
+                    public = shadow_clients.simulate(model, pools["public"], options, scale, finals)
                     evidence = Evidence(
-                        before[-2], before[-1], -np.stack([m.delta[-2] for m in made]) / scale,
-                        -np.stack([m.delta[-1] for m in made]) / scale, 32, public,
+                        before[-2],
+                        before[-1],
+                        -np.stack([m.delta[-2] for m in made]) / scale,
+                        -np.stack([m.delta[-1] for m in made]) / scale,
+                        32,
+                        public,
                         Client(options.steps, options.learning_rate, options.optimizer),
-                    )  # fmt: skip
+                    )
                     truth = counts_of(np.stack([m.private.y for m in made]))
-                    rows += run_methods(evidence, truth, {"model": name, "seed": seed, "training": training, "client": kind})
+                    rows += run_methods(
+                        evidence, truth, {"model": name, "seed": seed, "training": training, "client": kind}
+                    )
     return pd.DataFrame(rows)
 
 
@@ -151,22 +169,41 @@ def unknown(arguments, pools: dict) -> pd.DataFrame:
         for seed in range(arguments.seeds):
             for training, steps in TRAINED.items():
                 model = global_model(name, seed, steps, pools)
-                public = rehearsal.rehearse(model, pools["public"], None, 1.0, [])
+                public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
                 for size in (8, 24, 32, 64, 128):
                     evidence, _ = one_step(model, pools, public, size, arguments.batches, seed)
                     spreads = np.repeat(list(SPREADS), arguments.batches)
                     where = {"model": name, "seed": seed, "training": training, "B": size}
                     for method in ("rank1_weighted", "aux_mean"):
-                        found = labels.recover(method, replace(evidence, samples=None))
-                        rows += [where | {"spread": spreads[d], "what": f"N by {method}", "abstains": bool(found.abstain[d]),
-                                          "right": bool(found.samples[d] == size)} for d in range(len(spreads))]  # fmt: skip
+                        found = registry.recover(method, replace(evidence, samples=None))
+                        rows += [
+                            where
+                            | {
+                                "spread": spreads[d],
+                                "what": f"N by {method}",
+                                "abstains": bool(found.abstain[d]),
+                                "right": bool(found.samples[d] == size),
+                            }
+                            for d in range(len(spreads))
+                        ]
                     factor = rng.choice([-1, 1], len(spreads)) * 10 ** rng.uniform(-3, 2, len(spreads))
-                    scaled = replace(evidence, grad_weight=evidence.grad_weight * factor[:, None, None],
-                                     grad_bias=evidence.grad_bias * factor[:, None])  # fmt: skip
-                    told = numbers.find_scale(scaled)
-                    rows += [where | {"spread": spreads[d], "what": "sign", "abstains": bool(told.abstain[d]),
-                                      "right": bool(told.factor[d] * factor[d] > 0),
-                                      "scale_error": abs(told.factor[d] / factor[d] - 1)} for d in range(len(spreads))]  # fmt: skip
+                    scaled = replace(
+                        evidence,
+                        grad_weight=evidence.grad_weight * factor[:, None, None],
+                        grad_bias=evidence.grad_bias * factor[:, None],
+                    )
+                    told = unknown_scale.find_scale(scaled)
+                    rows += [
+                        where
+                        | {
+                            "spread": spreads[d],
+                            "what": "sign",
+                            "abstains": bool(told.abstain[d]),
+                            "right": bool(told.factor[d] * factor[d] > 0),
+                            "scale_error": abs(told.factor[d] / factor[d] - 1),
+                        }
+                        for d in range(len(spreads))
+                    ]
     return pd.DataFrame(rows)
 
 
@@ -181,24 +218,42 @@ def together(arguments, pools: dict) -> pd.DataFrame:
             truth = counts_of(private.y[index])
             raws, variances = [], []
             for number, (steps, model) in enumerate(models.items(), 1):
-                public = rehearsal.rehearse(model, pools["public"], None, 1.0, [])
-                features, logits = rehearsal.taps(model).predict(to_float(private.x), batch_size=256, verbose=0)
-                evidence = Evidence(*model.layers[-1].get_weights(), *virtual.gradients(features, logits, private.y, index), 32, public)
-                fitted = labels.posterior.fit(evidence)
+                public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
+                features, logits = shadow_clients.taps(model).predict(
+                    to_float(private.x), batch_size=256, verbose=0
+                )
+                evidence = Evidence(
+                    *model.layers[-1].get_weights(),
+                    *virtual.gradients(features, logits, private.y, index),
+                    32,
+                    public,
+                )
+                fitted = registry.posterior.fit(evidence)
                 raws.append(fitted.predict(evidence))
                 variances.append(np.mean((fitted.held_out - fitted.rounds.counts) ** 2))
-                for kind, found in {"alone": labels.evidence.counted(raws[-1], 32),
-                                    "with all before": rounds.combine(np.stack(raws), np.array(variances), 32)}.items():  # fmt: skip
-                    rows += score("posterior", found, truth, "", 0.0, {"model": name, "seed": seed, "what": f"round {number} {kind}", "at": steps})
+                for kind, found in {
+                    "alone": counted(raws[-1], 32),
+                    "with all before": several_rounds.combine(np.stack(raws), np.array(variances), 32),
+                }.items():
+                    rows += score(
+                        "posterior",
+                        found,
+                        truth,
+                        "",
+                        0.0,
+                        {"model": name, "seed": seed, "what": f"round {number} {kind}", "at": steps},
+                    )
             rows += secure_aggregation(name, seed, models[25], pools, arguments.batches)
     return pd.DataFrame(rows)
 
 
-def secure_aggregation(name: str, seed: int, model, pools: dict, batches: int, clients: int = 6, size: int = 32) -> list[dict]:
+def secure_aggregation(
+    name: str, seed: int, model, pools: dict, batches: int, clients: int = 6, size: int = 32
+) -> list[dict]:
     """Sums of three to six of six clients each round; after R rounds, each client's counts and which are determined."""
     rows, private = [], pools["private"]
-    public = rehearsal.rehearse(model, pools["public"], None, 1.0, [])
-    features, logits = rehearsal.taps(model).predict(to_float(private.x), batch_size=256, verbose=0)
+    public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
+    features, logits = shadow_clients.taps(model).predict(to_float(private.x), batch_size=256, verbose=0)
     for sample in range(max(1, batches // 10)):
         rng = np.random.default_rng([seed, sample])
         own = indices(private.y, clients, size, 0.15, 1000 + seed * 100 + sample)
@@ -208,28 +263,48 @@ def secure_aggregation(name: str, seed: int, model, pools: dict, batches: int, c
             present = np.sort(rng.choice(clients, rng.integers(3, clients + 1), replace=False))
             participation.append(np.isin(np.arange(clients), present).astype(int))
             index = own[present].reshape(1, -1)
-            evidence = Evidence(*model.layers[-1].get_weights(), *virtual.gradients(features, logits, private.y, index), index.size, public)
-            fitted = labels.linear.fit(evidence, virtual.rounds_of(evidence))
+            evidence = Evidence(
+                *model.layers[-1].get_weights(),
+                *virtual.gradients(features, logits, private.y, index),
+                index.size,
+                public,
+            )
+            fitted = registry.linear.fit(evidence, virtual.rounds_of(evidence))
             totals.append(fitted.predict(evidence)[0])
             spreads.append(np.mean((fitted.held_out - virtual.rounds_of(evidence).counts) ** 2))
             if number in (2, 4, 6, 8, 10):
-                found = rounds.unmix(np.stack(totals), np.stack(participation), np.full(clients, size), np.array(spreads))
+                found = several_rounds.unmix(
+                    np.stack(totals), np.stack(participation), np.full(clients, size), np.array(spreads)
+                )
                 for k in range(clients):
-                    rows.append({"model": name, "seed": seed, "what": f"secure aggregation, {number} rounds", "batch": sample * clients + k,
-                                 "determined": bool(found.known[k]), **metrics.label_metrics(found.counts[k], truth[k])})  # fmt: skip
+                    rows.append(
+                        {
+                            "model": name,
+                            "seed": seed,
+                            "what": f"secure aggregation, {number} rounds",
+                            "batch": sample * clients + k,
+                            "determined": bool(found.known[k]),
+                            **metrics.label_metrics(found.counts[k], truth[k]),
+                        }
+                    )
     return rows
 
 
 def table(frame: pd.DataFrame, columns: list[str], value: str = "irec") -> str:
     """Methods down, settings across: means over batches and model seeds; the best of each column in bold."""
-    means = frame.pivot_table(values=value, index="method", columns=columns, aggfunc="mean", sort=False, dropna=False)
-    means = means.reindex([m for m in labels.METHODS if m in means.index])
+    means = frame.pivot_table(
+        values=value, index="method", columns=columns, aggfunc="mean", sort=False, dropna=False
+    )
+    means = means.reindex([m for m in registry.METHODS if m in means.index])
     heads = [" ".join(str(part) for part in (c if isinstance(c, tuple) else (c,))) for c in means.columns]
     lines = ["| method | " + " | ".join(heads) + " |", "| --- |" + " --- |" * len(heads)]
     best = means.max()
     for method, row in means.iterrows():
-        cells = ["–" if np.isnan(v) else f"**{v:.3f}**" if v >= best[c] - 5e-4 else f"{v:.3f}" for c, v in row.items()]
-        name = f"*{method}*" if labels.METHODS[method].ours else method
+        cells = [
+            "–" if np.isnan(v) else f"**{v:.3f}**" if v >= best[c] - 5e-4 else f"{v:.3f}"
+            for c, v in row.items()
+        ]
+        name = f"*{method}*" if registry.METHODS[method].ours else method
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -238,7 +313,9 @@ PARTS = {"fedsgd": fedsgd, "fedavg": fedavg, "unknown": unknown, "together": tog
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--models", nargs="+", default=["fcn3_published"])
     parser.add_argument("--seeds", type=int, default=1)
@@ -263,7 +340,9 @@ def main() -> None:
         shown["right where it speaks"] = groups.apply(lambda g: g.loc[~g.abstains, "right"].mean())
         print(shown.round(3).to_string())
         for what, own in frame[~frame.abstains].groupby("what"):
-            print(f"{what}: speaks in {len(own)} of {(frame.what == what).sum()}, right in {own.right.mean():.4f}")
+            print(
+                f"{what}: speaks in {len(own)} of {(frame.what == what).sum()}, right in {own.right.mean():.4f}"
+            )
     else:
         fields = [c for c in ("irec", "lnacc", "determined") if c in frame]
         print(frame.groupby(["model", "what"], sort=False)[fields].mean().round(3).to_string())

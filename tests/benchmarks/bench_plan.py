@@ -61,8 +61,13 @@ def dry_run(folder: Path, config: dict) -> dict:
     table = re.search(r"^job +count\n[-\s]+\n((?:\S+ +\d+\n)+)", text, re.M)
     jobs = {rule: int(n) for rule, n in re.findall(r"^(\S+) +(\d+)$", table.group(1), re.M)} if table else {}
     study = next(line for line in (folder / "err").read_text().splitlines() if line.startswith("Study "))
-    return {"study": study, "jobs": jobs, "wall_s": wall, "cpu_s": used.ru_utime + used.ru_stime,
-            "peak_mb": used.ru_maxrss / 1024}  # fmt: skip
+    return {
+        "study": study,
+        "jobs": jobs,
+        "wall_s": wall,
+        "cpu_s": used.ru_utime + used.ru_stime,
+        "peak_mb": used.ru_maxrss / 1024,
+    }
 
 
 def finish(folder: Path) -> int:
@@ -72,7 +77,13 @@ def finish(folder: Path) -> int:
     for line in re.findall(r"^    output: (.*)$", (folder / "out").read_text(), re.M):
         for name in line.split(", "):
             path = folder / name
-            if path.relative_to(folder / "results").parts[0] in ("tables", "figures", "mlflow", "report.html", "cells.csv"):
+            if path.relative_to(folder / "results").parts[0] in (
+                "tables",
+                "figures",
+                "mlflow",
+                "report.html",
+                "cells.csv",
+            ):
                 continue
             if path.suffix:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,9 +121,13 @@ def main() -> None:
     print("| dry run | wall | processor | peak memory | attack blocks | jobs |\n" + "| --- " * 6 + "|")
     for state in ("fresh", "done", "one value more"):
         run = report[state]
-        print(f"| {state} | {run['wall_s']:.1f} s | {run['cpu_s']:.1f} s | {run['peak_mb']:.0f} MB "
-              f"| {run['jobs'].get('invert_pixels', 0)} | {run['jobs'].get('total', 0)} |")  # fmt: skip
-    print(f"\n{report['fresh']['study']}. One value more should schedule {expected} blocks. Load: {os.getloadavg()[0]:.1f}")
+        print(
+            f"| {state} | {run['wall_s']:.1f} s | {run['cpu_s']:.1f} s | {run['peak_mb']:.0f} MB "
+            f"| {run['jobs'].get('invert_pixels', 0)} | {run['jobs'].get('total', 0)} |"
+        )
+    print(
+        f"\n{report['fresh']['study']}. One value more should schedule {expected} blocks. Load: {os.getloadavg()[0]:.1f}"
+    )
 
 
 if __name__ == "__main__":

@@ -27,29 +27,47 @@ PROFILE = ["--profile", "profiles/slurm", "--latency-wait", "20"]
 EXECUTORS = {
     "local": ["--cores", "2"],
     "cluster-generic": [*PROFILE, "--jobs", "2"],
-    "slurm plugin": [*PROFILE, "--jobs", "2", "--executor", "slurm", "--slurm-status-command", "squeue",
-                     "--slurm-init-seconds-before-status-checks", "2"],
-}  # fmt: skip
+    "slurm plugin": [
+        *PROFILE,
+        "--jobs",
+        "2",
+        "--executor",
+        "slurm",
+        "--slurm-status-command",
+        "squeue",
+        "--slurm-init-seconds-before-status-checks",
+        "2",
+    ],
+}
 
 
 def study(jobs: int) -> dict:
     return {
         "study": "overhead",
-        "targets": {"t": {"source": "simulate", "dataset": "digits-8x8", "model": "fcn3", "batch_size": 2, "draws": 4}},
+        "targets": {
+            "t": {"source": "simulate", "dataset": "digits-8x8", "model": "fcn3", "batch_size": 2, "draws": 4}
+        },
         "studies": {
             "overhead": {
-                "seeds": jobs, "block_size": 1, "cells": [{"attack": "labels", "target": "t", "method": "uniform"}],
+                "seeds": jobs,
+                "block_size": 1,
+                "cells": [{"attack": "labels", "target": "t", "method": "uniform"}],
             }
         },
-    }  # fmt: skip
+    }
 
 
 def snakemake(folder: Path, lab: slurm.Lab, arguments: list[str]) -> dict:
     """Seconds of one run."""
     environment = {**lab.environment, "PATH": f"{Path(sys.executable).parent}:{lab.environment['PATH']}"}
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "snakemake", *arguments], cwd=folder, env=environment,
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         sys.exit(f"{' '.join(arguments)}\n{done.stdout[-3000:]}{done.stderr[-6000:]}")
     return {"wall_s": time.perf_counter() - begun}

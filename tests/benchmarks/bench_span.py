@@ -5,12 +5,12 @@
 The attack is given the update, the model and public images, as in the workflow; neither N nor a label. Truth serves
 the scoring alone. Beside every setting stand two controls: the same search in a random span of the same singular values
 (``random``, on the first client), and everything that was accepted from one client judged against the next client's
-update (``others``; clients draw from one pool, and what both own does not count). Both must accept nobody. ``visible``
+update (``pretraining``; clients draw from one pool, and what both own does not count). Both must accept nobody. ``visible``
 counts the members whose weight in the layer's gradient the rounding noise leaves known to 5 % (``Subspace.weigh`` of the
 true image and label): of others this search is told little or nothing. ``held`` counts those that a search of this span can
 show at all: their true image, polished like any candidate, stays within 20 dB of itself. --visible: count these, and ``directions``, no attack.
 ``directions``: the dimensions that the members' δ span; a span has no room for more members.
-``strangers`` and ``blurred`` are certified images less than 20 dB like any member: blurred ones are still more like a member of
+``false_positives`` and ``blurred`` are certified images less than 20 dB like any member: blurred ones are still more like a member of
 their label than like any other image of the whole data set. ``seen_strangers`` are less than 20 dB like any member over the pixels
 that units see, blurred or not: of the others no certificate speaks. ``rank`` and ``at20`` are over all pixels, ``seen_rank`` and
 ``seen_at20`` over those that units see. ``expected_rank``: Spearman correlation of expected and true PSNR of certified images, over
@@ -36,10 +36,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from gradleak import client, datasets, mapping, metrics, unseen, vae
-from gradleak.attacks import span
-from gradleak.attacks.matching import Problem
-from gradleak.spans import acceptance, certificates, choice, subspace, taking_apart
+from gradleak import mapping
+from gradleak.attacks import receptive_field
+from gradleak.attacks.problem import Problem
+from gradleak.attacks.span import attack, certificates, deflation, layer_selection, membership, subspace
+from gradleak.attacks.span.options import SpanOptions
+from gradleak.evaluation import metrics
+from gradleak.federated import client, datasets
+from gradleak.federated.options import ClientOptions
+from gradleak.images import to_float
+from gradleak.priors import vae
+from gradleak.priors.options import VaeOptions
 
 TRAINED = {"pretrain_epochs": 1}
 SETTINGS = {
@@ -51,7 +58,11 @@ SETTINGS = {
     # So large a rate that the weights' rounding is that of the gradient, as if it were shared itself.
     "n64-gradient": TRAINED | {"batch_size": 64, "learning_rate": 1e4},
     "n64-iid-gradient": TRAINED | {"batch_size": 64, "alpha": None, "learning_rate": 1e4},
-    **{f"n{size}-width{width}": TRAINED | {"batch_size": size, "width": width} for size in (32, 64, 100) for width in (64, 256, 512, 1024)},
+    **{
+        f"n{size}-width{width}": TRAINED | {"batch_size": size, "width": width}
+        for size in (32, 64, 100)
+        for width in (64, 256, 512, 1024)
+    },
     # More images than the layer is wide: in one step, and over ten.
     "n200": TRAINED | {"batch_size": 200},
     "steps10": TRAINED | {"samples": 300, "batch_size": 30},
@@ -88,23 +99,31 @@ def pools_of(dataset: str) -> dict[str, datasets.Images]:
 
 def update_of(name: str, draws: int) -> tuple[Problem, list[np.ndarray], list[np.ndarray]]:
     """The clients' updates of a setting as the mapping gives them; their images and labels."""
-    options = client.Options(**SETTINGS[name])
+    options = ClientOptions(**SETTINGS[name])
     pools = pools_of(options.dataset)
-    model = client.global_model(options, pools["others"])
+    model = client.global_model(options, pools["pretraining"])
     made = client.simulate(options, model, pools["private"], list(range(draws)))
     leaks = [client.leak_of(model, draw) for draw in made]
     own = pools_of(PUBLIC[name])["public"] if name in PUBLIC else pools["public"]
-    public = datasets.to_float(own.x), own.y
+    public = to_float(own.x), own.y
     found = mapping.settle(leaks, *public, None, options.sign, "auto")
     problem = Problem(
-        found.model, found.gradients, found.layer, found.samples, list(range(draws)), None, *public, found.rounding, found.noise,
+        found.model,
+        found.gradients,
+        found.layer,
+        found.samples,
+        list(range(draws)),
+        None,
+        *public,
+        found.rounding,
+        found.noise,
         found.steps,
-    )  # fmt: skip
-    return problem, [datasets.to_float(d.private.x) for d in made], [d.private.y for d in made]
+    )
+    return problem, [to_float(d.private.x) for d in made], [d.private.y for d in made]
 
 
 def decoder_of(problem: Problem, cache: Path):
-    options = vae.Options(latent_dim=16, epochs=40)
+    options = VaeOptions(latent_dim=16, epochs=40)
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
         np.savez(cache, **vae.weights_of(vae.train(options, problem.public, lambda text: None)))
@@ -113,22 +132,26 @@ def decoder_of(problem: Problem, cache: Path):
 
 
 def alone(problem: Problem, draw: int) -> Problem:
-    return Problem(**vars(problem) | {"gradients": [g[draw : draw + 1] for g in problem.gradients], "seeds": [draw]})
+    return Problem(
+        **vars(problem) | {"gradients": [g[draw : draw + 1] for g in problem.gradients], "seeds": [draw]}
+    )
 
 
 class Judge:
     """What one client's update says of images, after the attack."""
 
     def __init__(self, problem: Problem, draw: int):
-        coarse, self.host = choice.chosen(problem.model, problem.public)
+        coarse, self.host = layer_selection.chosen(problem.model, problem.public)
         matrix = self.host.gradient([g[draw] for g in problem.gradients])
         self.span = subspace.of_matrix(matrix, self.host.noise(matrix, problem.rounding, problem.noise))
-        self.search = taking_apart.Search(coarse, self.host, problem.public, ~unseen.mask(problem.model), None, span.Options())
+        self.search = deflation.Search(
+            coarse, self.host, problem.public, ~receptive_field.mask(problem.model), None, SpanOptions()
+        )
         self.draw = draw
 
     @cached_property
-    def least_of_control(self) -> float:
-        return self.search.least_of_control(self.span, np.random.default_rng(self.draw))
+    def control_minimum(self) -> float:
+        return self.search.control_minimum(self.span, np.random.default_rng(self.draw))
 
     def visible(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """bool [N] for true images and labels."""
@@ -140,7 +163,9 @@ class Judge:
     def directions(self, x: np.ndarray, y: np.ndarray) -> int:
         """How many dimensions the δ of true images and labels span. With more members than that, hardly any feature is in M's
         column space by itself."""
-        signals = self.host.signals(self.host.features(x.astype(self.host.dtype)).numpy())[np.arange(len(y)), y]
+        signals = self.host.signals(self.host.features(x.astype(self.host.dtype)).numpy())[
+            np.arange(len(y)), y
+        ]
         lengths = np.linalg.norm(signals, axis=1, keepdims=True)
         return int(np.linalg.matrix_rank(signals / np.maximum(lengths, 1e-300), 1e-9))
 
@@ -155,28 +180,38 @@ class Judge:
             return 0
         judged = certificates.certify(self.host, self.span, images)
         strange = metrics.psnr(metrics.pairwise_mse(images, truth).min(axis=1)) < 20
-        passed = acceptance.members(judged, len(truth)) | acceptance.certified_near(judged.residual, self.least_of_control)
+        passed = membership.members(judged, len(truth)) | membership.certified_near(
+            judged.residual, self.control_minimum
+        )
         return int((passed & strange).sum())
 
 
-def blurred(images: np.ndarray, labels: np.ndarray, errors: np.ndarray, y: np.ndarray, everybody: np.ndarray) -> np.ndarray:
+def blurred(
+    images: np.ndarray, labels: np.ndarray, errors: np.ndarray, y: np.ndarray, everybody: np.ndarray
+) -> np.ndarray:
     """bool [K]: images [K, H, W, C] whose nearest of ``everybody`` is a member, of their label, though not within 20 dB.
 
     errors: squared, of every image with every member [K, N], whose labels are ``y``.
     """
     nearest = errors.min(axis=1)
-    nobody_nearer = nearest <= metrics.pairwise_mse(images, everybody).min(axis=1) * (1 + 1e-6)  # members are among them
+    nobody_nearer = nearest <= metrics.pairwise_mse(images, everybody).min(axis=1) * (
+        1 + 1e-6
+    )  # members are among them
     return (metrics.psnr(nearest) < 20) & nobody_nearer & (y[errors.argmin(axis=1)] == labels)
 
 
-def row(found, judge: Judge, x: np.ndarray, y: np.ndarray, everybody: np.ndarray, unseen_pixels: np.ndarray) -> dict:
+def row(
+    found, judge: Judge, x: np.ndarray, y: np.ndarray, everybody: np.ndarray, unseen_pixels: np.ndarray
+) -> dict:
     """Everything about one client."""
     accepted, looked_at = found.accepted[0], found.certificates["residual"][0] >= 0
     images, labels = found.images[0][accepted], found.labels[0][accepted]
-    samples = int(found.certificates["samples_found"][0])
+    samples = int(found.certificates["samples_estimated"][0])
     residual, expected = (found.certificates[name][0][looked_at] for name in ("residual", "expected_psnr"))
     scores, pairs = metrics.image_metrics(images, x)
-    scores |= metrics.certificate_metrics(found.images[0][looked_at], accepted[looked_at], residual, expected, samples, x)
+    scores |= metrics.certificate_metrics(
+        found.images[0][looked_at], accepted[looked_at], residual, expected, samples, x
+    )
     shown, truth = found.images[0][looked_at][:, ~unseen_pixels], x[:, ~unseen_pixels]
     seen_scores = metrics.certificate_metrics(shown, accepted[looked_at], residual, expected, samples, truth)
     seen = np.square(images[pairs["found"]] - x[pairs["truth"]])[:, ~unseen_pixels].mean(axis=1)
@@ -186,43 +221,71 @@ def row(found, judge: Judge, x: np.ndarray, y: np.ndarray, everybody: np.ndarray
     best[pairs["truth"]] = pairs["psnr"]
     visible, held, good = judge.visible(x, y), judge.held(x), pairs["psnr"] >= 20
     near = metrics.psnr(errors).max(axis=1, initial=0) >= 20
-    near_seen = metrics.psnr(metrics.pairwise_mse(images[:, ~unseen_pixels], truth)).max(axis=1, initial=0) >= 20
+    near_seen = (
+        metrics.psnr(metrics.pairwise_mse(images[:, ~unseen_pixels], truth)).max(axis=1, initial=0) >= 20
+    )
     return {
-        "images": len(x), "directions": judge.directions(x, y), "visible": int(visible.sum()), "held": int(held.sum()), "samples": samples, "accepted": int(accepted.sum()),
-        "at20": int((best >= 20).sum()), "at30": int((best >= 30).sum()), "seen_at20": int((metrics.psnr(seen) >= 20).sum()),
-        "visible_at20": int((best >= 20)[visible].sum()), "visible_at30": int((best >= 30)[visible].sum()),
-        "held_at20": int((best >= 20)[held].sum()), "strangers": scores["strangers"] - vague, "blurred": vague, "copies": int(near.sum() - (best >= 20).sum()),
+        "images": len(x),
+        "directions": judge.directions(x, y),
+        "visible": int(visible.sum()),
+        "held": int(held.sum()),
+        "samples": samples,
+        "accepted": int(accepted.sum()),
+        "at20": int((best >= 20).sum()),
+        "at30": int((best >= 30).sum()),
+        "seen_at20": int((metrics.psnr(seen) >= 20).sum()),
+        "visible_at20": int((best >= 20)[visible].sum()),
+        "visible_at30": int((best >= 30)[visible].sum()),
+        "held_at20": int((best >= 20)[held].sum()),
+        "false_positives": scores["false_positives"] - vague,
+        "blurred": vague,
+        "copies": int(near.sum() - (best >= 20).sum()),
         "seen_strangers": int((~near_seen).sum()),
-        "median": float(np.median(best)), "rank": scores.get("residual_rank"),
-        "seen_rank": seen_scores.get("residual_rank"), "expected_rank": seen_scores.get("expected_rank"),
-        "expected": float(np.median(metrics.psnr(seen) - found.certificates["expected_psnr"][0][accepted][pairs["found"]])) if len(seen) else 0.0,
+        "median": float(np.median(best)),
+        "rank": scores.get("residual_rank"),
+        "seen_rank": seen_scores.get("residual_rank"),
+        "expected_rank": seen_scores.get("expected_rank"),
+        "expected": float(
+            np.median(metrics.psnr(seen) - found.certificates["expected_psnr"][0][accepted][pairs["found"]])
+        )
+        if len(seen)
+        else 0.0,
         "wrong_labels": int((labels[pairs["found"]] != y[pairs["truth"]])[good].sum()),
-    }  # fmt: skip
+    }
 
 
-def one_client(name: str, draw: int | None, draws: int, spec: dict, folder: Path, threads: int, verbose: bool) -> dict:
+def one_client(
+    name: str, draw: int | None, draws: int, spec: dict, folder: Path, threads: int, verbose: bool
+) -> dict:
     """The row of client ``draw``, or ``random``, what the control accepts, where ``draw`` is None; ``reason`` where nothing runs."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    attack = span.Options(**spec)
+    options = SpanOptions(**spec)
     problem, images, labels = update_of(name, draws)
-    public = PUBLIC.get(name, client.Options(**SETTINGS[name]).dataset)
-    decoder = decoder_of(problem, folder / f"span-vae-{public}.npz") if attack.prior else None
+    public = PUBLIC.get(name, ClientOptions(**SETTINGS[name]).dataset)
+    decoder = decoder_of(problem, folder / f"span-vae-{public}.npz") if options.prior else None
     progress = (lambda text, *a: print("   ", text % a, flush=True)) if verbose else None
     if draw is None:
-        found = span.invert(alone(problem, 0), span.Options(**spec | {"control": "random_gradient"}), decoder, progress=progress)
-        result = {"random": int(found.accepted.sum())} if found.status[0] == "ok" else {"reason": found.reason}
+        found = attack.invert(
+            alone(problem, 0),
+            SpanOptions(**spec | {"control": "random_gradient"}),
+            decoder,
+            progress=progress,
+        )
+        result = (
+            {"random": int(found.accepted.sum())} if found.status[0] == "ok" else {"reason": found.reason}
+        )
         print(f"   {name} control: {result}", flush=True)
         return result
     began, cpu = time.perf_counter(), time.process_time()
-    found = span.invert(alone(problem, draw), attack, decoder, progress=progress)
+    found = attack.invert(alone(problem, draw), options, decoder, progress=progress)
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
     if found.status[0] != "ok":
         return {"reason": found.reason}
-    everybody = datasets.to_float(datasets.load(client.Options(**SETTINGS[name]).dataset).x)
-    truth = images[draw], labels[draw], everybody, unseen.mask(problem.model)
+    everybody = to_float(datasets.load(ClientOptions(**SETTINGS[name]).dataset).x)
+    truth = images[draw], labels[draw], everybody, receptive_field.mask(problem.model)
     result, other = row(found, Judge(problem, draw), *truth) | spent, (draw + 1) % draws
     shown = found.images[0][found.accepted[0]]
-    result["others"] = Judge(problem, other).mistakes(shown, images[other]) if draws > 1 else 0
+    result["pretraining"] = Judge(problem, other).mistakes(shown, images[other]) if draws > 1 else 0
     print(f"   {name} client {draw}: {result}", flush=True)
     return result
 
@@ -243,13 +306,16 @@ def line(result: dict) -> str:
         return sum(r[key] for r in rows)
 
     worst = min(r["at20"] for r in rows)
-    ranks = [np.mean([r[key] for r in rows if r[key] is not None]) for key in ("rank", "seen_rank", "expected_rank")]
+    ranks = [
+        np.mean([r[key] for r in rows if r[key] is not None])
+        for key in ("rank", "seen_rank", "expected_rank")
+    ]
     exact = sum(r["samples"] == r["images"] for r in rows)
     return (
         f"| {result['setting']} | {total('directions')} | {total('at20')} of {total('images')} ({worst}), {total('seen_at20')} | {total('at30')} | "
         f"{total('visible_at20')}, {total('visible_at30')} of {total('visible')} | "
         f"{total('held_at20')} of {total('held')} | {np.median([r['median'] for r in rows]):.1f} dB | "
-        f"{total('strangers')}, {total('blurred')}, {total('copies')}, {total('seen_strangers')} | {total('wrong_labels')} | {exact} of {len(rows)} | {ranks[0]:.2f}, {ranks[1]:.2f} | {ranks[2]:.2f}, {np.median([r['expected'] for r in rows]):+.0f} dB | "
+        f"{total('false_positives')}, {total('blurred')}, {total('copies')}, {total('seen_strangers')} | {total('wrong_labels')} | {exact} of {len(rows)} | {ranks[0]:.2f}, {ranks[1]:.2f} | {ranks[2]:.2f}, {np.median([r['expected'] for r in rows]):+.0f} dB | "
         f"{total('others')}, {result['random']} | {np.median([r['seconds'] for r in rows]):.0f} | {np.median([r['cpu_seconds'] for r in rows]):.0f} |"
     )
 
@@ -271,7 +337,10 @@ def main() -> None:
             judges = [Judge(problem, d) for d in range(arguments.draws)]
             seen = [int(judge.visible(images[d], labels[d]).sum()) for d, judge in enumerate(judges)]
             wide = [judge.directions(images[d], labels[d]) for d, judge in enumerate(judges)]
-            print(f"{name}: {', '.join(map(str, seen))} visible of {len(labels[0])}, in {', '.join(map(str, wide))} directions", flush=True)
+            print(
+                f"{name}: {', '.join(map(str, seen))} visible of {len(labels[0])}, in {', '.join(map(str, wide))} directions",
+                flush=True,
+            )
         return
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     # Read by the linear algebra of the processes that are started below: else each of them takes every core.
@@ -280,17 +349,31 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
         tasks = {
             name: [
-                pool.submit(one_client, name, draw, arguments.draws, arguments.attack, arguments.output.parent,
-                            arguments.threads, arguments.verbose)
+                pool.submit(
+                    one_client,
+                    name,
+                    draw,
+                    arguments.draws,
+                    arguments.attack,
+                    arguments.output.parent,
+                    arguments.threads,
+                    arguments.verbose,
+                )
                 for draw in [*range(arguments.draws), None]
             ]
             for name in arguments.settings or SETTINGS
-        }  # fmt: skip
+        }
         for name, parts in tasks.items():
             results.append(gathered(name, [part.result() for part in parts]))
-            arguments.output.write_text(json.dumps({"attack": arguments.attack, "results": results}, indent=2) + "\n")
-    print("| setting | directions | ≥ 20 dB (worst client), of seen pixels | ≥ 30 dB | visible members ≥ 20, ≥ 30 dB | held ones ≥ 20 dB | median | strangers, blurred, copies, strangers of seen pixels | wrong labels | "
-          "N exact | residual rank, of seen pixels | expected PSNR's rank, and how far below the true one | controls: others, random | seconds | CPU s |\n" + "| --- " * 15 + "|")  # fmt: skip
+            arguments.output.write_text(
+                json.dumps({"attack": arguments.attack, "results": results}, indent=2) + "\n"
+            )
+    print(
+        "| setting | directions | ≥ 20 dB (worst client), of seen pixels | ≥ 30 dB | visible members ≥ 20, ≥ 30 dB | held ones ≥ 20 dB | median | false_positives, blurred, copies, false_positives of seen pixels | wrong labels | "
+        "N exact | residual rank, of seen pixels | expected PSNR's rank, and how far below the true one | controls: others, random | seconds | CPU s |\n"
+        + "| --- " * 15
+        + "|"
+    )
     for result in results:
         print(line(result))
 

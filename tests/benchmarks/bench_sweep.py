@@ -33,8 +33,12 @@ def study(steps: int, part: bool) -> dict:
     entry = config["studies"]["ablation"]["cells"][0]
     entry["steps"] = steps
     if part:
-        entry["axes"] |= {"target.batch_size": [1, 32], "weighting": ["uniform"], "target.pretrain_epochs": [1],
-                          "target.local_epochs": [1]}  # fmt: skip
+        entry["axes"] |= {
+            "target.batch_size": [1, 32],
+            "weighting": ["uniform"],
+            "target.pretrain_epochs": [1],
+            "target.local_epochs": [1],
+        }
     return {"study": "ablation", **config}
 
 
@@ -59,13 +63,27 @@ def processor_times(folder: Path) -> Counter:
 
 def run(folder: Path, cores: int) -> dict:
     """The whole workflow: seconds on the clock, of all processors, and most jobs at once."""
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", "mine.yaml", "--quiet", "all"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        str(cores),
+        "--configfile",
+        "mine.yaml",
+        "--quiet",
+        "all",
+    ]
     times, hook = folder / "times", folder / "hook"
     times.mkdir()
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(AT_EXIT)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(hook),
-                   "PROCESSOR_TIMES": str(times)}  # fmt: skip
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(hook),
+        "PROCESSOR_TIMES": str(times),
+    }
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -75,7 +93,9 @@ def run(folder: Path, cores: int) -> dict:
         def watch() -> None:
             while process.poll() is None:
                 try:
-                    jobs = [p for p in watched.children(recursive=True) if "/scripts/" in " ".join(p.cmdline())]
+                    jobs = [
+                        p for p in watched.children(recursive=True) if "/scripts/" in " ".join(p.cmdline())
+                    ]
                     running[0] = max(running[0], len({p.pid for p in jobs if p.name().startswith("python")}))
                 except psutil.Error:
                     pass
@@ -88,8 +108,12 @@ def run(folder: Path, cores: int) -> dict:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         sys.exit((folder / "log").read_text()[-4000:])
-    return {"wall_s": time.perf_counter() - begun, "jobs_at_once": running[0], "scripts": processor_times(times),
-            "total": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}  # fmt: skip
+    return {
+        "wall_s": time.perf_counter() - begun,
+        "jobs_at_once": running[0],
+        "scripts": processor_times(times),
+        "total": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+    }
 
 
 def main() -> None:
@@ -120,14 +144,22 @@ def main() -> None:
         split["scoring"] = measured["scripts"]["score"]
         split["scheduling"] = measured["scripts"]["__main__"]
         split["preparing"] = measured["total"] - sum(split.values())
-    report = {"steps": arguments.steps, "blocks": blocks, "cores": arguments.cores, **measured, "split": split,
-              "load": os.getloadavg()}  # fmt: skip
+    report = {
+        "steps": arguments.steps,
+        "blocks": blocks,
+        "cores": arguments.cores,
+        **measured,
+        "split": split,
+        "load": os.getloadavg(),
+    }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=2) + "\n")
     print("| " + " | ".join(split) + " |\n" + "| --- " * len(split) + "|")
     print("| " + " | ".join(f"{100 * value / measured['total']:.0f} %" for value in split.values()) + " |")
-    print(f"\n{blocks} blocks of {arguments.steps} steps: {measured['total']:.0f} s of processor time; "
-          f"at most {measured['jobs_at_once']} jobs at once on {arguments.cores} cores.")  # fmt: skip
+    print(
+        f"\n{blocks} blocks of {arguments.steps} steps: {measured['total']:.0f} s of processor time; "
+        f"at most {measured['jobs_at_once']} jobs at once on {arguments.cores} cores."
+    )
 
 
 if __name__ == "__main__":

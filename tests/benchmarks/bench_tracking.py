@@ -22,7 +22,7 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 
-from gradleak.captions import CAPTIONS  # noqa: E402
+from gradleak.evaluation.captions import CAPTIONS  # noqa: E402
 
 SEEDS, DRAWS, IMAGES = 8, 8, 8
 WEIGHTINGS = ["uniform", "depth", "inverse_depth", "first", "last"]
@@ -32,22 +32,32 @@ def plan(trials: int) -> dict[str, dict]:
     """Cell id → attack, target, parameters: as many as ``trials`` need, every one another point of a grid."""
     return {
         f"{index:010x}": {
-            "attack": "dlg", "target": "synthetic",
+            "attack": "dlg",
+            "target": "synthetic",
             "parameters": {
-                "steps": 400, "lr": 0.1, "loss": "cosine", "tv": 1e-3 * (index % 7), "labels": "recovered", "control": "none",
-                "weighting": WEIGHTINGS[index % 5], "init": ["noise", "mean"][index // 5 % 2], "restarts": index // 10,
-                "target.dataset": "mnist-5k", "target.batch_size": [1, 8, 32][index % 3], "target.samples": None,
+                "steps": 400,
+                "lr": 0.1,
+                "loss": "cosine",
+                "tv": 1e-3 * (index % 7),
+                "labels": "recovered",
+                "control": "none",
+                "weighting": WEIGHTINGS[index % 5],
+                "init": ["noise", "mean"][index // 5 % 2],
+                "restarts": index // 10,
+                "target.dataset": "mnist-5k",
+                "target.batch_size": [1, 8, 32][index % 3],
+                "target.samples": None,
                 **{f"target.setting{k}": k for k in range(16)},
             },
         }
         for index in range(-(-trials // SEEDS))
-    }  # fmt: skip
+    }
 
 
 def make(folder: Path, trials: int) -> None:
     """Records, scores and pairs as the stages write them: a curve of 200 points and a grid of images a trial."""
-    from gradleak import records
     from gradleak.files import write_json, write_npz
+    from gradleak.jobs import records
 
     rng, block = np.random.default_rng(0), f"0000-{SEEDS - 1:04d}"
     (folder / "figures").mkdir(parents=True)
@@ -60,27 +70,62 @@ def make(folder: Path, trials: int) -> None:
     for number, cell in enumerate(plan(trials)):
         level = 8 + 20 * rng.random()
         rows = [
-            {"seed": seed, "counts": [1] * 10, "true_counts": [1] * 10, "matched": IMAGES, "share_30db": 0.0,
-             **{name: float(rng.normal(level, 1)) for name in ("psnr", "psnr_median", "psnr_best", "nearest_public_psnr")},
-             **{name: float(rng.random()) for name in ("ssim", "mse", "share_20db", "judge_accuracy", "irec", "skill", "leacc")}}
+            {
+                "seed": seed,
+                "counts": [1] * 10,
+                "true_counts": [1] * 10,
+                "matched": IMAGES,
+                "share_30db": 0.0,
+                **{
+                    name: float(rng.normal(level, 1))
+                    for name in ("psnr", "psnr_median", "psnr_best", "nearest_public_psnr")
+                },
+                **{
+                    name: float(rng.random())
+                    for name in ("ssim", "mse", "share_20db", "reference_accuracy", "irec", "skill", "leacc")
+                },
+            }
             for seed in range(SEEDS)
-        ]  # fmt: skip
+        ]
         failed = number % 50 == 49  # one cell in fifty has a trial that diverged
         rows = [row if seed or not failed else {"seed": 0} for seed, row in enumerate(rows)]
         whole = [
-            records.trial(s, s % DRAWS, "diverged" if failed and not s else "ok", "no finite objective" if failed and not s else "",
-                          0.1, records.thin(steps, np.exp(-steps / 500) + 0.01 * rng.random(len(steps))))
+            records.trial(
+                s,
+                s % DRAWS,
+                "diverged" if failed and not s else "ok",
+                "no finite objective" if failed and not s else "",
+                0.1,
+                records.thin(steps, np.exp(-steps / 500) + 0.01 * rng.random(len(steps))),
+            )
             for s in range(SEEDS)
-        ]  # fmt: skip
-        write_json(folder / f"inversions/{cell}/{block}.json", {
-            "cell": cell, "block": block, "parameters": {}, "code": "c0de", "threads": 1, "environment": records.environment(),
-            "job": "", "started": 1.7e9 + 60 * number, "seconds": {"total": 40.0}, "cpu_seconds": 40.0, "peak_mb": 900.0,
-            "trials": whole,
-        })  # fmt: skip
+        ]
+        write_json(
+            folder / f"inversions/{cell}/{block}.json",
+            {
+                "cell": cell,
+                "block": block,
+                "parameters": {},
+                "code": "c0de",
+                "threads": 1,
+                "environment": records.environment(),
+                "job": "",
+                "started": 1.7e9 + 60 * number,
+                "seconds": {"total": 40.0},
+                "cpu_seconds": 40.0,
+                "peak_mb": 900.0,
+                "trials": whole,
+            },
+        )
         write_json(folder / f"scores/{cell}/{block}.json", rows)
         chosen = rng.integers(0, 64, (2, SEEDS, IMAGES))
-        write_npz(folder / f"scores/{cell}/{block}.npz", found=blobs[chosen[0]], truth=blobs[chosen[1]],
-                  psnr=np.full((SEEDS, IMAGES), 12.0, np.float32), pairs=np.full(SEEDS, IMAGES))  # fmt: skip
+        write_npz(
+            folder / f"scores/{cell}/{block}.npz",
+            found=blobs[chosen[0]],
+            truth=blobs[chosen[1]],
+            psnr=np.full((SEEDS, IMAGES), 12.0, np.float32),
+            pairs=np.full(SEEDS, IMAGES),
+        )
 
 
 class Files(dict):
@@ -92,27 +137,38 @@ class Files(dict):
 def job(folder: Path, trials: int, uri: str) -> SimpleNamespace:
     """What Snakemake would hand to the scripts of summarise and sync_mlflow."""
     cells, block = plan(trials), f"0000-{SEEDS - 1:04d}"
-    tables = {name: str(folder / f"tables/{name}.csv") for name in ("trials", "cells", "labels", "headline", "effects")}
+    tables = {
+        name: str(folder / f"tables/{name}.csv")
+        for name in ("trials", "cells", "labels", "headline", "effects")
+    }
     return SimpleNamespace(
         input=Files(
             rows=[str(folder / f"scores/{c}/{block}.json") for c in cells],
             records=[str(folder / f"inversions/{c}/{block}.json") for c in cells],
             pairs=[str(folder / f"scores/{c}/{block}.npz") for c in cells],
-            figures=[str(folder / f"figures/{name}.png") for name in CAPTIONS], **tables,
+            figures=[str(folder / f"figures/{name}.png") for name in CAPTIONS],
+            **tables,
         ),
-        output=Files(marker=str(folder / "mlflow/synced.json"), latex=str(folder / "tables/headline.tex"), **tables),
+        output=Files(
+            marker=str(folder / "mlflow/synced.json"), latex=str(folder / "tables/headline.tex"), **tables
+        ),
         params=SimpleNamespace(
-            blocks=[(c, block) for c in cells], cells=cells, studies={"synthetic": {c: (block,) for c in cells}}, missing=[],
-            descriptions={"synthetic": "Synthetic trials of the benchmark."}, uri=uri, prune=False,
+            blocks=[(c, block) for c in cells],
+            cells=cells,
+            studies={"synthetic": {c: (block,) for c in cells}},
+            missing=[],
+            descriptions={"synthetic": "Synthetic trials of the benchmark."},
+            uri=uri,
+            prune=False,
         ),
-    )  # fmt: skip
+    )
 
 
 def step(name: str, folder: Path, trials: int, uri: str) -> None:
     """One step, in this process."""
     import logging
 
-    from gradleak.jobs import log
+    from gradleak.jobs.job import log
 
     log.addHandler(logging.StreamHandler(sys.stderr))
     log.setLevel(logging.INFO)
@@ -126,8 +182,14 @@ def step(name: str, folder: Path, trials: int, uri: str) -> None:
 
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name("gradleak/synthetic").experiment_id
-        for what, query, order in (("page of runs", "", ["attributes.start_time DESC"]),
-                                   ("filtered, ordered by PSNR", "tags.weighting = 'depth' and metrics.psnr > 20", ["metrics.psnr DESC"])):  # fmt: skip
+        for what, query, order in (
+            ("page of runs", "", ["attributes.start_time DESC"]),
+            (
+                "filtered, ordered by PSNR",
+                "tags.weighting = 'depth' and metrics.psnr > 20",
+                ["metrics.psnr DESC"],
+            ),
+        ):
             began = time.monotonic()
             page = client.search_runs([experiment], query, max_results=100, order_by=order)
             print(f"search_runs, {what}: {len(page)} runs, {time.monotonic() - began:.2f} s", file=sys.stderr)
@@ -159,7 +221,9 @@ def measured(arguments: list[str]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--uri", help="default: a new SQLite database")
     parser.add_argument("--keep", help="work in this folder and leave it")

@@ -15,8 +15,17 @@ from screens import ROOT, SHOTS
 
 sys.path.append(str(ROOT / "tests" / "unit"))  # results.py and syncing.py
 INSTALL = "apt-get install chromium chromium-driver"
-OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-           "--disable-component-update", "--disable-sync", "--window-size=1600,1200")  # fmt: skip
+OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1600,1200",
+)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +50,10 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
     """The folder of a finished study."""
-    if all((ROOT / "results" / name).exists() for name in ("report.html", "tables/headline.csv", "mlflow/synced.json")):
+    if all(
+        (ROOT / "results" / name).exists()
+        for name in ("report.html", "tables/headline.csv", "mlflow/synced.json")
+    ):
         return ROOT / "results"
     return _made_up(tmp_path_factory.mktemp("study") / "results")
 
@@ -52,35 +64,63 @@ def _made_up(folder):
     import syncing
     from results import Results, image_scores, interval_scores, label_scores
 
-    from gradleak import captions, figures, report, tracking
+    from gradleak.evaluation import captions, figures, report
     from gradleak.files import read_json, read_npz
+    from gradleak.tracking import sync
 
     made = Results(folder / "tables")
-    made.cell("a").cell("b", weighting="depth").cell("c", **{"target.batch_size": 1}).cell("d", control="random_gradient")
+    made.cell("a").cell("b", weighting="depth").cell("c", **{"target.batch_size": 1}).cell(
+        "d", control="random_gradient"
+    )
     made.cell("e", "latent", prior="vae").cell("f", "span")
     for at, name in enumerate(made.cells):
-        certified = {"found": 3, "strangers": 0, "samples_found": 4, "samples_exact": 1.0} if name == "f" else {}
-        made.block(name, (0, 1, 2, 3), lambda seed, at=at, own=certified: image_scores(seed) | {"psnr": 12.25 + 2 * at + seed} | own)
+        certified = (
+            {"certified": 3, "false_positives": 0, "samples_estimated": 4, "samples_exact": 1.0}
+            if name == "f"
+            else {}
+        )
+        made.block(
+            name,
+            (0, 1, 2, 3),
+            lambda seed, at=at, own=certified: image_scores(seed) | {"psnr": 12.25 + 2 * at + seed} | own,
+        )
     made.block("b", (0, 1, 2, 3), image_scores, {1: "diverged"}, "no finite objective")
-    for method, scores in {"rank1": label_scores, "uniform": label_scores, "posterior": interval_scores}.items():
+    for method, scores in {
+        "rank1": label_scores,
+        "uniform": label_scores,
+        "posterior": interval_scores,
+    }.items():
         made.cell(method, "labels", method=method).block(method, (0, 1, 2, 3), scores)
     frames = made.frames()
     images = {b["cell"]: b for b in made.blocks if made.cells[b["cell"]]["attack"] != "labels"}
-    pairs, records = ({c: partial(read, b[key]) for c, b in images.items()} for read, key in ((read_npz, "pairs"), (read_json, "record")))
+    pairs, records = (
+        {c: partial(read, b[key]) for c, b in images.items()}
+        for read, key in ((read_npz, "pairs"), (read_json, "record"))
+    )
     drawn = [folder / "figures" / f"{name}.png" for name in captions.CAPTIONS]
     for path in drawn:
         figures.save(figures.FIGURES[path.stem](frames, pairs, records), path)
-    one = figures.mapping({"tensors": [{"variable": "a/kernel", "norm": 1.0}]}, {"a/kernel": np.array([[3.0, 1.0]])}, {"a/kernel": np.array([1e-6])})
+    one = figures.mapping(
+        {"tensors": [{"variable": "a/kernel", "norm": 1.0}]},
+        {"a/kernel": np.array([[3.0, 1.0]])},
+        {"a/kernel": np.array([1e-6])},
+    )
     figures.save(one, folder / "figures" / "mapping" / "demo_0000-0003.png")
     page = report.render(
-        *(frames[name] for name in ("cells", "trials", "headline", "effects")), figures=drawn, mappings={},
-        mapping_figures=[folder / "figures" / "mapping" / "demo_0000-0003.png"], prior_figures=[], judge={"digits-8x8": 0.97},
-        descriptions={"demo": "Made up for the test."}, settings=made.cells, provenance={"facts": {}, "files": {}, "commands": ""},
-    )  # fmt: skip
+        *(frames[name] for name in ("cells", "trials", "headline", "effects")),
+        figures=drawn,
+        mappings={},
+        mapping_figures=[folder / "figures" / "mapping" / "demo_0000-0003.png"],
+        prior_figures=[],
+        reference={"digits-8x8": 0.97},
+        descriptions={"demo": "Made up for the test."},
+        settings=made.cells,
+        provenance={"facts": {}, "files": {}, "commands": ""},
+    )
     (folder / "report.html").write_text(page)
     uri = f"sqlite:///{folder}/mlflow/mlflow.db"
     (folder / "mlflow").mkdir()
-    tracking.create_schema(uri)
+    sync.create_schema(uri)
     made.shown = [*drawn, made.folder / "headline.csv"]
     syncing.sync(uri, made)
     return folder
@@ -92,8 +132,17 @@ def ui(study):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    command = [sys.executable, str(ROOT / "scripts/open_ui.py"), "--uri", f"sqlite:///{study}/mlflow/mlflow.db", "--port", port]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/open_ui.py"),
+        "--uri",
+        f"sqlite:///{study}/mlflow/mlflow.db",
+        "--port",
+        port,
+    ]
+    server = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
     try:
         link = server.stdout.readline().split(": ", 1)[1].strip()
         for _ in range(240):

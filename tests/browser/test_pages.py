@@ -8,9 +8,12 @@ import pytest
 from mlflow import MlflowClient
 from screens import SHOTS
 
-from gradleak import tables
+from gradleak.evaluation import tables
 
-IGNORED = ("/mlflow/users/current", "/mlflow/assistant/")  # MLflow asks for accounts and for its chat assistant; there are none
+IGNORED = (
+    "/mlflow/users/current",
+    "/mlflow/assistant/",
+)  # MLflow asks for accounts and for its chat assistant; there are none
 
 
 def wait(browser, what, condition, seconds=90):
@@ -19,7 +22,9 @@ def wait(browser, what, condition, seconds=90):
     from selenium.webdriver.support.ui import WebDriverWait
 
     try:
-        return WebDriverWait(browser, seconds, 0.5, [StaleElementReferenceException]).until(lambda _: condition())
+        return WebDriverWait(browser, seconds, 0.5, [StaleElementReferenceException]).until(
+            lambda _: condition()
+        )
     except Exception as error:
         browser.save_screenshot(str(SHOTS / "failed.png"))
         raise AssertionError(f"{what}; see {SHOTS / 'failed.png'}") from error
@@ -31,13 +36,18 @@ def find(browser, selector):
 
 def errors(browser):
     """What the page complained of since it was last asked."""
-    return [entry["message"] for entry in browser.get_log("browser")
-            if entry["level"] == "SEVERE" and not any(part in entry["message"] for part in IGNORED)]  # fmt: skip
+    return [
+        entry["message"]
+        for entry in browser.get_log("browser")
+        if entry["level"] == "SEVERE" and not any(part in entry["message"] for part in IGNORED)
+    ]
 
 
 def drawn(browser):
     """How many pictures of the page have loaded, and how many there are."""
-    return browser.execute_script("const all = [...document.images]; return [all.filter(i => i.complete && i.naturalWidth > 0).length, all.length]")
+    return browser.execute_script(
+        "const all = [...document.images]; return [all.filter(i => i.complete && i.naturalWidth > 0).length, all.length]"
+    )
 
 
 @pytest.fixture
@@ -49,13 +59,23 @@ def test_the_table_of_runs_shows_the_cells_best_first(browser, ui, cells):
     errors(browser)
     browser.get(ui)
     rows = wait(browser, "no rows", lambda: find(browser, ".ag-center-cols-container .ag-row"))
-    wait(browser, "not the study's cells", lambda: f"{len(cells)} matching runs" in browser.find_element("tag name", "body").text)
-    psnr = wait(browser, "no PSNR", lambda: [cell.text for cell in find(browser, ".ag-center-cols-container [col-id*='psnr']")])
+    wait(
+        browser,
+        "not the study's cells",
+        lambda: f"{len(cells)} matching runs" in browser.find_element("tag name", "body").text,
+    )
+    psnr = wait(
+        browser,
+        "no PSNR",
+        lambda: [cell.text for cell in find(browser, ".ag-center-cols-container [col-id*='psnr']")],
+    )
     expected = cells["psnr"].dropna().sort_values(ascending=False)
     shown = [float(text) for text in psnr if re.fullmatch(r"[\d.]+", text)]
     assert len(shown) >= 4
     assert shown == pytest.approx(expected.to_list()[: len(shown)], rel=1e-5)
-    assert {"Run Name", "psnr", "share_20db", "irec"} <= {head.text for head in find(browser, ".ag-header-cell")}
+    assert {"Run Name", "psnr", "share_20db", "irec"} <= {
+        head.text for head in find(browser, ".ag-header-cell")
+    }
     assert rows
     browser.save_screenshot(str(SHOTS / "mlflow-runs.png"))
     assert errors(browser) == []
@@ -65,10 +85,20 @@ def test_the_charts_and_the_image_grid_are_there_at_once(browser, ui, cells):
     browser.get("about:blank")
     browser.get(ui + "&compareRunsMode=CHART")
     wait(browser, "no charts", lambda: len(find(browser, ".js-plotly-plot")) >= 3)
-    wait(browser, "no image grid", lambda: len([i for i in find(browser, "img") if "reconstructions" in (i.get_attribute("src") or "")]) >= 4)
+    wait(
+        browser,
+        "no image grid",
+        lambda: (
+            len([i for i in find(browser, "img") if "reconstructions" in (i.get_attribute("src") or "")]) >= 4
+        ),
+    )
     wait(browser, "images not loaded", lambda: drawn(browser)[0] >= 4)
     best = [f"{value:.2f}" for value in cells["psnr"].sort_values(ascending=False)[:4]]
-    wait(browser, f"bars without {best}", lambda: all(value in browser.find_element("tag name", "body").text for value in best))
+    wait(
+        browser,
+        f"bars without {best}",
+        lambda: all(value in browser.find_element("tag name", "body").text for value in best),
+    )
     browser.save_screenshot(str(SHOTS / "mlflow-charts.png"))
     assert errors(browser) == []
 
@@ -76,16 +106,37 @@ def test_the_charts_and_the_image_grid_are_there_at_once(browser, ui, cells):
 def test_runs_are_compared_with_their_values(browser, ui, cells):
     browser.get("about:blank")
     browser.get(ui)
-    links = wait(browser, "no runs", lambda: [a.get_attribute("href") for a in find(browser, ".ag-pinned-left-cols-container a") if "/runs/" in a.get_attribute("href")])
+    links = wait(
+        browser,
+        "no runs",
+        lambda: [
+            a.get_attribute("href")
+            for a in find(browser, ".ag-pinned-left-cols-container a")
+            if "/runs/" in a.get_attribute("href")
+        ],
+    )
     ids = [re.search(r"/runs/(\w+)", link).group(1) for link in links][:4]
     experiment = re.search(r"experiments/(\d+)", ui).group(1)
-    browser.get(f"{ui.split('#')[0]}#/compare-runs?runs={json.dumps(ids, separators=(',', ':'))}&experiments=[%22{experiment}%22]")
-    wait(browser, "no comparison", lambda: "Comparing 4 Runs" in browser.find_element("tag name", "body").text)
+    browser.get(
+        f"{ui.split('#')[0]}#/compare-runs?runs={json.dumps(ids, separators=(',', ':'))}&experiments=[%22{experiment}%22]"
+    )
+    wait(
+        browser, "no comparison", lambda: "Comparing 4 Runs" in browser.find_element("tag name", "body").text
+    )
     wait(browser, "no chart", lambda: find(browser, ".js-plotly-plot"))
     four = cells.sort_values("psnr", ascending=False)[:4]
-    shown = wait(browser, "no metrics", lambda: (text := browser.find_element("tag name", "body").text).count("irec") and text)
+    shown = wait(
+        browser,
+        "no metrics",
+        lambda: (text := browser.find_element("tag name", "body").text).count("irec") and text,
+    )
     details, metrics = shown.split("Run details")[1].split("Parameters", 1)[0], shown.rsplit("Metrics", 1)[1]
-    for _, cell in four.iterrows():  # the table of metrics is drawn as far as it can be seen; PSNR is checked on the bars
+    for (
+        _,
+        cell,
+    ) in (
+        four.iterrows()
+    ):  # the table of metrics is drawn as far as it can be seen; PSNR is checked on the bars
         assert f"{cell['attack']} b={cell['batch_size']:.0f}" in details
         assert f"\n{round(cell['irec'], 3):g}\n" in metrics
     browser.save_screenshot(str(SHOTS / "mlflow-compare.png"))
@@ -102,7 +153,11 @@ def test_the_studys_figures_are_a_click_from_the_experiment(browser, ui):
     assert "figures/psnr_by_batch_size.png" in names
     browser.get("about:blank")
     browser.get(f"{ui.split('#')[0]}{link}/figures/psnr_by_batch_size.png")
-    wait(browser, "no figure", lambda: [i for i in find(browser, "img") if (i.get_attribute("src") or "").startswith("blob:")])
+    wait(
+        browser,
+        "no figure",
+        lambda: [i for i in find(browser, "img") if (i.get_attribute("src") or "").startswith("blob:")],
+    )
     wait(browser, "figure not loaded", lambda: drawn(browser)[0] >= 1)
     browser.save_screenshot(str(SHOTS / "mlflow-figures.png"))
     assert errors(browser) == []
@@ -115,14 +170,21 @@ def test_the_report_loads_whole_and_its_tables_are_the_csv(browser, study, cells
     assert loaded == all_of_them >= 8
     assert errors(browser) == []
     headline = pd.read_csv(study / "tables/headline.csv")
-    rows = [[cell.text for cell in row.find_elements("tag name", "td")] for row in find(browser, "#headline tbody tr")]
+    rows = [
+        [cell.text for cell in row.find_elements("tag name", "td")]
+        for row in find(browser, "#headline tbody tr")
+    ]
     assert len(rows) == len(headline)
     for _, want in headline.iterrows():
         (row,) = [r for r in rows if r[0] == want["attack"] and r[1] == f"{want['batch_size']:g}"]
-        for text, name, digits in zip(row[3:7], ("share_20db", "psnr", "ssim", "irec"), (2, 1, 3, 2), strict=True):
+        for text, name, digits in zip(
+            row[3:7], ("share_20db", "psnr", "ssim", "irec"), (2, 1, 3, 2), strict=True
+        ):
             assert text.split()[0] == ("–" if pd.isna(want[name]) else f"{want[name]:.{digits}f}")
             if pd.notna(want[f"{name}_low"]):
-                assert text.split()[1] == f"{want[f'{name}_low']:.{digits}f}–{want[f'{name}_high']:.{digits}f}"
+                assert (
+                    text.split()[1] == f"{want[f'{name}_low']:.{digits}f}–{want[f'{name}_high']:.{digits}f}"
+                )
     for _, cell in cells.iterrows():
         (row,) = find(browser, f"#cell-{cell['cell']}")
         value, digits = (cell["irec"], 2) if cell["attack"] == "labels" else (cell["psnr"], 1)
@@ -133,7 +195,9 @@ def test_the_report_loads_whole_and_its_tables_are_the_csv(browser, study, cells
 
 def test_the_first_screen_holds_headline_worst_leak_and_worst_failure(browser, study):
     browser.get((study / "report.html").absolute().as_uri())
-    bottoms = browser.execute_script("return [...document.querySelectorAll('#headline, .note')].slice(0, 3).map(e => e.getBoundingClientRect().bottom)")
+    bottoms = browser.execute_script(
+        "return [...document.querySelectorAll('#headline, .note')].slice(0, 3).map(e => e.getBoundingClientRect().bottom)"
+    )
     assert len(bottoms) >= 2
     assert max(bottoms) < browser.execute_script("return window.innerHeight")
     notes = [note.text for note in find(browser, ".note")]

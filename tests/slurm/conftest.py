@@ -35,8 +35,12 @@ class OnSlurm(projects.Project):
 
     def environment(self) -> dict[str, str]:
         one = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        return {**super().environment(), **one, "SLURM_CONF": self.lab.environment["SLURM_CONF"],
-                "PATH": f"{Path(sys.executable).parent}:{self.lab.environment['PATH']}"}  # fmt: skip
+        return {
+            **super().environment(),
+            **one,
+            "SLURM_CONF": self.lab.environment["SLURM_CONF"],
+            "PATH": f"{Path(sys.executable).parent}:{self.lab.environment['PATH']}",
+        }
 
 
 @pytest.fixture(scope="session")

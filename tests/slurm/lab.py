@@ -20,7 +20,16 @@ from pathlib import Path
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "mariadb-server", "munge")
 INSTALL = f"apt-get update && apt-get install --yes --no-install-recommends {' '.join(PACKAGES)}"
-PROGRAMS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sbatch", "sacctmgr")
+PROGRAMS = (
+    "munged",
+    "mariadbd",
+    "mariadb-install-db",
+    "slurmdbd",
+    "slurmctld",
+    "slurmd",
+    "sbatch",
+    "sacctmgr",
+)
 # Where a job finds the configuration that was not handed the path: the slurm executor plugin drops SLURM_CONF.
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 
@@ -45,8 +54,11 @@ class Lab:
         self.folder, self.memory, self.cpus = folder, memory, cpus
         self.nodes = [f"n{i + 1}" for i in range(nodes)]
         self.daemons: dict[str, subprocess.Popen] = {}
-        self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"),
-                            "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}  # fmt: skip
+        self.environment = {
+            **os.environ,
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
+        }
 
     def start(self) -> None:
         for name in ("log", "run", "state", "spool", "munge"):
@@ -54,32 +66,59 @@ class Lab:
         (self.folder / "munge").chmod(0o700)
         self._configure()
         munge = self.folder / "munge.sock"
-        self._daemon("munged", "--foreground", "--force", f"--key-file={self.folder}/munge/key", f"--socket={munge}",
-                     f"--pid-file={self.folder}/munge/pid", f"--log-file={self.folder}/log/munged.log",
-                     f"--seed-file={self.folder}/munge/seed")  # fmt: skip
+        self._daemon(
+            "munged",
+            "--foreground",
+            "--force",
+            f"--key-file={self.folder}/munge/key",
+            f"--socket={munge}",
+            f"--pid-file={self.folder}/munge/pid",
+            f"--log-file={self.folder}/log/munged.log",
+            f"--seed-file={self.folder}/munge/seed",
+        )
         self._until(lambda: self._works("munge", "-S", str(munge), "-n"), "munge")
         self._start_accounting()
         self._daemon("slurmctld", "-D", "-f", self.environment["SLURM_CONF"])
         self._until(lambda: self._works("scontrol", "ping"), "slurmctld")
         for node in self.nodes:
             self.start_node(node)
-        self._until(lambda: self.run("sinfo", "-hNp", "main", "-o", "%T").split() == ["idle"] * len(self.nodes), "all nodes")
+        self._until(
+            lambda: self.run("sinfo", "-hNp", "main", "-o", "%T").split() == ["idle"] * len(self.nodes),
+            "all nodes",
+        )
 
     def _start_accounting(self) -> None:
         data, server = self.folder / "mysql", self.folder / "run/mysql.sock"
         data.mkdir()
         for path in (data, self.folder / "run"):
             shutil.chown(path, "mysql")
-        self.run("mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={data}", "--skip-test-db",
-                 "--auth-root-authentication-method=socket")  # fmt: skip
-        self._daemon("mariadbd", "--no-defaults", "--user=mysql", f"--datadir={data}", f"--socket={server}",
-                     "--bind-address=127.0.0.1", f"--port={self.ports['mysql']}", "--innodb-flush-log-at-trx-commit=0",
-                     "--innodb-lock-wait-timeout=900")  # fmt: skip
+        self.run(
+            "mariadb-install-db",
+            "--no-defaults",
+            "--user=mysql",
+            f"--datadir={data}",
+            "--skip-test-db",
+            "--auth-root-authentication-method=socket",
+        )
+        self._daemon(
+            "mariadbd",
+            "--no-defaults",
+            "--user=mysql",
+            f"--datadir={data}",
+            f"--socket={server}",
+            "--bind-address=127.0.0.1",
+            f"--port={self.ports['mysql']}",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-lock-wait-timeout=900",
+        )
         client = ("mariadb", "--no-defaults", "-S", str(server), "-e")
         self._until(lambda: self._works(*client, "select 1"), "mariadbd")
         for host in ("localhost", "127.0.0.1"):
-            self.run(*client, "create database if not exists slurm_acct_db; "
-                     f"create user slurm@'{host}' identified by 'slurm'; grant all on slurm_acct_db.* to slurm@'{host}'")  # fmt: skip
+            self.run(
+                *client,
+                "create database if not exists slurm_acct_db; "
+                f"create user slurm@'{host}' identified by 'slurm'; grant all on slurm_acct_db.* to slurm@'{host}'",
+            )
         self._daemon("slurmdbd", "-D")
         self._until(lambda: self._works("sacctmgr", "-n", "show", "cluster"), "slurmdbd")
         self.run("sacctmgr", "-i", "add", "cluster", "lab")
@@ -183,13 +222,17 @@ StoragePass=slurm
     def jobs(self, *fields: str, states: str = "") -> list[list[str]]:
         """Jobs in the queue: fields as squeue's long format names them."""
         chosen = ("--states", states) if states else ()
-        lines = self.run("squeue", "--noheader", *chosen, "--Format", ",".join(f"{f}:|" for f in fields)).splitlines()
+        lines = self.run(
+            "squeue", "--noheader", *chosen, "--Format", ",".join(f"{f}:|" for f in fields)
+        ).splitlines()
         return [line.split("|")[:-1] for line in lines]
 
     def accounted(self, *fields: str) -> list[dict[str, str]]:
         """Every job that ever was, from the accounting; a job that was requeued has several rows."""
         # sacct by itself leaves out what ended before today's midnight.
-        lines = self.run("sacct", "-nXP", "--starttime=2000-01-01", "--duplicates", "--allusers", "-o", ",".join(fields)).splitlines()
+        lines = self.run(
+            "sacct", "-nXP", "--starttime=2000-01-01", "--duplicates", "--allusers", "-o", ",".join(fields)
+        ).splitlines()
         return [dict(zip(fields, line.split("|"), strict=True)) for line in lines]
 
     def stop(self) -> None:
@@ -213,13 +256,19 @@ StoragePass=slurm
         path = shutil.which(program or name, path=self.environment["PATH"])
         with (self.folder / f"log/{name}.out").open("a") as log:
             self.daemons[name] = subprocess.Popen(
-                [path, *arguments], env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                [path, *arguments],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
                 start_new_session=True,
-            )  # fmt: skip
+            )
 
     def _works(self, *command: str) -> bool:
         try:
-            return not subprocess.run(command, env=self.environment, capture_output=True, timeout=10).returncode
+            return not subprocess.run(
+                command, env=self.environment, capture_output=True, timeout=10
+            ).returncode
         except subprocess.TimeoutExpired:
             return False
 
@@ -228,7 +277,9 @@ StoragePass=slurm
         while not reached():
             dead = [name for name, process in self.daemons.items() if process.poll() is not None]
             if fatal and (dead or time.monotonic() > deadline):
-                logs = "\n".join(f"{p.name}: {p.read_text()[-2000:]}" for p in sorted((self.folder / "log").iterdir()))
+                logs = "\n".join(
+                    f"{p.name}: {p.read_text()[-2000:]}" for p in sorted((self.folder / "log").iterdir())
+                )
                 raise RuntimeError(f"SLURM did not start: waiting for {what}; ended: {dead}\n{logs}")
             if time.monotonic() > deadline:
                 return

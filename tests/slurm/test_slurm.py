@@ -46,9 +46,13 @@ def start(project, name):
     log = project.folder / name
     with log.open("w") as stream:
         process = subprocess.Popen(
-            project.command("--jobs", "4", "--seconds-between-status-checks", "2", TABLES), cwd=project.folder, env=project.environment(),
-            stdout=stream, stderr=stream, start_new_session=True,
-        )  # fmt: skip
+            project.command("--jobs", "4", "--seconds-between-status-checks", "2", TABLES),
+            cwd=project.folder,
+            env=project.environment(),
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
     process.log = log
     return process
 
@@ -60,7 +64,11 @@ def storm(project, lab):
 
     def running(prefix, *fields):
         jobs = lab.jobs("JobID", "Name", "NodeList", states="RUNNING")
-        return [SimpleNamespace(id=job, name=name, node=node) for job, name, node in jobs if name.startswith(prefix)]
+        return [
+            SimpleNamespace(id=job, name=name, node=node)
+            for job, name, node in jobs
+            if name.startswith(prefix)
+        ]
 
     def stepping():
         """Attack jobs that have saved a state."""
@@ -73,14 +81,22 @@ def storm(project, lab):
     lab.run("scancel", cancelled.id)
     (preempted, *_) = wait_for(lambda: [job for job in stepping() if job.id != cancelled.id], first)
     # Another's urgent job takes the whole node.
-    lab.run("sbatch", "--partition=urgent", f"--nodelist={preempted.node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+    lab.run(
+        "sbatch",
+        "--partition=urgent",
+        f"--nodelist={preempted.node}",
+        "--exclusive",
+        "--output=/dev/null",
+        "--wrap=sleep 1",
+    )
     wait_for(lambda: preempted.id not in [job.id for job in running("invert_pixels")], first)
     time.sleep(1)  # for the chunk of steps in which the signal met it
     # Its state held a chunk of 50 steps at least. It may be the next try of the cancelled job, and have reported nothing yet.
     preempted.reached = [50, *steps_reported(sweep, preempted)][-1]
     others = {cancelled.id, preempted.id}
     lost = wait_for(
-        lambda: [job for job in running("") if job.node == "n2" and "." in job.name and job.id not in others], first
+        lambda: [job for job in running("") if job.node == "n2" and "." in job.name and job.id not in others],
+        first,
     )
     lab.kill_node("n2")
     time.sleep(2)
@@ -91,9 +107,16 @@ def storm(project, lab):
     second = start(sweep, "second.log")
     assert second.wait(400) == 0, second.log.read_text()[-8000:]
     trials = pd.read_csv(sweep.folder / TABLES, dtype={"job": str})
-    return SimpleNamespace(sweep=sweep, trials=trials, cancelled=cancelled, preempted=preempted, lost=lost, left=left,
-                           accounted=lab.accounted("JobID", "JobName", "State", "NodeList"),
-                           log=second.log.read_text())  # fmt: skip
+    return SimpleNamespace(
+        sweep=sweep,
+        trials=trials,
+        cancelled=cancelled,
+        preempted=preempted,
+        lost=lost,
+        left=left,
+        accounted=lab.accounted("JobID", "JobName", "State", "NodeList"),
+        log=second.log.read_text(),
+    )
 
 
 def steps_reported(sweep, job):

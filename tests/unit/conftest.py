@@ -24,7 +24,7 @@ def raw():
 @pytest.fixture
 def plan_of(tmp_path):
     """cells (and other parts of the study ``demo``) → its Plan."""
-    from gradleak import config, study
+    from gradleak.workflow import config, study
 
     def make(*cells, targets=None, priors=None, **parts):
         raw = copy.deepcopy(RAW)
@@ -39,7 +39,7 @@ def plan_of(tmp_path):
 @pytest.fixture(scope="session")
 def digits():
     """The three pools of the 8×8 digits."""
-    from gradleak import datasets
+    from gradleak.federated import datasets
 
     return datasets.split("digits-8x8", datasets.load("digits-8x8"))
 
@@ -60,8 +60,8 @@ def results(tmp_path):
 @pytest.fixture(scope="session")
 def schema(tmp_path_factory):
     """An empty tracking database: its tables take seconds to make, so they are made once and copied."""
-    from gradleak import tracking
+    from gradleak.tracking import sync
 
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    tracking.create_schema(f"sqlite:///{path}")
+    sync.create_schema(f"sqlite:///{path}")
     return path.read_bytes()

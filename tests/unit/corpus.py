@@ -16,7 +16,12 @@ SHAPES = ((3, 3, 1, 2), (2,), (72, 30), (30,), (30, 10), (10,))
 
 
 def layer(kind, name, **config):
-    return {"module": "keras.layers", "class_name": kind, "config": {"name": name, **config}, "registered_name": None}
+    return {
+        "module": "keras.layers",
+        "class_name": kind,
+        "config": {"name": name, **config},
+        "registered_name": None,
+    }
 
 
 def model(*layers, shape=(8, 8, 1), **more):
@@ -74,8 +79,12 @@ def good():
     before = [rng.normal(0, 0.3, s).astype("f4") if len(s) > 1 else np.zeros(s, "f4") for s in SHAPES]
     delta = [rng.normal(0, 0.01, s).astype("f4") for s in SHAPES]
     delta[-2:] = [d - d.mean(axis=-1, keepdims=True) for d in delta[-2:]]
-    return {"model.json": text(model()), "before.npz": saved(*before), "delta.npz": saved(*delta),
-            "meta.npy": npy(np.array({"learning_rate": 0.05}, dtype=object))}  # fmt: skip
+    return {
+        "model.json": text(model()),
+        "before.npz": saved(*before),
+        "delta.npz": saved(*delta),
+        "meta.npy": npy(np.array({"learning_rate": 0.05}, dtype=object)),
+    }
 
 
 class Call:
@@ -165,7 +174,11 @@ def pickles(marker):
     found = {}
     for name, call in calls(marker).items():
         for way, content in (("", call), (" in a dict", {"samples": call})):
-            found[f"meta: {name}{way}"] = ({"meta.npy": npy(np.array(content, dtype=object))}, "meta.npy", "refuses")
+            found[f"meta: {name}{way}"] = (
+                {"meta.npy": npy(np.array(content, dtype=object))},
+                "meta.npy",
+                "refuses",
+            )
     system = Call(os.system, f"touch {marker}")
     for protocol in (0, 1, 2, 5):
         body = pickled(pickle.dumps({"a": [system]}, protocol))
@@ -175,7 +188,10 @@ def pickles(marker):
         "meta: extension registry": (b"\x80\x02\x82\x01.", "read safely"),
         "meta: persistent id": (b"\x80\x02U\x01aQ.", "outside of the file"),
         "meta: attribute chain": (b"cnumpy\ndtype.__init__.__globals__\n.", "refuses|read safely"),
-        "meta: dotted global": (pickle.PROTO + b"\x04\x8c\x05numpy\x8c\x10testing.runstri\x93.", "refuses|read safely"),
+        "meta: dotted global": (
+            pickle.PROTO + b"\x04\x8c\x05numpy\x8c\x10testing.runstri\x93.",
+            "refuses|read safely",
+        ),
         "meta: a terabyte by reconstruct": (reconstruct_huge(), "read safely"),
         "meta: a terabyte by state": (too_much_by_setstate(), "read safely"),
         "meta: cut off": (pickle.dumps({"a": list(range(1000))})[:-100], "read safely"),
@@ -183,32 +199,54 @@ def pickles(marker):
         "meta: a list": (pickle.dumps([1, "a"]), "numbers|not a dict"),
         "meta: billion laughs": (pickle.dumps(laughs()), "more than .* values|nested deeper"),
         "meta: deep": (pickle.dumps({"a": deep(400)}), "nested deeper|read safely"),
-        "meta: a stack of tuples": (b"\x80\x02" + b")" * 100_000 + b"\x85" * 100_000 + b".", "read safely|numbers|not a dict"),
+        "meta: a stack of tuples": (
+            b"\x80\x02" + b")" * 100_000 + b"\x85" * 100_000 + b".",
+            "read safely|numbers|not a dict",
+        ),
         "meta: no pickle": (b"garbage" * 100, "read safely"),
     }
     for name, (content, message) in others.items():
         found[name] = ({"meta.npy": pickled(content)}, "meta.npy", message)
     found |= {
         "delta: object array": ({"delta.npz": saved(members)}, "delta.npz", "refuses"),
-        "delta: one payload among arrays": ({"delta.npz": saved(np.ones(3), members)}, "delta.npz", "refuses"),
+        "delta: one payload among arrays": (
+            {"delta.npz": saved(np.ones(3), members)},
+            "delta.npz",
+            "refuses",
+        ),
         "before: numpy gadget in a member": (
-            {"before.npz": saved(np.array([calls(marker)["numpy runstring"]], dtype=object))}, "before.npz", "refuses"),
+            {"before.npz": saved(np.array([calls(marker)["numpy runstring"]], dtype=object))},
+            "before.npz",
+            "refuses",
+        ),
         "before: list of payloads in .npy": (
-            {"before.npz": npy(np.array([system, system], dtype=object))}, "before.npz", "refuses"),
+            {"before.npz": npy(np.array([system, system], dtype=object))},
+            "before.npz",
+            "refuses",
+        ),
         "model: bare pickle": ({"model.json": pickle.dumps(system)}, "model.json", "bare pickle"),
         "delta: bare pickle": ({"delta.npz": pickle.dumps({"a": system}, 5)}, "delta.npz", "bare pickle"),
         "before: PyTorch checkpoint": (
             {"before.npz": zipped(("archive/data.pkl", pickle.dumps(system)), ("archive/data/0", bytes(8)))},
-            "before.npz", "PyTorch checkpoint"),
-        "delta: gzip": ({"delta.npz": b"\x1f\x8b" + zlib.compress(pickle.dumps(system))}, "delta.npz", "gzip"),
-    }  # fmt: skip
+            "before.npz",
+            "PyTorch checkpoint",
+        ),
+        "delta: gzip": (
+            {"delta.npz": b"\x1f\x8b" + zlib.compress(pickle.dumps(system))},
+            "delta.npz",
+            "gzip",
+        ),
+    }
     return found
 
 
 def bomb(size=1100 << 20):
     """A .npz whose one member unpacks to ``size`` zeros, one megabyte on disk. Written in pieces."""
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open("arr_0.npy", "w", force_zip64=True) as member:
+    with (
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("arr_0.npy", "w", force_zip64=True) as member,
+    ):
         member.write(header("<f4", f"({size // 4},)"))
         for _ in range(size >> 24):
             member.write(bytes(1 << 24))
@@ -242,7 +280,9 @@ def encrypted():
 def zips():
     arrays = [np.ones(s, "f4") for s in SHAPES]
     whole = saved(*arrays)
-    several = zipped(*[(f"arr_{i}.npy", npy(a)) for i, a in enumerate(arrays)], compression=zipfile.ZIP_DEFLATED)
+    several = zipped(
+        *[(f"arr_{i}.npy", npy(a)) for i, a in enumerate(arrays)], compression=zipfile.ZIP_DEFLATED
+    )
     cases = {
         "bomb": (bomb, "unpacks to"),
         "lying bomb": (lying_bomb, "damaged|lies"),
@@ -253,7 +293,10 @@ def zips():
         "control characters": (zipped(("a\x1b[2Jb.npy", npy(np.ones(3)))), "a name that no tensor has"),
         "two of one name": (zipped(("a.npy", npy(np.ones(2))), ("a.npy", npy(np.zeros(2)))), "same name"),
         "two of one name but for the suffix": (zipped(("a.npy", npy(np.ones(2))), ("a", b"x")), "same name"),
-        "5,000 members": (zipped(*[(f"{i}.npy", b"") for i in range(5000)]), "members are more than the limit"),
+        "5,000 members": (
+            zipped(*[(f"{i}.npy", b"") for i in range(5000)]),
+            "members are more than the limit",
+        ),
         "encrypted": (encrypted(), "encrypted"),
         "lzma": (zipped(("a.npy", npy(np.ones(3))), compression=zipfile.ZIP_LZMA), "compressed in a way"),
         "empty archive": (zipped(), "holds no arrays"),
@@ -267,12 +310,22 @@ def zips():
         "huge shape": (zipped(("a.npy", header(shape="(1000000000000000,)"))), "lies"),
         "shape that overflows": (zipped(("a.npy", header(shape=f"({1 << 62}, 4)"))), "lies"),
         "negative shape": (zipped(("a.npy", header(shape="(-3,)") + bytes(24))), "lies|cannot be read"),
-        "shape of many axes": (zipped(("a.npy", header("|u1", f"({'1, ' * 40})") + b"1")), "lies|cannot be read"),
-        "code in the header": (zipped(("a.npy", header(raw="__import__('os').system('true')"))), "cannot be read"),
-        "brackets in the header": (zipped(("a.npy", header(raw="(" * 3000 + ")" * 3000, version=2))), "cannot be read"),
+        "shape of many axes": (
+            zipped(("a.npy", header("|u1", f"({'1, ' * 40})") + b"1")),
+            "lies|cannot be read",
+        ),
+        "code in the header": (
+            zipped(("a.npy", header(raw="__import__('os').system('true')"))),
+            "cannot be read",
+        ),
+        "brackets in the header": (
+            zipped(("a.npy", header(raw="(" * 3000 + ")" * 3000, version=2))),
+            "cannot be read",
+        ),
         "a header of megabytes": (
             zipped(("a.npy", header(raw=" " * 8_000_000, version=2)), compression=zipfile.ZIP_DEFLATED),
-            "cannot be read|unpacks to"),
+            "cannot be read|unpacks to",
+        ),
         "unknown version": (zipped(("a.npy", b"\x93NUMPY\x09\x00")), "cannot be read"),
         "more promised than there": (zipped(("a.npy", header(shape="(100,)") + bytes(80))), "lies"),
         "less promised than there": (zipped(("a.npy", header(shape="(2,)") + bytes(80))), "lies"),
@@ -286,8 +339,11 @@ def zips():
         "another model's tensors": (saved(*[np.ones((5, 5)), np.ones(5)]), "belongs to another model"),
         "one tensor missing": (saved(*arrays[:-1]), "belongs to another model|not complete"),
         "one axis longer": (saved(*[*arrays[:-1], np.ones(11)]), "belongs to another model|not complete"),
-    }  # fmt: skip
-    return {f"delta: {name}": ({"delta.npz": content}, "delta.npz", message) for name, (content, message) in cases.items()}
+    }
+    return {
+        f"delta: {name}": ({"delta.npz": content}, "delta.npz", message)
+        for name, (content, message) in cases.items()
+    }
 
 
 QUOTA = b"<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head></html>"
@@ -305,47 +361,99 @@ def models():
         one["inbound_nodes"] = tensor(feeds)
     cyclic["config"] |= {"input_layers": [["image", 0, 0]], "output_layers": [["head", 0, 0]]}
     lamb = layer("Lambda", "evil", function=["4wEAAAAAAAAA", None, None], function_type="lambda", module="m")
-    custom = {"module": "evil.package", "class_name": "Dense", "registered_name": "Evil>Dense", "config": DENSE | {"name": "d"}}
+    custom = {
+        "module": "evil.package",
+        "class_name": "Dense",
+        "registered_name": "Evil>Dense",
+        "config": DENSE | {"name": "d"},
+    }
     function = {"module": "os", "class_name": "function", "config": "system", "registered_name": "function"}
     cases = {
         "Lambda": (model(lamb, flat, head), "is of class 'Lambda', which is not on the list"),
         "custom class": (model(flat, custom), "not on the list"),
         "class of another module": (model(flat, head, module="os"), "custom code is not run"),
-        "a function for an activation": (model(flat, layer("Dense", "h", units=10, activation=function)), "'system' is not one of"),
-        "a path for an activation": (model(flat, layer("Dense", "h", units=10, activation="os.system")), "is not one of"),
-        "a layer that reads files": (model(layer("TextVectorization", "t", vocabulary="/etc/passwd"), flat, head), "not on the list"),
-        "Dense of a trillion units": (model(flat, layer("Dense", "big", units=10**12), head), "whole number from 1 to"),
+        "a function for an activation": (
+            model(flat, layer("Dense", "h", units=10, activation=function)),
+            "'system' is not one of",
+        ),
+        "a path for an activation": (
+            model(flat, layer("Dense", "h", units=10, activation="os.system")),
+            "is not one of",
+        ),
+        "a layer that reads files": (
+            model(layer("TextVectorization", "t", vocabulary="/etc/passwd"), flat, head),
+            "not on the list",
+        ),
+        "Dense of a trillion units": (
+            model(flat, layer("Dense", "big", units=10**12), head),
+            "whole number from 1 to",
+        ),
         "Dense of many parameters": (
-            model(flat, *[layer("Dense", f"d{i}", units=1_000_000) for i in range(3)]), "parameters are more than the limit|costs more|output of shape"),
+            model(flat, *[layer("Dense", f"d{i}", units=1_000_000) for i in range(3)]),
+            "parameters are more than the limit|costs more|output of shape",
+        ),
         "Conv2D of many parameters": (
-            model(*[layer("Conv2D", f"c{i}", filters=100_000, kernel_size=8) for i in range(2)]), "parameters are more|costs more|output of shape"),
-        "endless upsampling": (model(*[layer("UpSampling2D", f"u{i}", size=1000) for i in range(5)], flat, head), "output of shape"),
-        "padding without end": (model(layer("ZeroPadding2D", "p", padding=1_000_000), flat, head), "output of shape"),
+            model(*[layer("Conv2D", f"c{i}", filters=100_000, kernel_size=8) for i in range(2)]),
+            "parameters are more|costs more|output of shape",
+        ),
+        "endless upsampling": (
+            model(*[layer("UpSampling2D", f"u{i}", size=1000) for i in range(5)], flat, head),
+            "output of shape",
+        ),
+        "padding without end": (
+            model(layer("ZeroPadding2D", "p", padding=1_000_000), flat, head),
+            "output of shape",
+        ),
         "much work for few parameters": (
-            model(layer("Conv2D", "c", filters=64, kernel_size=64, padding="same"),
-                  layer("Conv2D", "d", filters=256, kernel_size=64, padding="same"), flat, head, shape=(224, 224, 1)), "costs more"),
-        "a kernel larger than the image": (model(layer("Conv2D", "c", filters=2, kernel_size=30), flat, head), "nothing"),
+            model(
+                layer("Conv2D", "c", filters=64, kernel_size=64, padding="same"),
+                layer("Conv2D", "d", filters=256, kernel_size=64, padding="same"),
+                flat,
+                head,
+                shape=(224, 224, 1),
+            ),
+            "costs more",
+        ),
+        "a kernel larger than the image": (
+            model(layer("Conv2D", "c", filters=2, kernel_size=30), flat, head),
+            "nothing",
+        ),
         "units of text": (model(flat, layer("Dense", "h", units="10")), "whole number"),
         "units of a fraction": (model(flat, layer("Dense", "h", units=10.5)), "whole number"),
         "negative units": (model(flat, layer("Dense", "h", units=-1)), "whole number"),
-        "an option that Keras lacks": (model(flat, layer("Dense", "h", units=10, on_load="x")), "option 'on_load' of Dense is not known"),
-        "10,000 layers": (model(*[layer("ReLU", f"r{i}") for i in range(10_000)], flat, head), "layers are more than the limit"),
-        "a model in the model": (model(model() | {"name": "inner"} | {"config": model()["config"]}, flat, head), "model inside the model"),
+        "an option that Keras lacks": (
+            model(flat, layer("Dense", "h", units=10, on_load="x")),
+            "option 'on_load' of Dense is not known",
+        ),
+        "10,000 layers": (
+            model(*[layer("ReLU", f"r{i}") for i in range(10_000)], flat, head),
+            "layers are more than the limit",
+        ),
+        "a model in the model": (
+            model(model() | {"name": "inner"} | {"config": model()["config"]}, flat, head),
+            "model inside the model",
+        ),
         "a cycle": (cyclic, "not connected to the input"),
-        "no input shape": ({"class_name": "Sequential", "config": {"layers": [flat, head]}}, "shape of its input is not given"),
+        "no input shape": (
+            {"class_name": "Sequential", "config": {"layers": [flat, head]}},
+            "shape of its input is not given",
+        ),
         "an input of any size": (model(flat, head, shape=(None, None, 1)), "is not fixed"),
         "two layers of one name": (model(flat, head, head), "same name"),
         "an odd name": (model(flat, layer("Dense", "a\x00b", units=10)), "missing or odd"),
         "no layers": ({"class_name": "Sequential", "config": {"name": "x", "layers": []}}, "no layers"),
         "no class at all": ({"class_name": "Nonsense", "config": {"layers": []}}, "custom code is not run"),
-    }  # fmt: skip
+    }
     found = {name: (text(value), message) for name, (value, message) in cases.items()}
     whole = text(model())
     found |= {
         "deep JSON": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "not valid JSON"),
         "JSON of 60 levels": (b'{"a":' * 60 + b"1" + b"}" * 60, "nested deeper"),
         "deep lists": (b"[" * 1_000_000, "not valid JSON"),
-        "a number of a million digits": (b'{"class_name": "Sequential", "config": {"layers": ' + b"9" * 1_000_000 + b"}}", "not valid JSON"),
+        "a number of a million digits": (
+            b'{"class_name": "Sequential", "config": {"layers": ' + b"9" * 1_000_000 + b"}}",
+            "not valid JSON",
+        ),
         "NaN in JSON": (whole.replace(b'"units": 30', b'"units": NaN'), "not valid JSON"),
         "a key twice": (whole.replace(b'"units": 30', b'"units": 30, "units": 10'), "is there twice"),
         "half of the JSON": (whole[: len(whole) // 2], "not valid JSON"),
@@ -356,8 +464,11 @@ def models():
         "a page after a mark": (b"\xef\xbb\xbf\n  " + QUOTA, "web page"),
         "words": (b"import os", "not an .npz"),
         "empty": (b"", "is empty"),
-    }  # fmt: skip
-    return {f"model: {name}": ({"model.json": content}, "model.json", message) for name, (content, message) in found.items()}
+    }
+    return {
+        f"model: {name}": ({"model.json": content}, "model.json", message)
+        for name, (content, message) in found.items()
+    }
 
 
 def h5(fill):
@@ -368,7 +479,9 @@ def h5(fill):
 
 
 def vast(file):
-    file.create_dataset("layers/conv/vars/0", shape=(1 << 40,), dtype="f4", chunks=(1 << 20,), compression="gzip")
+    file.create_dataset(
+        "layers/conv/vars/0", shape=(1 << 40,), dtype="f4", chunks=(1 << 20,), compression="gzip"
+    )
 
 
 def external(file):
@@ -426,21 +539,33 @@ def others():
         "safetensors: header beyond the file": (safe(b"{" + b" " * 50)[:20], "not an .npz|damaged"),
         "safetensors: no JSON": (safe(b"{nonsense"), "damaged"),
         "safetensors: overlapping": (safe({"a": tensor, "b": tensor}, bytes(8)), "damaged"),
-        "safetensors: beyond the end": (safe({"a": tensor | {"data_offsets": [0, 800], "shape": [200]}}, bytes(8)), "damaged"),
+        "safetensors: beyond the end": (
+            safe({"a": tensor | {"data_offsets": [0, 800], "shape": [200]}}, bytes(8)),
+            "damaged",
+        ),
         "safetensors: shape that lies": (safe({"a": tensor | {"shape": [1 << 40]}}, bytes(8)), "damaged"),
         "safetensors: deep": (safe(b'{"a":' * 5000 + b"1" + b"}" * 5000), "damaged"),
         "safetensors: NaN": (safe({"a": tensor}, struct.pack("<2f", 1, float("nan"))), "NaN"),
     }
-    found = {name: ({"before.npz": content}, "before.npz", message) for name, (content, message) in cases.items()}
-    found |= {f"half of {name}": (files, name, "damaged|not valid|read safely|cut off|lies") for name, files in half.items()}
+    found = {
+        name: ({"before.npz": content}, "before.npz", message) for name, (content, message) in cases.items()
+    }
+    found |= {
+        f"half of {name}": (files, name, "damaged|not valid|read safely|cut off|lies")
+        for name, files in half.items()
+    }
     keras = {
         "keras: Lambda": (keras_file(text(model(lamb)), whole), "not on the list"),
         "keras: weights of a terabyte": (keras_file(text(model()), h5(vast)), "unpacks to"),
         "keras: weights are no HDF5": (keras_file(text(model()), b"nothing"), "damaged"),
         "keras: config out of the archive": (
-            zipped(("config.json", text(model())), ("model.weights.h5", whole), ("../../x.py", b"evil")), "points out of the archive"),
-    }  # fmt: skip
-    found |= {name: ({"model.json": c, "before.npz": None}, "model.json", m) for name, (c, m) in keras.items()}
+            zipped(("config.json", text(model())), ("model.weights.h5", whole), ("../../x.py", b"evil")),
+            "points out of the archive",
+        ),
+    }
+    found |= {
+        name: ({"model.json": c, "before.npz": None}, "model.json", m) for name, (c, m) in keras.items()
+    }
     after = {"delta.npz": dictionary["before.npz"]}
     found |= {
         "a page in place of the delta": ({"delta.npz": QUOTA}, "delta.npz", "web page"),
@@ -451,11 +576,18 @@ def others():
         "two models": ({"more.json": dictionary["model.json"]}, "more.json", "needs one model"),
         "weights in place of the delta": (after, "delta.npz", "both look like weights"),
         "metadata: a plain array": ({"meta.npy": npy(np.arange(3))}, "meta.npy", "one plain array"),
-        "metadata: no JSON in the string": ({"meta.npy": npy(np.array("no json"))}, "meta.npy", "not valid JSON"),
+        "metadata: no JSON in the string": (
+            {"meta.npy": npy(np.array("no json"))},
+            "meta.npy",
+            "not valid JSON",
+        ),
         "metadata: 20,000 values": (
-            {"meta.npy": None, "meta.json": text({"a": list(range(20_000))})}, "meta.json", "more than .* values"),
+            {"meta.npy": None, "meta.json": text({"a": list(range(20_000))})},
+            "meta.json",
+            "more than .* values",
+        ),
         "metadata: half of an .npy header": ({"meta.npy": b"\x93NUMPY"}, "meta.npy", "cannot be read"),
-    }  # fmt: skip
+    }
     return found
 
 

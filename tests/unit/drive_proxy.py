@@ -13,8 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 import trustme
 
 HOSTS = ("drive.google.com", "drive.usercontent.google.com", "accounts.google.com")
-QUOTA = (b'<html><head><title>Google Drive - Quota exceeded</title></head><body><p class="uc-error-caption">Sorry</p>'
-         b'<p class="uc-error-subcaption">Too many users have viewed or downloaded this file recently.</p></body></html>')  # fmt: skip
+QUOTA = (
+    b'<html><head><title>Google Drive - Quota exceeded</title></head><body><p class="uc-error-caption">Sorry</p>'
+    b'<p class="uc-error-subcaption">Too many users have viewed or downloaded this file recently.</p></body></html>'
+)
 SIGN_IN = b"<html><head><title>Google Drive: Sign-in</title></head><body><form action='/ServiceLogin'></form></body></html>"
 
 
@@ -36,8 +38,13 @@ class Drive:
     @property
     def environment(self):
         address = f"http://127.0.0.1:{self.server.server_port}"
-        return {"HTTPS_PROXY": address, "https_proxy": address, "NO_PROXY": "", "no_proxy": "",
-                "REQUESTS_CA_BUNDLE": str(self.ca)}  # fmt: skip
+        return {
+            "HTTPS_PROXY": address,
+            "https_proxy": address,
+            "NO_PROXY": "",
+            "no_proxy": "",
+            "REQUESTS_CA_BUNDLE": str(self.ca),
+        }
 
     def close(self):
         self.server.shutdown()
@@ -54,7 +61,10 @@ class Handler(BaseHTTPRequestHandler):
     def handle_one_request(self):
         try:
             super().handle_one_request()
-        except (ssl.SSLError, ConnectionError):  # the client hung up, as it does on an answer it will not have
+        except (
+            ssl.SSLError,
+            ConnectionError,
+        ):  # the client hung up, as it does on an answer it will not have
             self.close_connection = True
 
     def do_CONNECT(self):
@@ -89,7 +99,9 @@ class Handler(BaseHTTPRequestHandler):
         elif how == "confirm" and self.host == "drive.google.com":
             fields = f'<input type="hidden" name="id" value="{file_id}"><input type="hidden" name="confirm" value="t">'
             action = "https://drive.usercontent.google.com/download"
-            self.page(f'<html><form id="download-form" action="{action}" method="get">{fields}</form></html>'.encode())
+            self.page(
+                f'<html><form id="download-form" action="{action}" method="get">{fields}</form></html>'.encode()
+            )
         elif how == "no type":
             self.page(content, kind=None)
         elif how == "silence":

@@ -2,11 +2,19 @@
 
 import numpy as np
 
-from gradleak import comparisons, records, tables
+from gradleak.evaluation import comparisons, tables
 from gradleak.files import write_json, write_npz
+from gradleak.jobs import records
 
-DLG = {"weighting": "uniform", "labels": "recovered", "control": "none", "steps": 9, "target.batch_size": 4,
-       "target.samples": None, "target.dataset": "digits-8x8"}  # fmt: skip
+DLG = {
+    "weighting": "uniform",
+    "labels": "recovered",
+    "control": "none",
+    "steps": 9,
+    "target.batch_size": 4,
+    "target.samples": None,
+    "target.dataset": "digits-8x8",
+}
 
 
 class Results:
@@ -35,11 +43,22 @@ class Results:
             )
             rows.append({"seed": seed} | (scores(seed) if ended == "ok" and scores else {}))
         stem = self.folder / cell / name
-        write_json(f"{stem}.json", {
-            "cell": cell, "block": name, "code": "c0de", "threads": 1, "environment": {"python": "3", "host": "h"},
-            "job": "17", "started": started, "seconds": {"total": 4.0 * len(seeds)}, "cpu_seconds": 5.0 * len(seeds),
-            "peak_mb": 100.0, "trials": trials,
-        })  # fmt: skip
+        write_json(
+            f"{stem}.json",
+            {
+                "cell": cell,
+                "block": name,
+                "code": "c0de",
+                "threads": 1,
+                "environment": {"python": "3", "host": "h"},
+                "job": "17",
+                "started": started,
+                "seconds": {"total": 4.0 * len(seeds)},
+                "cpu_seconds": 5.0 * len(seeds),
+                "peak_mb": 100.0,
+                "trials": trials,
+            },
+        )
         write_json(f"{stem}-rows.json", rows)
         pixels = np.random.default_rng(seeds[0]).integers(
             0, 256, (2, len(seeds), images, 8, 8, 1), dtype=np.uint8
@@ -53,7 +72,15 @@ class Results:
             pairs=count,
         )
         self.blocks = [b for b in self.blocks if (b["cell"], b["block"]) != (cell, name)]
-        self.blocks.append({"cell": cell, "block": name, "record": f"{stem}.json", "rows": f"{stem}-rows.json", "pairs": f"{stem}.npz"})  # fmt: skip
+        self.blocks.append(
+            {
+                "cell": cell,
+                "block": name,
+                "record": f"{stem}.json",
+                "rows": f"{stem}-rows.json",
+                "pairs": f"{stem}.npz",
+            }
+        )
         return self
 
     def exhibit(self, name, content):
@@ -76,17 +103,33 @@ class Results:
         """The tables, through CSV and back as the stages read them."""
         trials = tables.trials(self.cells, self.blocks, self.studies(**chosen))
         cells = tables.cells(trials)
-        made = {"trials": trials, "cells": cells, "labels": tables.labels(trials, self.blocks),
-                "headline": comparisons.headline(cells), "effects": comparisons.effects(trials)}  # fmt: skip
+        made = {
+            "trials": trials,
+            "cells": cells,
+            "labels": tables.labels(trials, self.blocks),
+            "headline": comparisons.headline(cells),
+            "effects": comparisons.effects(trials),
+        }
         for name, table in made.items():
             table.to_csv(self.folder / f"{name}.csv", index=False, float_format="%.6g")
         return {name: tables.read(str(self.folder / f"{name}.csv")) for name in made}
 
 
 def image_scores(seed):
-    return {"psnr": 20.0 + seed, "psnr_median": 20.0, "psnr_best": 25.0, "ssim": 0.5, "mse": 0.01, "share_20db": 0.75,
-            "share_30db": 0.0, "matched": 4, "nearest_public_psnr": 11.0, "counts": [4] + [0] * 9,
-            "true_counts": [3, 1] + [0] * 8, "irec": 0.75}  # fmt: skip
+    return {
+        "psnr": 20.0 + seed,
+        "psnr_median": 20.0,
+        "psnr_best": 25.0,
+        "ssim": 0.5,
+        "mse": 0.01,
+        "share_20db": 0.75,
+        "share_30db": 0.0,
+        "matched": 4,
+        "nearest_public_psnr": 11.0,
+        "counts": [4] + [0] * 9,
+        "true_counts": [3, 1] + [0] * 8,
+        "irec": 0.75,
+    }
 
 
 def label_scores(seed):
@@ -100,5 +143,7 @@ def label_scores(seed):
 
 
 def interval_scores(seed):
-    covered = {f"coverage_{level}": 0.9 for level in (50, 90, 95)} | {f"width_{level}": 1.5 for level in (50, 90, 95)}
+    covered = {f"coverage_{level}": 0.9 for level in (50, 90, 95)} | {
+        f"width_{level}": 1.5 for level in (50, 90, 95)
+    }
     return label_scores(seed) | covered | {"low": [3] + [0] * 9, "high": [5] + [0] * 9, "expected_irec": 0.7}

@@ -21,12 +21,22 @@ SECONDS = 60
 class Sandbox:
     def __init__(self):
         environment = {**os.environ, "PYTHONPATH": str(SCRIPTS), "OPENBLAS_NUM_THREADS": "1"}
-        self.server = subprocess.Popen([sys.executable, __file__], env=environment, text=True,
-                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+        self.server = subprocess.Popen(
+            [sys.executable, __file__],
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
 
     def run(self, results, folder=None, ids=(), **environment):
         """(exit code, the script's log, peak memory in kB). A negative code is a signal's; SIGALRM: it took 60 s."""
-        order = {"folder": str(folder) if folder else None, "results": str(results), "ids": list(ids), "environment": environment}
+        order = {
+            "folder": str(folder) if folder else None,
+            "results": str(results),
+            "ids": list(ids),
+            "environment": environment,
+        }
         print(json.dumps(order), file=self.server.stdin, flush=True)
         code, memory = json.loads(self.server.stdout.readline())
         log = Path(results) / "fetch.log"
@@ -44,8 +54,11 @@ def run_script(folder, results, ids, environment):
         input=SimpleNamespace(get=lambda _, __: files),
         output=SimpleNamespace(artifacts=f"{results}/targets/t"),
         params=SimpleNamespace(ids=ids, cache=f"{results}/fetched", lock=f"{results}/artifacts.lock.json"),
-        log=[f"{results}/fetch.log"], rule="fetch_artifacts", wildcards={"target": "t"}, threads=1,
-    )  # fmt: skip
+        log=[f"{results}/fetch.log"],
+        rule="fetch_artifacts",
+        wildcards={"target": "t"},
+        threads=1,
+    )
     signal.alarm(SECONDS)
     runpy.run_path(str(SCRIPTS / "fetch_artifacts.py"), {"snakemake": snakemake})
 
@@ -54,7 +67,7 @@ def serve():
     import gdown  # noqa: F401  loaded before the forks
 
     import gradleak.artifacts.drive
-    import gradleak.jobs  # noqa: F401
+    import gradleak.jobs.job  # noqa: F401
 
     for line in sys.stdin:
         order = json.loads(line)

@@ -6,11 +6,14 @@ import signal
 import tempfile
 from pathlib import Path
 
-from gradleak import tables, tracking
-from gradleak.runs import by_client
+from gradleak.evaluation import tables
+from gradleak.tracking import sync as tracking
+from gradleak.tracking.write_runs import by_client
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["gradleak.tracking", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "skimage"])
+SERVER.set_forkserver_preload(
+    ["gradleak.tracking.sync", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "skimage"]
+)
 
 
 def sync(uri, results, prune=False, seen=None):
@@ -18,9 +21,17 @@ def sync(uri, results, prune=False, seen=None):
     frames = {name: tables.read(str(results.folder / f"{name}.csv")) for name in ("trials", "cells")}
     blocks = {(b["cell"], b["block"]): (b["record"], b["pairs"]) for b in results.blocks}
     return tracking.sync(
-        uri, frames["trials"], frames["cells"], blocks, results.cells, {"demo": "What it is."}, lambda *parts: None, seen, prune,
+        uri,
+        frames["trials"],
+        frames["cells"],
+        blocks,
+        results.cells,
+        {"demo": "What it is."},
+        lambda *parts: None,
+        seen,
+        prune,
         results.shown,
-    )  # fmt: skip
+    )
 
 
 class Seen:
@@ -47,14 +58,20 @@ class Seen:
 
     def image(self, run):
         """The bytes of the run's picture, None without one."""
-        files = [file.path for file in self.client.list_artifacts(run.info.run_id, "images") if file.path.endswith(".png")]
+        files = [
+            file.path
+            for file in self.client.list_artifacts(run.info.run_id, "images")
+            if file.path.endswith(".png")
+        ]
         assert len(files) <= 1
         return self._bytes(run, files[0]) if files else None
 
     def files(self, run):
         """Artifact → its bytes, of all but pictures of reconstructions, whose names are drawn anew each time."""
         folders = [file.path for file in self.client.list_artifacts(run.info.run_id) if file.path != "images"]
-        files = [file.path for folder in folders for file in self.client.list_artifacts(run.info.run_id, folder)]
+        files = [
+            file.path for folder in folders for file in self.client.list_artifacts(run.info.run_id, folder)
+        ]
         return {file: self._bytes(run, file) for file in files}
 
     def _bytes(self, run, file):
@@ -71,12 +88,19 @@ class Seen:
             for run in runs:
                 tags = {key: value for key, value in run.data.tags.items() if key != "mlflow.parentRunId"}
                 found[study, names[run.info.run_id]] = {
-                    "tags": tags, "parent": names.get(run.data.tags.get("mlflow.parentRunId")), "params": run.data.params,
-                    "metrics": run.data.metrics, "curve": self.history(run, "loss"),
-                    "status": run.info.status, "name": run.info.run_name, "times": (run.info.start_time, run.info.end_time),
-                    "user": run.info.user_id, "image": self.image(run), "files": self.files(run),
+                    "tags": tags,
+                    "parent": names.get(run.data.tags.get("mlflow.parentRunId")),
+                    "params": run.data.params,
+                    "metrics": run.data.metrics,
+                    "curve": self.history(run, "loss"),
+                    "status": run.info.status,
+                    "name": run.info.run_name,
+                    "times": (run.info.start_time, run.info.end_time),
+                    "user": run.info.user_id,
+                    "image": self.image(run),
+                    "files": self.files(run),
                     "inputs": [used.to_dictionary() | {"tags": None} for used in run.inputs.dataset_inputs],
-                }  # fmt: skip
+                }
         return found
 
 
@@ -101,7 +125,16 @@ def killed_by_client(uri, results, at):
 
     through_the_client()
     burn = _fuse(at)
-    for name in ("create_run", "log_image", "log_artifact", "log_inputs", "log_batch", "set_terminated", "set_tag", "delete_run"):
+    for name in (
+        "create_run",
+        "log_image",
+        "log_artifact",
+        "log_inputs",
+        "log_batch",
+        "set_terminated",
+        "set_tag",
+        "delete_run",
+    ):
         setattr(MlflowClient, name, _after(burn, getattr(MlflowClient, name)))
     sync(uri, results)
 

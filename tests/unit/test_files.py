@@ -6,8 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from gradleak.attacks import checkpoints
 from gradleak.files import read_npz, replacing, replacing_folder, write_npz
+from gradleak.optim import checkpoints
 
 
 def write_folder(path, content):

@@ -85,9 +85,14 @@ class Project:
             if name not in mine or name not in other:
                 unlike.append(f"{name}: {'only there' if name in other else 'only here'}")
             elif mine[name] != other[name]:
-                here, there = (np.load(io.BytesIO(content), allow_pickle=False) for content in (mine[name], other[name]))
-                unlike += [f"{name}: {key}: {_difference(here, there, key)}" for key in sorted({*here, *there})
-                           if _difference(here, there, key)] or [f"{name}: equal arrays, other bytes"]  # fmt: skip
+                here, there = (
+                    np.load(io.BytesIO(content), allow_pickle=False) for content in (mine[name], other[name])
+                )
+                unlike += [
+                    f"{name}: {key}: {_difference(here, there, key)}"
+                    for key in sorted({*here, *there})
+                    if _difference(here, there, key)
+                ] or [f"{name}: equal arrays, other bytes"]
         return unlike
 
     def copy(self, folder: Path) -> "Project":

@@ -15,7 +15,11 @@ STUDY = {
             "seeds": 10,
             "block_size": 2,
             "cells": [
-                {"attack": "labels", "target": "tiny", "axes": {"method": ["rank1", "rank1_weighted", "uniform", "idlg"]}}
+                {
+                    "attack": "labels",
+                    "target": "tiny",
+                    "axes": {"method": ["rank1", "rank1_weighted", "uniform", "idlg"]},
+                }
             ],
         }
     },
@@ -29,7 +33,9 @@ FAULT = """
 def test_one_block_in_twenty_fails(rerun):
     script = rerun.folder / "scripts/recover_labels.py"
     source = script.read_text().replace("import time\n", "import time\nfrom pathlib import Path\n", 1)
-    script.write_text(source.replace("    began = time.monotonic()\n", f"    began = time.monotonic()\n{FAULT}", 1))
+    script.write_text(
+        source.replace("    began = time.monotonic()\n", f"    began = time.monotonic()\n{FAULT}", 1)
+    )
     rerun.configure(STUDY)
     (rerun.folder / "fault").touch()
     output = rerun.snakemake("--quiet", "rules", ok=False)  # as make run does
@@ -54,8 +60,11 @@ def test_one_block_in_twenty_fails(rerun):
     (rerun.folder / "fault").unlink()
     planned = rerun.planned()
     assert {rule: planned[rule] for rule in ("recover_labels", "score", "summarise", "write_report")} == {
-        "recover_labels": 1, "score": 1, "summarise": 1, "write_report": 1,
-    }  # fmt: skip
+        "recover_labels": 1,
+        "score": 1,
+        "summarise": 1,
+        "write_report": 1,
+    }
 
 
 def test_a_folder_takes_one_run_at_a_time(rerun):

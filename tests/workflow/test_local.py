@@ -80,7 +80,7 @@ def test_with_truth(leak, fresh):
     assert set(trials["status"]) == {"ok"}
     assert (trials.loc[trials["attack"] == "labels", "irec"] == 1).all()
     assert trials.loc[trials["attack"] == "dlg", "psnr"].min() > 12, "far above noise on two 8×8 images"
-    assert (trials.loc[trials["attack"] == "span", "found"] == 2).all()
+    assert (trials.loc[trials["attack"] == "span", "certified"] == 2).all()
     assert (trials.loc[trials["attack"] == "span", "share_20db"] == 1).all()
     # DLG that is told of both has nothing left to search for.
     found = trials.loc[trials["attack"] == "span", "psnr"].tolist()
@@ -96,7 +96,7 @@ def test_without_truth(leak, fresh):
     assert set(trials["status"]) == {"ok"}
     assert trials["psnr"].isna().all()
     certified = trials[trials["attack"] == "span"]
-    assert (certified["found"] == 2).all()
+    assert (certified["certified"] == 2).all()
     assert certified["expected_psnr"].between(5, 100).all()  # what the update itself says of them
     assert trials.loc[trials["attack"] == "dlg", "objective"].notna().all()
     cell = trials.loc[trials["attack"] == "dlg", "cell"].iloc[0]
@@ -131,9 +131,10 @@ def test_a_broken_target_stops_alone_and_says_why(leak, fresh):
         "the good target is carried to its end"
     )
     trials = pd.read_csv(fresh.folder / "results/tables/trials.csv")
-    assert trials.groupby(["target", "status"]).size().to_dict() == {("mine", "ok"): 2, ("bad", "failed"): 2}, (
-        "no table leaves out a target without a word"
-    )
+    assert trials.groupby(["target", "status"]).size().to_dict() == {
+        ("mine", "ok"): 2,
+        ("bad", "failed"): 2,
+    }, "no table leaves out a target without a word"
     assert trials["reason"].str.contains("b.npz: this is a web page").sum() == 2
 
 

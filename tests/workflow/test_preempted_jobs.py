@@ -24,8 +24,14 @@ def block(rerun):
 
 
 def start(project, *arguments):
-    return subprocess.Popen(project.command(*arguments), cwd=project.folder, env=project.environment(),
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    return subprocess.Popen(
+        project.command(*arguments),
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def test_sigterm_and_the_next_attempt_ends_in_the_same_bytes(rerun, finished, block):

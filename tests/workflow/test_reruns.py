@@ -25,10 +25,15 @@ def test_every_trial_is_ok_and_in_mlflow_once(finished):
             "select r.status, count(*) from runs r join tags t on t.run_uuid = r.run_uuid "
             "where t.key = 'kind' and t.value = 'trial' group by r.status"
         ).fetchall()
-        figures = database.execute("select count(*) from tags where key = 'kind' and value = 'study'").fetchone()
+        figures = database.execute(
+            "select count(*) from tags where key = 'kind' and value = 'study'"
+        ).fetchone()
     assert runs == [("FINISHED", len(trials))]
     assert figures == (1,)
-    kept = {path.name for path in (finished.folder / "results/mlflow/artifacts/tiny").glob("*/artifacts/figures/*.png")}
+    kept = {
+        path.name
+        for path in (finished.folder / "results/mlflow/artifacts/tiny").glob("*/artifacts/figures/*.png")
+    }
     assert kept == {path.name for path in (finished.folder / "results/figures").glob("*.png")}
     assert (finished.folder / "results/report.html").stat().st_size > 10_000
 
@@ -74,31 +79,36 @@ def test_members_of_a_label_cell_run_the_span_cell_first(rerun):
     config["studies"]["tiny"]["cells"][0]["axes"] = {"members": [None, {"starts": 8}]}
     rerun.configure(config)
     assert rerun.planned() == {
-        "invert_span": 2, "rehearse_members": 2, "recover_labels": 2, "score": 2, "list_cells": 1, **AGGREGATES,
-    }  # fmt: skip
+        "invert_span": 2,
+        "extract_member_features": 2,
+        "recover_labels": 2,
+        "score": 2,
+        "list_cells": 1,
+        **AGGREGATES,
+    }
 
 
 def test_editing_an_attack_reruns_its_cells_only(rerun):
-    path = rerun.folder / "scripts/gradleak/attacks/latent.py"
+    path = rerun.folder / "scripts/gradleak/attacks/matching/latent.py"
     path.write_text(path.read_text().replace("codes = [", "_edited = 1\n    codes = [", 1))
     assert rerun.planned() == {"invert_latent": 2, "score": 2, **AGGREGATES}
 
 
 def test_editing_the_engine_reruns_the_inversions_only(rerun):
-    path = rerun.folder / "scripts/gradleak/attacks/loop.py"
+    path = rerun.folder / "scripts/gradleak/optim/minimise.py"
     path.write_text(path.read_text() + "\n_EDITED = 1\n")
     assert set(rerun.planned()) == {"invert_pixels", "invert_latent", "score_prior", "score", *AGGREGATES}
 
 
 def test_a_comment_reruns_nothing(rerun):
-    path = rerun.folder / "scripts/gradleak/attacks/latent.py"
+    path = rerun.folder / "scripts/gradleak/attacks/matching/latent.py"
     path.write_text(path.read_text() + "\n# a remark\n")
     assert rerun.planned() == {}
 
 
 def test_changing_the_plot_style_redraws_plots_and_shows_them_everywhere(rerun):
     """Report and MLflow hold copies of the figures. The sync then replaces one run and reads no record."""
-    path = rerun.folder / "scripts/gradleak/figures.py"
+    path = rerun.folder / "scripts/gradleak/evaluation/figures.py"
     path.write_text(path.read_text().replace('"font.size": 9', '"font.size": 10'))
     planned = rerun.planned()
     assert set(planned) == {"plot", "plot_mapping", "plot_prior", "write_report", "sync_mlflow"}

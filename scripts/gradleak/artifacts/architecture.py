@@ -19,9 +19,25 @@ from gradleak.artifacts import limits
 from gradleak.artifacts.errors import ArtifactError
 
 ACTIVATIONS = (
-    "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "swish", "mish", "sigmoid", "hard_sigmoid",
-    "tanh", "softplus", "softsign", "exponential", "softmax", "log_softmax",
-)  # fmt: skip
+    "linear",
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "swish",
+    "mish",
+    "sigmoid",
+    "hard_sigmoid",
+    "tanh",
+    "softplus",
+    "softsign",
+    "exponential",
+    "softmax",
+    "log_softmax",
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +106,9 @@ def _check_depth(value: Any, what: str) -> None:
     while level:
         depth += 1
         if depth > limits.MAX_DEPTH:
-            raise ArtifactError(f"{what}: not valid JSON for any of this (nested deeper than {limits.MAX_DEPTH})")
+            raise ArtifactError(
+                f"{what}: not valid JSON for any of this (nested deeper than {limits.MAX_DEPTH})"
+            )
         level = [
             child
             for one in level
@@ -192,8 +210,15 @@ def _short(value: Any) -> str:
 
 LAST = _word("channels_last")
 PADDING = _word("valid", "same")
-CONV = {"kernel_size": _pair, "strides": _pair, "padding": PADDING, "data_format": LAST, "dilation_rate": _pair,
-        "activation": _activation, "use_bias": _flag}  # fmt: skip
+CONV = {
+    "kernel_size": _pair,
+    "strides": _pair,
+    "padding": PADDING,
+    "data_format": LAST,
+    "dilation_rate": _pair,
+    "activation": _activation,
+    "use_bias": _flag,
+}
 POOL = {"pool_size": _pair, "strides": _pair, "padding": PADDING, "data_format": LAST}
 NORM = {"axis": _axis, "epsilon": _number, "center": _flag, "scale": _flag}
 # class → option → check. Every option that is not here has to be null or to be among IGNORED.
@@ -267,8 +292,10 @@ def _model(value: Any) -> Architecture:
     if kind == "Model":  # Keras 1 and 2 called it so
         kind = "Functional"
     if kind not in ("Sequential", "Functional") or not _is_builtin(value):
-        raise _Refused(f"the model's class {_short(value['class_name'])} is neither Sequential nor Functional: "
-                       "custom code is not run. Rebuild it from plain layers and save that model's JSON")  # fmt: skip
+        raise _Refused(
+            f"the model's class {_short(value['class_name'])} is neither Sequential nor Functional: "
+            "custom code is not run. Rebuild it from plain layers and save that model's JSON"
+        )
     config = {"layers": config} if isinstance(config, list) else config  # Keras 1 and early 2
     entries = config.get("layers")
     if not isinstance(entries, list) or not entries:
@@ -286,7 +313,9 @@ def _model(value: Any) -> Architecture:
         while source in taken:
             source += "_"
         previous = [source, *(layer.name for layer in layers)]
-        layers = [_Layer(x.kind, x.name, x.config, [before], x.trainable) for x, before in zip(layers, previous)]
+        layers = [
+            _Layer(x.kind, x.name, x.config, [before], x.trainable) for x, before in zip(layers, previous)
+        ]
         output = previous[-1]
     else:
         source = next(_name(entry) for entry in entries if _is_input(entry))
@@ -360,8 +389,10 @@ def _layer(entry: Any, notes: list[str]) -> _Layer:
     if kind in ("Sequential", "Functional", "Model"):
         raise _Refused(f"layer {name} is a model inside the model; write its layers out")
     if not isinstance(kind, str) or kind not in LAYERS or not _is_builtin(entry):
-        raise _Refused(f"layer {name} is of class {_short(kind)}, which is not on the list of layers that are built: "
-                       f"{', '.join(LAYERS)}")  # fmt: skip
+        raise _Refused(
+            f"layer {name} is of class {_short(kind)}, which is not on the list of layers that are built: "
+            f"{', '.join(LAYERS)}"
+        )
     given = {RENAMED.get((kind, key), key): value for key, value in entry["config"].items()}
     config: dict[str, Any] = {}
     for key, value in given.items():
@@ -372,14 +403,19 @@ def _layer(entry: Any, notes: list[str]) -> _Layer:
                 raise _Refused(f"layer {name}: {key} {error}") from None
         elif NOTED.fullmatch(key):
             if value is not None:
-                notes.append(f"{name} has a {key.replace('_', ' ')}: what it adds to the client's gradient is not told apart"
-                             if key.endswith("regularizer") else f"{name} has a {key.replace('_', ' ')}, which is left out")  # fmt: skip
+                notes.append(
+                    f"{name} has a {key.replace('_', ' ')}: what it adds to the client's gradient is not told apart"
+                    if key.endswith("regularizer")
+                    else f"{name} has a {key.replace('_', ' ')}, which is left out"
+                )
         elif not IGNORED.fullmatch(key) and value not in (None, False) and key != "optional":
             raise _Refused(f"layer {name}: the option {_short(key)} of {kind} is not known")
     if not _is_float32(given.get("dtype")):
         notes.append(f"{name} was not float32; it is built as float32")
     trainable = given.get("trainable", True)
-    return _Layer(kind, name, config, _inbound(entry, name), _flag(trainable) if trainable is not None else True)
+    return _Layer(
+        kind, name, config, _inbound(entry, name), _flag(trainable) if trainable is not None else True
+    )
 
 
 def _is_float32(dtype: Any) -> bool:
@@ -397,7 +433,9 @@ def _inbound(entry: dict, name: str) -> list[str]:
         raise _Refused(f"layer {name} is used more than once; shared weights are not supported")
     node, found = nodes[0], []
     left = [node.get("args")] if isinstance(node, dict) else [node]
-    if isinstance(node, dict) and any(v is not None for k, v in (node.get("kwargs") or {}).items() if k != "training"):
+    if isinstance(node, dict) and any(
+        v is not None for k, v in (node.get("kwargs") or {}).items() if k != "training"
+    ):
         raise _Refused(f"layer {name} is called with arguments, which is not supported")
     while left:
         one = left.pop(0)
@@ -447,19 +485,29 @@ def _measure(layers: list[_Layer], source: str, shape: tuple[int, ...]) -> list[
                     f"layer {layer.name} ({layer.kind}) does not fit its input {list(came[0])}"
                 ) from None
             if math.prod(out) > limits.MAX_ACTIVATIONS or any(one < 1 for one in out):
-                raise _Refused(f"layer {layer.name} gives an output of shape {list(out)} for one image, "
-                               f"which is {'nothing' if min(out) < 1 else 'more than the limit of ' + str(limits.MAX_ACTIVATIONS)}")  # fmt: skip
+                raise _Refused(
+                    f"layer {layer.name} gives an output of shape {list(out)} for one image, "
+                    f"which is {'nothing' if min(out) < 1 else 'more than the limit of ' + str(limits.MAX_ACTIVATIONS)}"
+                )
             work += layer_work
             if work > limits.MAX_WORK:
-                raise _Refused(f"layer {layer.name}: one image costs more than {limits.MAX_WORK} multiplications")
+                raise _Refused(
+                    f"layer {layer.name}: one image costs more than {limits.MAX_WORK} multiplications"
+                )
             shapes[layer.name] = out
             behind = before.get(layer.inputs[0])
             image = shapes.get(behind.inputs[0]) if behind and behind.kind == "Flatten" else None
             found[layer.name] = [
-                Variable(f"{layer.name}/{name}", size, layer.trainable and trained,
-                         image if layer.kind == "Dense" and name == "kernel" and image and len(image) == 3 else None)
+                Variable(
+                    f"{layer.name}/{name}",
+                    size,
+                    layer.trainable and trained,
+                    image
+                    if layer.kind == "Dense" and name == "kernel" and image and len(image) == 3
+                    else None,
+                )
                 for name, size, trained in weights
-            ]  # fmt: skip
+            ]
             left.remove(layer)
     return [variable for layer in layers for variable in found[layer.name]]
 
@@ -474,7 +522,11 @@ def _outcome(layer: _Layer, came: list[tuple[int, ...]]) -> tuple[tuple[int, ...
     bias = c.get("use_bias", True)
     if kind == "Dense":
         units = c["units"]
-        return (*x[:-1], units), [("kernel", (x[-1], units), True), *_biases(bias, units)], math.prod(x) * units
+        return (
+            (*x[:-1], units),
+            [("kernel", (x[-1], units), True), *_biases(bias, units)],
+            math.prod(x) * units,
+        )
     if kind in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D"):
         return _convolved(kind, c, x, bias)
     if kind in ("MaxPooling2D", "AveragePooling2D"):
@@ -504,7 +556,9 @@ def _biases(there: bool, size: int) -> list:
 
 def _convolved(kind: str, c: dict, x: tuple, bias: bool) -> tuple:
     kernel, channels = c["kernel_size"], x[2]
-    area = _slid(x, kernel, c.get("strides", [1, 1]), c.get("dilation_rate", [1, 1]), c.get("padding", "valid"))
+    area = _slid(
+        x, kernel, c.get("strides", [1, 1]), c.get("dilation_rate", [1, 1]), c.get("padding", "valid")
+    )
     if kind == "Conv2D":
         filters, groups = c["filters"], c.get("groups", 1)
         if channels % groups or filters % groups:
@@ -575,13 +629,20 @@ def _of_each(kind: str, c: dict, x: tuple) -> list:
 
 def _written(kind: str, name: str, source: str, shape: tuple, layers: list[_Layer], output: str) -> str:
     entry = {
-        "module": "keras.layers", "class_name": "InputLayer", "registered_name": None,
+        "module": "keras.layers",
+        "class_name": "InputLayer",
+        "registered_name": None,
         "config": {"batch_shape": [None, *shape], "dtype": "float32", "name": source},
-    }  # fmt: skip
+    }
     entries = [entry | ({"name": source, "inbound_nodes": []} if kind == "Functional" else {})]
     for layer in layers:
         config = {"name": layer.name, "trainable": layer.trainable, "dtype": "float32", **layer.config}
-        entry = {"module": "keras.layers", "class_name": layer.kind, "registered_name": None, "config": config}
+        entry = {
+            "module": "keras.layers",
+            "class_name": layer.kind,
+            "registered_name": None,
+            "config": config,
+        }
         if kind == "Functional":
             entry |= {"name": layer.name, "inbound_nodes": [[[n, 0, 0, {}] for n in layer.inputs]]}
         entries.append(entry)

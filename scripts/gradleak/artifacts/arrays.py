@@ -19,7 +19,16 @@ import numpy as np
 from gradleak.artifacts import limits, unpickle
 from gradleak.artifacts.errors import ArtifactError
 
-BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError, ValueError, MemoryError)
+BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+    MemoryError,
+)
 
 
 def plain_numbers(array: Any, what: str) -> np.ndarray:
@@ -51,7 +60,12 @@ def check_zip(archive: zipfile.ZipFile, path: Path, most: int) -> list[zipfile.Z
         name = member.filename
         if len(name) > limits.MAX_NAME or not name.isprintable():
             raise ArtifactError(f"{path}: a member has a name that no tensor has ({name[:60]!r}…)")
-        if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts or re.match("[A-Za-z]:", name):
+        if (
+            name.startswith("/")
+            or "\\" in name
+            or ".." in PurePosixPath(name).parts
+            or re.match("[A-Za-z]:", name)
+        ):
             raise ArtifactError(f"{path}: the member {name!r} points out of the archive")
         if member.flag_bits & 1:
             raise ArtifactError(f"{path}: {name} is encrypted")
@@ -80,7 +94,9 @@ def read_npz(path: Path, most: int = limits.MAX_FILE) -> dict[str, np.ndarray]:
     except ArtifactError:
         raise
     except BROKEN as error:
-        raise ArtifactError(f"{path}: damaged or cut off ({_reason(error)}); fetch or copy it again") from None
+        raise ArtifactError(
+            f"{path}: damaged or cut off ({_reason(error)}); fetch or copy it again"
+        ) from None
     return open_up(loaded, path)
 
 
@@ -95,7 +111,9 @@ def read_npy(path: Path, most: int = limits.MAX_FILE) -> Any:
     except ArtifactError:
         raise
     except BROKEN as error:
-        raise ArtifactError(f"{path}: damaged or cut off ({_reason(error)}); fetch or copy it again") from None
+        raise ArtifactError(
+            f"{path}: damaged or cut off ({_reason(error)}); fetch or copy it again"
+        ) from None
 
 
 def read_array(stream: BinaryIO, size: int, what: str) -> Any:
@@ -107,11 +125,20 @@ def read_array(stream: BinaryIO, size: int, what: str) -> Any:
     try:
         version = np.lib.format.read_magic(counted)
         # Version 3 differs from 2 in that names of fields may be in UTF-8, and there are none in plain arrays.
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        reader = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
         shape, fortran, dtype = reader(counted, max_header_size=4096)
     except (
-        ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, zlib.error, tokenize.TokenError,
-    ) as error:  # fmt: skip
+        ValueError,
+        EOFError,
+        SyntaxError,
+        TypeError,
+        RecursionError,
+        MemoryError,
+        zlib.error,
+        tokenize.TokenError,
+    ) as error:
         raise ArtifactError(f"{what}: its .npy header cannot be read ({_reason(error)})") from None
     if dtype.hasobject:
         return _unpickled(counted, shape, what)
@@ -121,8 +148,10 @@ def read_array(stream: BinaryIO, size: int, what: str) -> Any:
         raise ArtifactError(f"{what} has dtype {str(dtype)[:60]}, not numbers")
     declared, there = math.prod(shape) * dtype.itemsize, size - counted.read_so_far
     if declared != there or min(shape, default=1) < 0 or len(shape) > limits.MAX_RANK:
-        raise ArtifactError(f"{what}: damaged, cut off, or its header lies: it promises {dtype} {list(shape)}, "
-                            f"{declared} bytes, and {there} are there")  # fmt: skip
+        raise ArtifactError(
+            f"{what}: damaged, cut off, or its header lies: it promises {dtype} {list(shape)}, "
+            f"{declared} bytes, and {there} are there"
+        )
     data = counted.read(declared)
     if len(data) != declared:
         raise ArtifactError(f"{what}: damaged or cut off: {len(data)} of {declared} bytes came")
@@ -198,8 +227,10 @@ def read_h5(source: Path | BinaryIO, path: Path, most: int = limits.MAX_FILE) ->
     try:
         with h5py.File(source, "r") as file:
             if "layer_names" in file.attrs or "model_weights" in file:
-                raise ArtifactError(f"{path}: HDF5 as Keras 2 wrote it; save with Keras 3 as .weights.h5 or .keras, or "
-                                    "the weights with numpy.savez(path, *model.get_weights())")  # fmt: skip
+                raise ArtifactError(
+                    f"{path}: HDF5 as Keras 2 wrote it; save with Keras 3 as .weights.h5 or .keras, or "
+                    "the weights with numpy.savez(path, *model.get_weights())"
+                )
             sets = _datasets(file, h5py, path)
             total = sum(one.size * 8 for one in sets.values())
             if total > most:
@@ -208,7 +239,9 @@ def read_h5(source: Path | BinaryIO, path: Path, most: int = limits.MAX_FILE) ->
     except ArtifactError:
         raise
     except (*BROKEN, KeyError, TypeError, UnicodeError, RecursionError, AttributeError) as error:
-        raise ArtifactError(f"{path}: damaged or cut off ({_reason(error)}); fetch or copy it again") from None
+        raise ArtifactError(
+            f"{path}: damaged or cut off ({_reason(error)}); fetch or copy it again"
+        ) from None
     if not loaded:
         raise ArtifactError(f"{path}: holds no weights")
     return loaded
@@ -246,14 +279,18 @@ def read_keras(path: Path, most: int = limits.MAX_FILE) -> tuple[bytes, dict[str
             members = {m.filename: m for m in check_zip(archive, path, 4 * most)}
             config, weights = members["config.json"], members["model.weights.h5"]
             if config.file_size > limits.MAX_JSON:
-                raise ArtifactError(f"{path}: config.json is larger than the limit of {limits.MAX_JSON} bytes")
+                raise ArtifactError(
+                    f"{path}: config.json is larger than the limit of {limits.MAX_JSON} bytes"
+                )
             if weights.file_size > most:
                 raise ArtifactError(f"{path}: model.weights.h5 is larger than the limit of {most} bytes")
             text, raw = archive.read(config), archive.read(weights)
     except ArtifactError:
         raise
     except BROKEN as error:
-        raise ArtifactError(f"{path}: damaged or cut off ({_reason(error)}); fetch or copy it again") from None
+        raise ArtifactError(
+            f"{path}: damaged or cut off ({_reason(error)}); fetch or copy it again"
+        ) from None
     return text, read_h5(io.BytesIO(raw), path, most)
 
 
@@ -280,4 +317,7 @@ def read_safetensors(path: Path, most: int = limits.MAX_FILE) -> dict[str, np.nd
 
 def natural(key: str) -> list:
     """Sort key under which arr_2 comes before arr_10."""
-    return [(1, int(part), "") if part.isdecimal() and len(part) < 19 else (0, 0, part) for part in re.split(r"(\d+)", key)]
+    return [
+        (1, int(part), "") if part.isdecimal() and len(part) < 19 else (0, 0, part)
+        for part in re.split(r"(\d+)", key)
+    ]

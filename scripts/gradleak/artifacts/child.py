@@ -19,10 +19,31 @@ from gradleak.artifacts.leak import write_leak
 # Auditing events (PEP 578) that reading arrays never raises, and that a payload would. The process ends at once,
 # whatever the payload catches.
 FORBIDDEN = (
-    "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.kill", "subprocess.Popen",
-    "pty.spawn", "socket.", "ctypes.", "shutil.", "os.chmod", "os.chown", "os.link", "os.symlink", "os.truncate",
-    "os.putenv", "webbrowser.open", "code.__new__", "ftplib.", "smtplib.", "urllib.Request", "winreg.",
-)  # fmt: skip
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "os.forkpty",
+    "os.kill",
+    "subprocess.Popen",
+    "pty.spawn",
+    "socket.",
+    "ctypes.",
+    "shutil.",
+    "os.chmod",
+    "os.chown",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.putenv",
+    "webbrowser.open",
+    "code.__new__",
+    "ftplib.",
+    "smtplib.",
+    "urllib.Request",
+    "winreg.",
+)
 
 
 def confine(target: Path) -> None:

@@ -17,15 +17,18 @@ from gradleak.artifacts.sniff import sniff
 TIMEOUT = (15, 60)  # seconds to connect, and between two pieces of the answer
 RETRIES = 3
 DEADLINE = 1200  # seconds for one file
-BY_HAND = (
-    "Or download the files in a browser into a folder and use a target with `source: local, path: <that folder>`."
-)
+BY_HAND = "Or download the files in a browser into a folder and use a target with `source: local, path: <that folder>`."
 
 log = logging.getLogger("gradleak")
 
 
 def fetch(
-    file_id: str, folder: Path, lock: Path, limit: int = limits.MAX_FILE, timeout=TIMEOUT, retries: int = RETRIES
+    file_id: str,
+    folder: Path,
+    lock: Path,
+    limit: int = limits.MAX_FILE,
+    timeout=TIMEOUT,
+    retries: int = RETRIES,
 ) -> Path:
     """The file, as ``folder/<id>``. One that is already there is kept if it is an artifact and the one first used.
 
@@ -33,7 +36,9 @@ def fetch(
     can resume it, and only there.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]{10,100}", file_id):
-        raise ArtifactError(f"{file_id[:100]!r} is no Drive file id: letters, digits, - and _ are; take it from the link")
+        raise ArtifactError(
+            f"{file_id[:100]!r} is no Drive file id: letters, digits, - and _ are; take it from the link"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_id
     if path.exists() and _is_good(path, file_id, lock):
@@ -72,7 +77,9 @@ def _download(file_id: str, path: Path, limit: int, timeout, retries: int) -> No
 
     def watch(so_far: int, total: int | None) -> None:
         if max(so_far, total or 0) > limit:
-            raise ArtifactError(f"it is larger than the limit of {limit} bytes, so it is no artifact of such a model")
+            raise ArtifactError(
+                f"it is larger than the limit of {limit} bytes, so it is no artifact of such a model"
+            )
         if time.monotonic() - started > DEADLINE:
             raise ArtifactError(f"it took more than {DEADLINE} s; run again to resume it")
 
@@ -81,9 +88,15 @@ def _download(file_id: str, path: Path, limit: int, timeout, retries: int) -> No
             _forget(path)
         try:
             found = gdown.download(
-                id=file_id, output=str(path), quiet=True, use_cookies=False, resume=True, timeout=timeout,
-                retries=retries, progress=watch,
-            )  # fmt: skip
+                id=file_id,
+                output=str(path),
+                quiet=True,
+                use_cookies=False,
+                resume=True,
+                timeout=timeout,
+                retries=retries,
+                progress=watch,
+            )
             if found and path.is_file():
                 return
             reason = "no file came"
@@ -95,7 +108,9 @@ def _download(file_id: str, path: Path, limit: int, timeout, retries: int) -> No
             reason = _look(file_id, timeout) or _one_line(error)
         except gdown.exceptions.DownloadError as error:
             if ("byte range" in str(error) or "multiple temporary" in str(error)) and not fresh:
-                log.info("%s: what was there of it is of no use, starting over: %s", file_id, _one_line(error))
+                log.info(
+                    "%s: what was there of it is of no use, starting over: %s", file_id, _one_line(error)
+                )
                 continue
             reason = f"{_one_line(error)} Run again: it is resumed where it broke off"
         except requests.exceptions.HTTPError as error:
@@ -108,7 +123,12 @@ def _download(file_id: str, path: Path, limit: int, timeout, retries: int) -> No
             reason = f"Drive did not answer in time: {_one_line(error)}"
         except requests.exceptions.RequestException as error:
             reason = f"no connection to Drive: {_one_line(error)}"
-        except (KeyError, AssertionError, ValueError, OSError) as error:  # what gdown lets through of odd answers
+        except (
+            KeyError,
+            AssertionError,
+            ValueError,
+            OSError,
+        ) as error:  # what gdown lets through of odd answers
             reason = f"an answer that is no file: {type(error).__name__} {_one_line(error)}"
         path.unlink(missing_ok=True)
         raise ArtifactError(f"Drive file {file_id} could not be fetched ({reason.rstrip('.')}). {BY_HAND}")

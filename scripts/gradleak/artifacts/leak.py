@@ -37,8 +37,11 @@ def write_leak(folder: Path, leak: Leak) -> None:
     (folder / "model.json").write_text(leak.model_json)
     for name, tensors in (("weights_before", leak.before), ("delta", leak.delta)):
         # The keys are a stranger's, and would become names of members; they go in as data.
-        write_npz(folder / f"{name}.npz", keys=np.array(list(tensors), dtype=np.str_),
-                  **{f"arr_{i}": a for i, a in enumerate(tensors.values())})  # fmt: skip
+        write_npz(
+            folder / f"{name}.npz",
+            keys=np.array(list(tensors), dtype=np.str_),
+            **{f"arr_{i}": a for i, a in enumerate(tensors.values())},
+        )
     write_json(folder / "meta.json", leak.meta)
     if leak.manifest:
         write_json(folder / "manifest.json", leak.manifest)
@@ -64,7 +67,9 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             keys = [str(key) for key in file["keys"].ravel()]
-            return {key: arrays.plain_numbers(file[f"arr_{i}"], f"{path}: {key}") for i, key in enumerate(keys)}
+            return {
+                key: arrays.plain_numbers(file[f"arr_{i}"], f"{path}: {key}") for i, key in enumerate(keys)
+            }
     except (*arrays.BROKEN, KeyError) as error:
         raise ArtifactError(f"{path}: damaged ({error}); remove its folder and run again") from None
 

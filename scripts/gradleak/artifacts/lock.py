@@ -19,7 +19,9 @@ def recorded(lock: Path) -> dict[str, dict]:
         found = read_json(lock)
         return {str(key): {"sha256": str(entry["sha256"]), **entry} for key, entry in found.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ArtifactError(f"{lock}: not a lock file ({error}); restore it, or remove it to trust anew") from None
+        raise ArtifactError(
+            f"{lock}: not a lock file ({error}); restore it, or remove it to trust anew"
+        ) from None
 
 
 def enforce(lock: Path, file_id: str, sha256: str) -> None:
@@ -40,7 +42,10 @@ def record(lock: Path, hashes: dict[str, tuple[str, int]]) -> None:
         fcntl.flock(folder, fcntl.LOCK_EX)
         known = recorded(lock)
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
-        added = {key: {"sha256": digest, "bytes": size, "first_used": today} for key, (digest, size) in hashes.items()}
+        added = {
+            key: {"sha256": digest, "bytes": size, "first_used": today}
+            for key, (digest, size) in hashes.items()
+        }
         if added.keys() - known.keys():
             write_json(lock, dict(sorted((added | known).items())))
     finally:

@@ -20,13 +20,27 @@ def receive(files: list[Path], folder: Path) -> Leak:
 
     Raises ArtifactError with the file and the reason, also where reading it ran out of memory or time or crashed.
     """
-    environment = {"PYTHONPATH": str(LIBRARY), "PATH": os.defpath, "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1",
-                   "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
+    environment = {
+        "PYTHONPATH": str(LIBRARY),
+        "PATH": os.defpath,
+        "LC_ALL": "C.UTF-8",
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     environment |= {k: v for k, v in os.environ.items() if k.startswith(("OPENBLAS_", "LD_LIBRARY_PATH"))}
     environment["OPENBLAS_NUM_THREADS"] = "1"
     command = [sys.executable, "-P", "-B", "-m", "gradleak.artifacts.child", str(folder), *map(str, files)]
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True)  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
     try:
         output, errors = process.communicate(timeout=limits.CHILD_SECONDS + 5)
         late = False
@@ -47,9 +61,13 @@ def receive(files: list[Path], folder: Path) -> Leak:
     if refusals:
         raise ArtifactError(f"{where}: {refusals[-1]}; do not trust whoever sent it")
     if late or process.returncode == -signal.SIGXCPU:
-        raise ArtifactError(f"{where}: reading it took more than {limits.CHILD_SECONDS} s; it is damaged or hostile")
+        raise ArtifactError(
+            f"{where}: reading it took more than {limits.CHILD_SECONDS} s; it is damaged or hostile"
+        )
     if process.returncode < 0:
-        raise ArtifactError(f"{where}: the process that read it was ended by {signal.Signals(-process.returncode).name}; "
-                            "it is damaged or hostile")  # fmt: skip
+        raise ArtifactError(
+            f"{where}: the process that read it was ended by {signal.Signals(-process.returncode).name}; "
+            "it is damaged or hostile"
+        )
     last = (errors.strip().splitlines() or [f"exit {process.returncode}"])[-1]
     raise ArtifactError(f"{where}: cannot be read ({last})")

@@ -85,8 +85,10 @@ def _check_amount(path: Path, tensors: dict[str, np.ndarray], model: Architectur
     if there not in (trained, model.parameters):
         untrained = "" if trained == model.parameters else f", {trained} of them trained"
         shapes = ", ".join(f"{key} {list(a.shape)}" for key, a in list(tensors.items())[:12])
-        raise ArtifactError(f"{path}: holds {there} numbers in {len(tensors)} tensors, the model has {model.parameters} "
-                            f"parameters{untrained}: it belongs to another model, or is not complete ({shapes})")  # fmt: skip
+        raise ArtifactError(
+            f"{path}: holds {there} numbers in {len(tensors)} tensors, the model has {model.parameters} "
+            f"parameters{untrained}: it belongs to another model, or is not complete ({shapes})"
+        )
 
 
 def _describe(path: Path, kind: str, role: str, evidence: str) -> dict[str, Any]:
@@ -94,13 +96,19 @@ def _describe(path: Path, kind: str, role: str, evidence: str) -> dict[str, Any]
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     size = path.stat().st_size
     return {
-        "name": path.name, "bytes": size, "sha256": digest, "kind": kind, "role": role, "evidence": evidence,
-    }  # fmt: skip
+        "name": path.name,
+        "bytes": size,
+        "sha256": digest,
+        "kind": kind,
+        "role": role,
+        "evidence": evidence,
+    }
 
 
 def _found(files: list[Path], kinds: dict, models: dict, metas: dict) -> str:
     what = ", ".join(
-        f"{path.name} ({'model' if path in models else 'metadata' if path in metas else kinds[path]})" for path in files
+        f"{path.name} ({'model' if path in models else 'metadata' if path in metas else kinds[path]})"
+        for path in files
     )
     folder = files[0].parent if files else "the folder"
     return f"{folder}: {NEEDED}; found {what or 'nothing'}"
@@ -127,11 +135,15 @@ def _take_npy(path: Path, most: int, metas: dict, tensors: dict) -> None:
     if isinstance(value, np.ndarray) and value.dtype.kind in "SU":
         text = value.ravel()[0]
         value = architecture.parse_json(text if isinstance(text, bytes) else str(text), str(path))
-    if isinstance(value, dict) and not (value and all(isinstance(one, np.ndarray) and one.ndim for one in value.values())):
+    if isinstance(value, dict) and not (
+        value and all(isinstance(one, np.ndarray) and one.ndim for one in value.values())
+    ):
         metas[path] = unpickle.plain(value, str(path))
     elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        raise ArtifactError(f"{path}: is one plain array of shape {list(value.shape)}; metadata are a dict, and tensors "
-                            "are saved one by one with numpy.savez")  # fmt: skip
+        raise ArtifactError(
+            f"{path}: is one plain array of shape {list(value.shape)}; metadata are a dict, and tensors "
+            "are saved one by one with numpy.savez"
+        )
     elif isinstance(value, dict | list | tuple | np.ndarray):
         tensors[path] = arrays.open_up({"it": value}, path)
     else:
@@ -159,7 +171,9 @@ def in_model_order(weights: dict[str, np.ndarray], model: Architecture, path: Pa
         own = by_layer.get(layer, [])
         keys = [f"{group}/vars/{place}" for place in range(len(own))]
         if any(key not in weights for key in keys):
-            raise ArtifactError(f"{path}: holds no weights for layer {layer} (expected {keys[0] if keys else group})")
+            raise ArtifactError(
+                f"{path}: holds no weights for layer {layer} (expected {keys[0] if keys else group})"
+            )
         taken |= {variable.name: weights[key] for variable, key in zip(own, keys, strict=True)}
     left = len(weights) - len(taken)
     if left:
@@ -185,12 +199,18 @@ def tell_delta(
     score = sum(vote.weight if vote.delta else -vote.weight for vote in votes)
     if score == 0:
         said = "; ".join(f"{pair[v.delta].name}: {v.why}" for v in votes) or "nothing sets them apart"
-        raise ArtifactError(f"{pair[0]} and {pair[1]}: cannot tell the delta from the weights ({said}). "
-                            "Give the weights as a .keras archive together with the model, then the other is the delta")  # fmt: skip
+        raise ArtifactError(
+            f"{pair[0]} and {pair[1]}: cannot tell the delta from the weights ({said}). "
+            "Give the weights as a .keras archive together with the model, then the other is the delta"
+        )
     index = int(score > 0)
     why = "; ".join(vote.why for vote in votes if vote.delta == index)
     against = "; ".join(vote.why for vote in votes if vote.delta != index)
-    return pair[index], pair[1 - index], f"delta by its content: {why}" + (f" (against it: {against})" if against else "")
+    return (
+        pair[index],
+        pair[1 - index],
+        f"delta by its content: {why}" + (f" (against it: {against})" if against else ""),
+    )
 
 
 def _refuse_before_and_after(pair: list[Path], first: dict, second: dict) -> None:
@@ -200,27 +220,40 @@ def _refuse_before_and_after(pair: list[Path], first: dict, second: dict) -> Non
     one, other = (np.concatenate([a.ravel() for a in x.values()]).astype(np.float64) for x in (first, second))
     size = np.linalg.norm(one) * np.linalg.norm(other)
     if size > 0 and one @ other / size > 0.9:
-        raise ArtifactError(f"{pair[0]} and {pair[1]}: both look like weights, before and after the round; "
-                            "save their difference (after − before) as the delta")  # fmt: skip
+        raise ArtifactError(
+            f"{pair[0]} and {pair[1]}: both look like weights, before and after the round; "
+            "save their difference (after − before) as the delta"
+        )
 
 
 def _votes(first: dict, second: dict, model: Architecture):
     zero = [_zero_sum(x, model) for x in (first, second)]
     if min(zero) < 1e-3 < 10 * max(zero) and min(zero) < 0.1 * max(zero):
         yield Vote(
-            int(np.argmin(zero)), 3,
+            int(np.argmin(zero)),
+            3,
             f"its last kernel sums to zero over the classes, as a softmax's gradient does: {min(zero):.1e} against {max(zero):.1e}",
-        )  # fmt: skip
+        )
     rank = [_rank_share(x) for x in (first, second)]
     if None not in rank and min(rank) < 0.6 < 0.9 < max(rank):
-        yield Vote(int(np.argmin(rank)), 3, f"its dense kernels have {min(rank):.0%} of full rank, the other's {max(rank):.0%}")
+        yield Vote(
+            int(np.argmin(rank)),
+            3,
+            f"its dense kernels have {min(rank):.0%} of full rank, the other's {max(rank):.0%}",
+        )
     dead = [_dead_share(x) for x in (first, second)]
     if max(dead) > 0.003 and min(dead) == 0:
-        yield Vote(int(np.argmax(dead)), 2, f"{max(dead):.1%} of its kernel entries are exactly zero (unlit pixels and units)")
+        yield Vote(
+            int(np.argmax(dead)),
+            2,
+            f"{max(dead):.1%} of its kernel entries are exactly zero (unlit pixels and units)",
+        )
     flat = [_all_biases_zero(x) for x in (first, second)]
     if flat[0] != flat[1]:
         yield Vote(flat.index(False), 2, "the other has biases of zero, as untrained weights do")
-    norms = [float(np.sqrt(sum(np.square(a, dtype=float).sum() for a in x.values()))) for x in (first, second)]
+    norms = [
+        float(np.sqrt(sum(np.square(a, dtype=float).sum() for a in x.values()))) for x in (first, second)
+    ]
     if min(norms) < 0.5 * max(norms):
         yield Vote(int(np.argmin(norms)), 1, f"smaller norm: {min(norms):.2e} against {max(norms):.2e}")
 
@@ -228,14 +261,20 @@ def _votes(first: dict, second: dict, model: Architecture):
 def _zero_sum(x: dict[str, np.ndarray], model: Architecture) -> float:
     """|Σ over classes| / Σ |.| of the last kernel, whichever tensor fits it best; 1 where none does."""
     last = next((v.shape for v in reversed(model.variables) if len(v.shape) == 2), None)
-    found = [a.T if a.shape != last else a for a in x.values() if a.ndim == 2 and last in (a.shape, a.shape[::-1])]
+    found = [
+        a.T if a.shape != last else a for a in x.values() if a.ndim == 2 and last in (a.shape, a.shape[::-1])
+    ]
     ratios = [float(np.abs(a.sum(axis=1)).sum() / np.abs(a).sum()) for a in found if np.abs(a).sum() > 0]
     return min(ratios, default=1.0)
 
 
 def _rank_share(x: dict[str, np.ndarray]) -> float | None:
     """Lowest numerical rank among wide enough dense kernels, as a share of full."""
-    wide = [a for a in x.values() if a.ndim == 2 and 24 <= min(a.shape) <= 1024 and max(a.shape) <= 8192 and np.any(a)]
+    wide = [
+        a
+        for a in x.values()
+        if a.ndim == 2 and 24 <= min(a.shape) <= 1024 and max(a.shape) <= 8192 and np.any(a)
+    ]
     shares = []
     for a in sorted(wide, key=lambda a: a.size)[:4]:
         values = np.linalg.svd(a.astype(np.float64), compute_uv=False)

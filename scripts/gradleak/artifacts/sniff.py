@@ -45,7 +45,9 @@ def sniff(path: Path) -> str:
     for start, what in REFUSED:
         if head.startswith(start):
             raise ArtifactError(f"{path}: this is {what}")
-    raise ArtifactError(f"{path}: not an .npz, .npy, JSON, .keras, .h5 or .safetensors file (starts with {head[:8]!r})")
+    raise ArtifactError(
+        f"{path}: not an .npz, .npy, JSON, .keras, .h5 or .safetensors file (starts with {head[:8]!r})"
+    )
 
 
 def _kind_of_zip(path: Path) -> str:
@@ -55,10 +57,14 @@ def _kind_of_zip(path: Path) -> str:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
         raise ArtifactError(f"{path}: damaged or cut off ({error}); fetch or copy it again") from None
     if any(name.endswith("data.pkl") for name in names):
-        raise ArtifactError(f"{path}: this is a PyTorch checkpoint, which is a pickle and could run code; save its "
-                            "state_dict as .safetensors, or as plain arrays with numpy.savez")  # fmt: skip
+        raise ArtifactError(
+            f"{path}: this is a PyTorch checkpoint, which is a pickle and could run code; save its "
+            "state_dict as .safetensors, or as plain arrays with numpy.savez"
+        )
     if {"config.json", "model.weights.h5"} <= names:
         return "keras"
     if names and not any(name.endswith(".npy") for name in names):
-        raise ArtifactError(f"{path}: a zip of {len(names)} files that are no arrays; if it holds the artifacts, unpack it")
+        raise ArtifactError(
+            f"{path}: a zip of {len(names)} files that are no arrays; if it holds the artifacts, unpack it"
+        )
     return "npz"

@@ -12,9 +12,20 @@ from gradleak.artifacts.errors import ArtifactError
 
 # All that a damaged or hostile pickle of allowed names can raise.
 FAILURES = (
-    pickle.UnpicklingError, ValueError, LookupError, EOFError, AttributeError, TypeError, ImportError, MemoryError,
-    OverflowError, RecursionError, UnicodeError, AssertionError, NotImplementedError,
-)  # fmt: skip
+    pickle.UnpicklingError,
+    ValueError,
+    LookupError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    ImportError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    UnicodeError,
+    AssertionError,
+    NotImplementedError,
+)
 
 
 class PlainUnpickler(pickle.Unpickler):
@@ -28,10 +39,17 @@ class PlainUnpickler(pickle.Unpickler):
         for module in ("numpy.core.multiarray", "numpy._core.multiarray")
         for name in ("_reconstruct", "scalar")
     ) | {
-        ("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.numeric", "_frombuffer"),
-        ("numpy._core.numeric", "_frombuffer"), ("collections", "OrderedDict"), ("_codecs", "encode"),
-        ("builtins", "set"), ("builtins", "frozenset"), ("builtins", "complex"), ("builtins", "slice"),
-    }  # fmt: skip
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("numpy.core.numeric", "_frombuffer"),
+        ("numpy._core.numeric", "_frombuffer"),
+        ("collections", "OrderedDict"),
+        ("_codecs", "encode"),
+        ("builtins", "set"),
+        ("builtins", "frozenset"),
+        ("builtins", "complex"),
+        ("builtins", "slice"),
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.ALLOWED:
@@ -48,8 +66,10 @@ def load(stream: BinaryIO, what: str) -> Any:
         return PlainUnpickler(stream, encoding="latin1").load()
     except FAILURES as error:
         first = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-        raise ArtifactError(f"{what}: its pickled content cannot be read safely ({first}); save plain arrays with "
-                            "numpy.savez, and metadata as JSON") from None  # fmt: skip
+        raise ArtifactError(
+            f"{what}: its pickled content cannot be read safely ({first}); save plain arrays with "
+            "numpy.savez, and metadata as JSON"
+        ) from None
 
 
 def plain(value: Any, what: str) -> Any:
@@ -59,14 +79,18 @@ def plain(value: Any, what: str) -> Any:
     def copy(one: Any, depth: int) -> Any:
         left[0] -= 1
         if left[0] < 0 or depth > limits.MAX_DEPTH:
-            raise ArtifactError(f"{what}: the metadata hold more than {limits.MAX_META} values or are nested deeper than "
-                                f"{limits.MAX_DEPTH}; they are optional: move the file away")  # fmt: skip
+            raise ArtifactError(
+                f"{what}: the metadata hold more than {limits.MAX_META} values or are nested deeper than "
+                f"{limits.MAX_DEPTH}; they are optional: move the file away"
+            )
         if isinstance(one, np.ndarray):
             return copy(one.tolist(), depth) if one.size < left[0] else f"(array of shape {list(one.shape)})"
         if isinstance(one, np.generic):
             one = one.item()
         if isinstance(one, dict):
-            return {str(copy(key, depth + 1))[: limits.MAX_NAME]: copy(v, depth + 1) for key, v in one.items()}
+            return {
+                str(copy(key, depth + 1))[: limits.MAX_NAME]: copy(v, depth + 1) for key, v in one.items()
+            }
         if isinstance(one, list | tuple | set | frozenset):
             return [copy(v, depth + 1) for v in one]
         if one is None or isinstance(one, bool | str):

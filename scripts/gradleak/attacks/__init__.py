@@ -1,1 +1,1 @@
-"""The attacks on images: what the adversary optimises, over one engine and one loop."""
+"""Attacks on an update: what each is given, and what it returns, is in ``problem``."""

@@ -158,9 +158,11 @@ def _untrained(layer) -> Stage:
     if kind is keras.layers.MaxPooling2D and _has_plain_windows(layer):
         size = layer.pool_size[0]
         return Stage(
-            layer.name, lambda images: max_pool(images, size),
-            looks_at=lambda seen: (seen[0] * size, seen[1] * size), is_maximum=True,
-        )  # fmt: skip
+            layer.name,
+            lambda images: max_pool(images, size),
+            looks_at=lambda seen: (seen[0] * size, seen[1] * size),
+            is_maximum=True,
+        )
     return Stage(layer.name, _inference(layer), is_maximum=kind is keras.layers.MaxPooling2D)
 
 
@@ -204,7 +206,9 @@ def _windows_over(layer) -> Callable[[tuple[int, int]], tuple[int, int]]:
 
     def looks_at(seen):
         sizes = zip(seen, layer.kernel_size, layer.strides, layer.dilation_rate)
-        return tuple((count - 1) * stride + (kernel - 1) * dilation + 1 for count, kernel, stride, dilation in sizes)
+        return tuple(
+            (count - 1) * stride + (kernel - 1) * dilation + 1 for count, kernel, stride, dilation in sizes
+        )
 
     return looks_at
 

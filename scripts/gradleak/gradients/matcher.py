@@ -38,9 +38,12 @@ class Matcher:
         """
         found = [products(g, target) for g, target in zip(self._gradients(x, labels), targets)]
         trials = x.shape[0]
-        return Products(*(
-            tf.stack([tf.broadcast_to(part, [trials]) for part in column], axis=1) for column in zip(*found)
-        ))  # fmt: skip
+        return Products(
+            *(
+                tf.stack([tf.broadcast_to(part, [trials]) for part in column], axis=1)
+                for column in zip(*found)
+            )
+        )
 
     def gradients(self, x, labels) -> list[tf.Tensor]:
         """Each trial's gradient in full, L tensors [T, *shape]. Memory grows with T times parameters."""

@@ -146,7 +146,9 @@ def max_pool(images, size: int) -> tf.Tensor:
 
     def join(pixels):
         pixels = tf.reshape(pixels, [size, size, batch, rows, columns, channels])
-        return tf.reshape(tf.transpose(pixels, [2, 3, 0, 4, 1, 5]), [batch, rows * size, columns * size, channels])
+        return tf.reshape(
+            tf.transpose(pixels, [2, 3, 0, 4, 1, 5]), [batch, rows * size, columns * size, channels]
+        )
 
     maximum, chosen = _first_maximum(split(tf.stop_gradient(images)))
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from gradleak.float32 import FLOAT32_ROUNDING
+
 LEVELS = (0.5, 0.9, 0.95)  # nominal coverage of the intervals
-FLOAT_NOISE = 2.0**-25  # root mean square rounding error of a float32, relative to its size
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,11 @@ class Evidence:
         """Rounding error of a gradient entry that was a difference of float32 weights; 0 for a shared gradient."""
         if self.client is None or self.client.rate is None:
             return 0.0
-        return FLOAT_NOISE * float(np.sqrt(np.mean(np.square(self.weight)))) / (self.client.rate * self.steps)
+        return (
+            FLOAT32_ROUNDING
+            * float(np.sqrt(np.mean(np.square(self.weight))))
+            / (self.client.rate * self.steps)
+        )
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Last layer at the starting weights: (…, d) → (…, C)."""
@@ -190,7 +195,9 @@ def confusion(evidence: Evidence) -> np.ndarray:
     return class_means(probabilities, evidence.public.labels, evidence.classes)
 
 
-def solve_confusion(matrix: np.ndarray, grad_bias: np.ndarray, samples: int, total: bool = True) -> np.ndarray:
+def solve_confusion(
+    matrix: np.ndarray, grad_bias: np.ndarray, samples: int, total: bool = True
+) -> np.ndarray:
     """n (D, C) from N g_b = (Pᵀ − I) n by least squares; total: with Σ n = N as one more equation.
 
     matrix: P, (C, C), or one for each draw, (D, C, C).

@@ -10,7 +10,9 @@ import numpy as np
 from gradleak.labels.evidence import LEVELS, Estimate, Evidence, Members, counted, softmax
 
 
-def gather(labels: np.ndarray, features: np.ndarray, logits: np.ndarray, owner: np.ndarray, draws: int) -> Members:
+def gather(
+    labels: np.ndarray, features: np.ndarray, logits: np.ndarray, owner: np.ndarray, draws: int
+) -> Members:
     """Members of D draws from K images. labels: int (K,). features, logits: at the starting model, (K, d), (K, C).
 
     owner: int (K,), the draw that an image belongs to.
@@ -43,7 +45,11 @@ def fused(estimate: Callable[[Evidence], Estimate], evidence: Evidence) -> Estim
     for rest in np.unique(left[left > 0]):
         own = np.flatnonzero(left == rest)
         weight = (samples * plain.grad_weight[own] - members.grad_weight[own]) / rest
-        bias = None if plain.grad_bias is None else (samples * plain.grad_bias[own] - members.grad_bias[own]) / rest
+        bias = (
+            None
+            if plain.grad_bias is None
+            else (samples * plain.grad_bias[own] - members.grad_bias[own]) / rest
+        )
         found = estimate(replace(plain, grad_weight=weight, grad_bias=bias, samples=int(rest)))
         parts |= {draw: (found, index) for index, draw in enumerate(own)}
     return _joined(parts, members.counts, samples)
@@ -76,5 +82,11 @@ def _joined(parts: dict[int, tuple[Estimate, int]], members: np.ndarray, samples
     if any(found.low is None for found in spoken):
         bounds = {}
     expects = all(found.expected_irec is not None for found in spoken)
-    return Estimate(counts, raw, np.full(draws, samples), **bounds, chosen=tuple(chosen) if any(chosen) else (),
-                    expected_irec=expected if expects else None)  # fmt: skip
+    return Estimate(
+        counts,
+        raw,
+        np.full(draws, samples),
+        **bounds,
+        chosen=tuple(chosen) if any(chosen) else (),
+        expected_irec=expected if expects else None,
+    )

@@ -11,7 +11,11 @@ from gradleak.labels.evidence import Client, Public, Rounds
 
 def pack(public: Public, client: Client | None) -> dict[str, np.ndarray]:
     """Plain arrays for a file; what is None is left out."""
-    given = {field.name: getattr(public, field.name) for field in fields(public) if field.init and field.name != "rounds"}
+    given = {
+        field.name: getattr(public, field.name)
+        for field in fields(public)
+        if field.init and field.name != "rounds"
+    }
     arrays = {key: value for key, value in given.items() if value is not None}
     if public.rounds is not None:
         arrays |= {f"rounds_{key}": value for key, value in vars(public.rounds).items()}
@@ -23,7 +27,9 @@ def pack(public: Public, client: Client | None) -> dict[str, np.ndarray]:
 def unpack(arrays: dict[str, np.ndarray]) -> tuple[Public, Client | None]:
     """What ``pack`` wrote."""
     own = {key: value for key, value in arrays.items() if key in Public.__dataclass_fields__}
-    rounds = {key.removeprefix("rounds_"): value for key, value in arrays.items() if key.startswith("rounds_")}
+    rounds = {
+        key.removeprefix("rounds_"): value for key, value in arrays.items() if key.startswith("rounds_")
+    }
     client = None
     if "steps" in arrays:
         client = Client(int(arrays["steps"]), float(arrays["rate"]), str(arrays["optimizer"]))
@@ -33,4 +39,6 @@ def unpack(arrays: dict[str, np.ndarray]) -> tuple[Public, Client | None]:
 def of_draws(public: Public, index: np.ndarray) -> Public:
     """The same with what belongs to single draws cut down to the draws ``index``."""
     own = ("end_softmax", "end_feature_sum")
-    return replace(public, **{key: getattr(public, key)[index] for key in own if getattr(public, key) is not None})
+    return replace(
+        public, **{key: getattr(public, key)[index] for key in own if getattr(public, key) is not None}
+    )

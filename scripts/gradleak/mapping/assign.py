@@ -25,18 +25,27 @@ class Match:
 
 
 def assign_tensors(
-    arrays: dict[str, np.ndarray], variables: list, everything: list, what: str, flat: dict[int, tuple] | None = None
+    arrays: dict[str, np.ndarray],
+    variables: list,
+    everything: list,
+    what: str,
+    flat: dict[int, tuple] | None = None,
 ) -> tuple[list[np.ndarray], list[dict]]:
     """Arrays in the order of ``variables``, and one row a variable: variable, shape, key, matched by."""
     found = match(arrays, variables, everything, what, flat)
     rows = [
-        {"variable": v.path, "shape": list(v.shape), "key": found.keys[id(v)], "matched_by": found.how} for v in variables
+        {"variable": v.path, "shape": list(v.shape), "key": found.keys[id(v)], "matched_by": found.how}
+        for v in variables
     ]
     return [found.arrays[id(v)] for v in variables], rows
 
 
 def match(
-    arrays: dict[str, np.ndarray], variables: list, everything: list, what: str, flat: dict[int, tuple] | None = None
+    arrays: dict[str, np.ndarray],
+    variables: list,
+    everything: list,
+    what: str,
+    flat: dict[int, tuple] | None = None,
 ) -> Match:
     """Match ``variables`` (the trainable ones), and all of ``everything`` where the file holds them too.
 
@@ -49,7 +58,9 @@ def match(
     if all(id(v) in by_name for v in variables):
         for v in variables:
             if arrays[by_name[id(v)]].shape != tuple(v.shape):
-                raise MappingError(f"{what}: {by_name[id(v)]} has shape {arrays[by_name[id(v)]].shape}, {v.path} needs {tuple(v.shape)}")  # fmt: skip
+                raise MappingError(
+                    f"{what}: {by_name[id(v)]} has shape {arrays[by_name[id(v)]].shape}, {v.path} needs {tuple(v.shape)}"
+                )
         return _made(arrays, by_name, "keras", "name", everything, flat)
     for wanted, suffix in ((variables, ""), (everything, " in all weights")):
         found = _by_order(arrays, wanted, what, suffix, everything, flat)
@@ -79,14 +90,26 @@ def _by_order(
     """In the archive's order, or in the natural order of its keys. Numbered keys say the order themselves."""
     archive, sorted_keys = list(arrays), sorted(arrays, key=natural)
     numbered = all(key.startswith("arr_") for key in archive)
-    for order, how in ((sorted_keys, "order"), (archive, "order")) if numbered else ((archive, "order"), (sorted_keys, "order of names")):
+    for order, how in (
+        ((sorted_keys, "order"), (archive, "order"))
+        if numbered
+        else ((archive, "order"), (sorted_keys, "order of names"))
+    ):
         layouts = [x for x in LAYOUTS if _fit(arrays, order, wanted, x)]
-        if len(layouts) == 2 and any(a.ndim > 1 for a in arrays.values()) and not _alike(arrays, order, wanted):
+        if (
+            len(layouts) == 2
+            and any(a.ndim > 1 for a in arrays.values())
+            and not _alike(arrays, order, wanted)
+        ):
             hints = {key.rpartition("/")[2].rpartition(".")[2].split(":")[0] for key in order}
-            layouts = ["torch"] if "weight" in hints else ["keras"] if "kernel" in hints or numbered else layouts
+            layouts = (
+                ["torch"] if "weight" in hints else ["keras"] if "kernel" in hints or numbered else layouts
+            )
             if len(layouts) == 2:
-                raise MappingError(f"{what}: every kernel is square, so it could be Keras's layout or PyTorch's; name the tensors "
-                                   "as Keras does (layer/kernel) or as PyTorch does (layer.weight)")  # fmt: skip
+                raise MappingError(
+                    f"{what}: every kernel is square, so it could be Keras's layout or PyTorch's; name the tensors "
+                    "as Keras does (layer/kernel) or as PyTorch does (layer.weight)"
+                )
         if layouts:
             keys = {id(v): key for v, key in zip(wanted, order, strict=True)}
             return _made(arrays, keys, layouts[0], how + suffix, everything, flat)
@@ -99,7 +122,9 @@ def _alike(arrays: dict, order: Sequence[str], wanted: list) -> bool:
 
 
 def _fit(arrays: dict, order: Sequence[str], wanted: list, layout: str) -> bool:
-    return len(order) == len(wanted) and all(_shape(arrays[k], layout) == tuple(v.shape) for k, v in zip(order, wanted))
+    return len(order) == len(wanted) and all(
+        _shape(arrays[k], layout) == tuple(v.shape) for k, v in zip(order, wanted)
+    )
 
 
 def _shape(array: np.ndarray, layout: str) -> tuple[int, ...]:
@@ -139,7 +164,11 @@ def _by_layer(arrays: dict, wanted: list, layout: str) -> dict[int, str] | None:
         shapes = [tuple(v.shape) for v in own]
         if len(set(shapes)) != len(shapes):
             return None
-        fits = [keys for keys in groups.values() if sorted(_shape(arrays[k], layout) for k in keys) == sorted(shapes)]
+        fits = [
+            keys
+            for keys in groups.values()
+            if sorted(_shape(arrays[k], layout) for k in keys) == sorted(shapes)
+        ]
         if len(fits) != 1:
             return None
         by_shape = {_shape(arrays[k], layout): k for k in fits[0]}

@@ -42,7 +42,9 @@ def logits_model(model_json: str) -> tuple[keras.Model, str]:
     if isinstance(last, keras.layers.Softmax) or (
         isinstance(last, keras.layers.Activation) and last.activation is softmax
     ):
-        return keras.Model(model.inputs[0], last.input, name=model.name), "a final softmax layer was taken off"
+        return keras.Model(
+            model.inputs[0], last.input, name=model.name
+        ), "a final softmax layer was taken off"
     if getattr(last, "activation", None) is softmax:
 
         def linear(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -92,10 +94,15 @@ def look_at(model: keras.Model, x: np.ndarray, y: np.ndarray) -> Public:
 
     def by_class(values: np.ndarray) -> np.ndarray:
         overall = values.mean(axis=0)
-        return np.stack([values[y == c].mean(axis=0) if (y == c).any() else overall for c in range(logits.shape[1])])
+        return np.stack(
+            [values[y == c].mean(axis=0) if (y == c).any() else overall for c in range(logits.shape[1])]
+        )
 
     return Public(
-        by_class(softmax), by_class(features), bool(np.min(features) >= 0), bool((features == 0).mean() > 0.01),
+        by_class(softmax),
+        by_class(features),
+        bool(np.min(features) >= 0),
+        bool((features == 0).mean() > 0.01),
         float((logits.argmax(axis=1) == y).mean()),
         float(np.bincount(y).max() / len(y)),
-    )  # fmt: skip
+    )

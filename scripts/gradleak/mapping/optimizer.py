@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-FLOAT_NOISE = 2.0**-25  # root mean square rounding error of a float32, relative to its size
+from gradleak.float32 import FLOAT32_ROUNDING
+
 EXACT, BROKEN = 1e-3, 0.03  # share of the head's delta that its sums over classes make up: at most, at least
 # Measured on simulated clients (tests/benchmarks/bench_mapping.py): Adam's deltas lie above both, SGD's below one.
 # White noise alone has 0.205 and 1, so the first also keeps noise from passing for Adam.
@@ -26,7 +27,7 @@ def zero_sum(head: np.ndarray) -> float:
 
 def rounding(head: np.ndarray, weight: np.ndarray, factor: float) -> float:
     """The same for what the float32 rounding of the subtracted weights alone would make of it."""
-    noise = factor * FLOAT_NOISE * np.sqrt(np.sum(np.square(weight, dtype=float)))
+    noise = factor * FLOAT32_ROUNDING * np.sqrt(np.sum(np.square(weight, dtype=float)))
     return float(noise / max(np.linalg.norm(head.astype(np.float64)), 1e-300))
 
 
@@ -65,18 +66,32 @@ def find_optimizer(
     if not any(np.any(d) for d in deltas):
         return {"value": "unknown", "confidence": 0.0, "evidence": "the update is zero"}
     if blur > BROKEN / 3:
-        return {"value": "unknown", "confidence": 0.0, "evidence": f"{evidence}; the rounding alone would make up {blur:.1e}"}
+        return {
+            "value": "unknown",
+            "confidence": 0.0,
+            "evidence": f"{evidence}; the rounding alone would make up {blur:.1e}",
+        }
     exact, even = sums <= max(EXACT, 10 * blur), inside >= EVEN_INSIDE and between >= EVEN_BETWEEN
     sizes = (
         f"entries of a kernel are of {'like' if inside >= EVEN_INSIDE else 'unlike'} size ({inside:.2f}), "
         f"tensors of {'like' if between >= EVEN_BETWEEN else 'unlike'} size ({between:.2f})"
     )
     if exact and not even:
-        return {"value": "sgd", "confidence": 0.99,
-                "evidence": f"{evidence}; {sizes}: plain SGD or momentum, which this cannot tell apart"}  # fmt: skip
+        return {
+            "value": "sgd",
+            "confidence": 0.99,
+            "evidence": f"{evidence}; {sizes}: plain SGD or momentum, which this cannot tell apart",
+        }
     if even and not noise and (sums >= BROKEN or (exact and inside >= ONE_STEP)):
         step = "; it was one step, and the entries' size is its learning rate" if inside >= ONE_STEP else ""
-        return {"value": "adam", "confidence": 0.95,
-                "evidence": f"{evidence}; {sizes}: an adaptive optimiser such as Adam{step}"}  # fmt: skip
-    why = "noise on the update hides it" if noise else "fits neither (weight decay, noise, clipping by entry, …)"
+        return {
+            "value": "adam",
+            "confidence": 0.95,
+            "evidence": f"{evidence}; {sizes}: an adaptive optimiser such as Adam{step}",
+        }
+    why = (
+        "noise on the update hides it"
+        if noise
+        else "fits neither (weight decay, noise, clipping by entry, …)"
+    )
     return {"value": "unknown", "confidence": 0.0, "evidence": f"{evidence}; {sizes}: {why}"}

@@ -10,9 +10,16 @@ GOOD, POOR, NONE = "good", "poor", "none"
 
 
 def preflight(
-    ranks: list[dict], parameters: int, pixels: int, samples: int, optimizer: str, steps: Any, noise: float,
-    has_bias: bool, trained: bool,
-) -> list[dict[str, Any]]:  # fmt: skip
+    ranks: list[dict],
+    parameters: int,
+    pixels: int,
+    samples: int,
+    optimizer: str,
+    steps: Any,
+    noise: float,
+    has_bias: bool,
+    trained: bool,
+) -> list[dict[str, Any]]:
     """Rows {attack, expect (good | poor | none), why}. pixels: of one image; parameters: numbers in the update."""
     return [
         _labels(samples, optimizer, has_bias, trained, noise),
@@ -24,7 +31,11 @@ def preflight(
 
 def _labels(samples: int, optimizer: str, has_bias: bool, trained: bool, noise: float) -> dict[str, Any]:
     if optimizer == "adam":
-        return _row("labels", POOR, "Adam's steps are not proportional to the gradient, so counts are off; which classes are present still shows")
+        return _row(
+            "labels",
+            POOR,
+            "Adam's steps are not proportional to the gradient, so counts are off; which classes are present still shows",
+        )
     if noise:
         return _row("labels", POOR, "noise on the update blurs the counts")
     if samples == 1:
@@ -32,7 +43,11 @@ def _labels(samples: int, optimizer: str, has_bias: bool, trained: bool, noise: 
     if not has_bias:
         return _row("labels", POOR, "no bias in the last layer, so counts come from the kernel alone")
     if trained:
-        return _row("labels", POOR, "the model is trained: images that it is sure of leave little trace, so expect wide intervals")
+        return _row(
+            "labels",
+            POOR,
+            "the model is trained: images that it is sure of leave little trace, so expect wide intervals",
+        )
     return _row("labels", GOOD, "untrained model with a bias in the last layer: counts can be solved for")
 
 
@@ -47,13 +62,21 @@ def _dlg(parameters: int, pixels: int, samples: int, optimizer: str, steps: Any)
         return _row("dlg", POOR, f"{known}, but {steps} local steps are matched as if they were one")
     if samples <= 2:
         return _row("dlg", GOOD, known)
-    return _row("dlg", POOR, f"{known}, but matching an average of {samples} images has many solutions that look like none of them")
+    return _row(
+        "dlg",
+        POOR,
+        f"{known}, but matching an average of {samples} images has many solutions that look like none of them",
+    )
 
 
 def _latent(samples: int) -> dict[str, Any]:
     if samples <= 1:
         return _row("latent", GOOD, "one image, and a prior that knows what such images look like")
-    return _row("latent", POOR, f"makes plausible images; with {samples} in the average, compare with its control before believing them")
+    return _row(
+        "latent",
+        POOR,
+        f"makes plausible images; with {samples} in the average, compare with its control before believing them",
+    )
 
 
 def _span(ranks: list[dict], samples: int, optimizer: str, noise: float) -> dict[str, Any]:
@@ -62,11 +85,23 @@ def _span(ranks: list[dict], samples: int, optimizer: str, noise: float) -> dict
         return _row("span", NONE, "the model has no dense layer")
     rank, full = max(host["ranks"]), host["full"]
     if optimizer == "adam":
-        return _row("span", NONE, f"Adam scrambles the span of the features ({host['variable']} has rank {rank} of {full})")
+        return _row(
+            "span",
+            NONE,
+            f"Adam scrambles the span of the features ({host['variable']} has rank {rank} of {full})",
+        )
     if rank >= full:
-        return _row("span", NONE if samples > full else POOR, f"{host['variable']} has full rank {full}: no direction is left that a member would have to avoid")
+        return _row(
+            "span",
+            NONE if samples > full else POOR,
+            f"{host['variable']} has full rank {full}: no direction is left that a member would have to avoid",
+        )
     if noise:
-        return _row("span", POOR, f"{host['variable']} has rank {rank} of {full} above the noise, which blurs its span")
+        return _row(
+            "span",
+            POOR,
+            f"{host['variable']} has rank {rank} of {full} above the noise, which blurs its span",
+        )
     room = f"{host['variable']} has rank {rank} of {full}, which leaves {full - rank} directions that no member may have"
     return _row("span", GOOD if rank <= 0.75 * full else POOR, room)
 

@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from gradleak.mapping.optimizer import FLOAT_NOISE
+from gradleak.float32 import FLOAT32_ROUNDING
 
 
 def find_ranks(
-    variables: list, deltas: list[np.ndarray], before: list[np.ndarray], factor: float = 1.0, noise: float = 0.0,
-    precision: float = FLOAT_NOISE,
-) -> tuple[dict, dict, list[dict]]:  # fmt: skip
+    variables: list,
+    deltas: list[np.ndarray],
+    before: list[np.ndarray],
+    factor: float = 1.0,
+    noise: float = 0.0,
+    precision: float = FLOAT32_ROUNDING,
+) -> tuple[dict, dict, list[dict]]:
     """Numerical rank of every dense kernel's delta above the rounding noise of subtracting float32 weights.
 
     factor: what the delta was multiplied with after the subtraction, and the rounding with it. noise: standard
@@ -24,10 +28,11 @@ def find_ranks(
             continue
         values = np.linalg.svd(delta.astype(np.float64), compute_uv=False)
         edge = sum(np.sqrt(weight.shape))  # the largest singular value of white noise of standard deviation 1
-        rounding = 3 * factor * FLOAT_NOISE * np.sqrt(np.mean(np.square(weight, dtype=float))) * edge
+        rounding = 3 * factor * FLOAT32_ROUNDING * np.sqrt(np.mean(np.square(weight, dtype=float))) * edge
         own = 3 * precision * np.sqrt(np.mean(np.square(delta, dtype=float), axis=(1, 2))) * edge
         limit = np.maximum(
-            np.maximum(own, max(rounding, 1.1 * noise * edge)), values[:, 0] * np.finfo(np.float32).eps * np.sqrt(max(weight.shape))
+            np.maximum(own, max(rounding, 1.1 * noise * edge)),
+            values[:, 0] * np.finfo(np.float32).eps * np.sqrt(max(weight.shape)),
         )
         ranks = (values > limit[:, None]).sum(axis=1)
         singular[variable.path], floor[variable.path] = values, limit

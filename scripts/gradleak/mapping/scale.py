@@ -36,7 +36,12 @@ def find_scale(
         else "no class is surely absent, so the update gives no estimate"
     )
     if told != "auto":
-        return {"value": float(told), "estimate": estimate, "confidence": 1.0, "evidence": f"target settings; {evidence}"}
+        return {
+            "value": float(told),
+            "estimate": estimate,
+            "confidence": 1.0,
+            "evidence": f"target settings; {evidence}",
+        }
     value = _stated_scale(meta)
     if value is not None:
         agrees = estimate is None or not flat or 1 / 3 < estimate / value < 3
@@ -48,7 +53,12 @@ def find_scale(
             + ("" if agrees else ": they contradict each other"),
         }
     if estimate:
-        return {"value": estimate, "estimate": estimate, "confidence": 0.6 if flat else 0.3, "evidence": evidence}
+        return {
+            "value": estimate,
+            "estimate": estimate,
+            "confidence": 0.6 if flat else 0.3,
+            "evidence": evidence,
+        }
     return {
         "value": 1.0,
         "estimate": None,

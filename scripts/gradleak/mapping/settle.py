@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradleak.artifacts import Leak, architecture
+from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.mapping import suspicions
 from gradleak.mapping.assign import assign_tensors, match
 from gradleak.mapping.classifier import Public, logits_model, look_at
 from gradleak.mapping.errors import MappingError
-from gradleak.mapping.optimizer import FLOAT_NOISE, find_optimizer
+from gradleak.mapping.optimizer import find_optimizer
 from gradleak.mapping.preflight import preflight
 from gradleak.mapping.ranks import find_ranks, verdict, widest
 from gradleak.mapping.scale import find_scale, positive
@@ -87,7 +88,10 @@ def settle(
     noise = suspicions.find_noise(deltas, before, weight)
     sparsity = suspicions.find_sparsity(deltas)
     optimizer = _of_all_draws(
-        [find_optimizer([d[i] for d in deltas], before, weight, bool(noise["value"])) for i in range(len(leaks))]
+        [
+            find_optimizer([d[i] for d in deltas], before, weight, bool(noise["value"]))
+            for i in range(len(leaks))
+        ]
     )
     sign_found = find_sign(deltas, sign, public, meta, optimizer["value"] == "adam", noise["value"])
     factor = 1.0 if sign_found["value"] == "after_minus_before" else -1.0
@@ -125,19 +129,36 @@ def settle(
         "verdict": sentence,
         "contradictions": _contradictions(meta, sign_found, scale_found, optimizer, sentence, known, samples),
         "preflight": preflight(
-            ranks, sum(int(np.prod(v.shape)) for v in variables), int(np.prod(public_x.shape[1:])), known,
-            optimizer["value"], steps, noise["value"], head_of(deltas)[1] is not None, _trained(public),
+            ranks,
+            sum(int(np.prod(v.shape)) for v in variables),
+            int(np.prod(public_x.shape[1:])),
+            known,
+            optimizer["value"],
+            steps,
+            noise["value"],
+            head_of(deltas)[1] is not None,
+            _trained(public),
         ),
         "meta": {
             key: value
             for key, value in meta.items()
             if isinstance(value, str | int | float | bool) or value is None
         },
-    }  # fmt: skip
-    rounding = FLOAT_NOISE * weight / scale_found["value"]
+    }
+    rounding = FLOAT32_ROUNDING * weight / scale_found["value"]
     added = suspicions.standard_deviations(deltas, noise, precision, sparsity) / scale_found["value"]
     return Mapping(
-        model, gradients, _layer_index(model), known, _count(meta.get("local_steps")), public.softmax, rounding, added, report, singular, floor
+        model,
+        gradients,
+        _layer_index(model),
+        known,
+        _count(meta.get("local_steps")),
+        public.softmax,
+        rounding,
+        added,
+        report,
+        singular,
+        floor,
     )
 
 
@@ -161,20 +182,27 @@ def _of_all_draws(found: list[dict[str, Any]]) -> dict[str, Any]:
         return {"value": "unknown", "confidence": 0.0, "evidence": found[0]["evidence"] + disagree}
     first = sure[0]
     share = f"{len(sure)} of {len(found)} draws say so; the first: " if len(found) > 1 else ""
-    return first | {"evidence": share + first["evidence"], "confidence": first["confidence"] * len(sure) / len(found)}
+    return first | {
+        "evidence": share + first["evidence"],
+        "confidence": first["confidence"] * len(sure) / len(found),
+    }
 
 
 def _samples(told: int | None, meta: dict, ranks: list[dict]) -> int:
     known = _count(told or meta.get("samples") or meta.get("batch_size"))
     if known is None:
-        raise MappingError("the number of images behind the update is not known "
-                           f"({_at_least(ranks, 'unknown')}): set `samples` on the target")  # fmt: skip
+        raise MappingError(
+            "the number of images behind the update is not known "
+            f"({_at_least(ranks, 'unknown')}): set `samples` on the target"
+        )
     return known
 
 
 def _count(stated: Any) -> int | None:
     """What (untrusted) metadata state as a number of things, if it can be one."""
-    return stated if isinstance(stated, int) and not isinstance(stated, bool) and 1 <= stated < 1 << 31 else None
+    return (
+        stated if isinstance(stated, int) and not isinstance(stated, bool) and 1 <= stated < 1 << 31 else None
+    )
 
 
 def _at_least(ranks: list[dict], optimizer: str) -> str:
@@ -205,15 +233,31 @@ def _contradictions(
     """Where the metadata (or the settings) say one thing and the update another. The update's word is in the findings."""
     found = []
     stated = meta.get("optimizer")
-    family = {"sgd": "sgd", "momentum": "sgd", "nesterov": "sgd", "adam": "adam", "adamw": "adam", "rmsprop": "adam"}
-    if isinstance(stated, str) and optimizer["value"] != "unknown" and family.get(stated.lower(), optimizer["value"]) != optimizer["value"]:
+    family = {
+        "sgd": "sgd",
+        "momentum": "sgd",
+        "nesterov": "sgd",
+        "adam": "adam",
+        "adamw": "adam",
+        "rmsprop": "adam",
+    }
+    if (
+        isinstance(stated, str)
+        and optimizer["value"] != "unknown"
+        and family.get(stated.lower(), optimizer["value"]) != optimizer["value"]
+    ):
         found.append(f"optimizer: the metadata say {stated[:40]}, the update looks like {optimizer['value']}")
-    if meta.get("sign") in ("after_minus_before", "before_minus_after") and sign["found"] not in (None, meta["sign"]):
+    if meta.get("sign") in ("after_minus_before", "before_minus_after") and sign["found"] not in (
+        None,
+        meta["sign"],
+    ):
         found.append(f"sign: the metadata say {meta['sign']}, the update looks like {sign['found']}")
     if sign["found"] not in (None, sign["value"]):
         found.append(f"sign: {sign['value']} is used, the update looks like {sign['found']}")
     if "contradict each other" in scale["evidence"]:
-        found.append(f"scale: the metadata give {scale['value']:.3g}, the update suggests {scale['estimate']:.3g}")
+        found.append(
+            f"scale: the metadata give {scale['value']:.3g}, the update suggests {scale['estimate']:.3g}"
+        )
     if "refuted" in verdict:
         found.append(f"samples: {known} images were stated, the rank refutes it")
     other = meta.get("samples") or meta.get("batch_size")
@@ -234,7 +278,9 @@ def _load_weights(
         if value is None:
             continue
         if value.shape != tuple(variable.shape):
-            raise MappingError(f"weights before: {found.keys[id(variable)]} has shape {value.shape}, {variable.path} needs {tuple(variable.shape)}")
+            raise MappingError(
+                f"weights before: {found.keys[id(variable)]} has shape {value.shape}, {variable.path} needs {tuple(variable.shape)}"
+            )
         variable.assign(value)
         if not np.array_equal(variable.numpy(), value):
             raise MappingError(f"{variable.path} did not take the weights of the file")

@@ -62,7 +62,12 @@ def plateau(bias: np.ndarray, softmax: np.ndarray) -> np.ndarray:
 
 
 def find_sign(
-    deltas: list[np.ndarray], told: str, public: Public, meta: dict, adaptive: bool = False, noise: float = 0.0
+    deltas: list[np.ndarray],
+    told: str,
+    public: Public,
+    meta: dict,
+    adaptive: bool = False,
+    noise: float = 0.0,
 ) -> dict[str, Any]:
     """value, confidence, evidence, and ``found``: what the update itself says, or null.
 
@@ -72,7 +77,12 @@ def find_sign(
     found, confidence, evidence = weigh(deltas, public, adaptive, noise)
     if told != "auto":
         note = "; the evidence disagrees" if found and found != told else ""
-        return {"value": told, "confidence": 1.0, "evidence": f"target settings; {evidence}{note}", "found": found}
+        return {
+            "value": told,
+            "confidence": 1.0,
+            "evidence": f"target settings; {evidence}{note}",
+            "found": found,
+        }
     if found:
         return {"value": found, "confidence": confidence, "evidence": evidence, "found": found}
     if meta.get("sign") in SIGNS:
@@ -98,7 +108,9 @@ def weigh(
         said = "columns of the last kernel that are nowhere positive, minus those nowhere negative"
     elif public.positive and bias is not None and public.softmax.max() < 0.5 and not adaptive:
         votes, least = plateau(bias, expected), 4
-        said = "classes that share the lowest bias change per expected probability, minus those with the highest"
+        said = (
+            "classes that share the lowest bias change per expected probability, minus those with the highest"
+        )
     elif public.positive and expected.max() < 0.3:
         # Every column has one sign here, that of p̄_c − n_c / N: most classes lie above it only if most are absent.
         votes, least = absent_columns(kernel, noise), 0.8 * classes

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradleak.mapping import optimizer
+from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.mapping.sign import head_of
 
 
@@ -21,7 +21,7 @@ def find_noise(deltas: list[np.ndarray], before: list[np.ndarray], factor: float
     sums = head.astype(np.float64).sum(axis=-1)
     by_sums = float(np.sqrt(np.mean(sums**2) / head.shape[-1]))
     place = next(i for i, d in enumerate(deltas) if d is head)
-    rounding = factor * optimizer.FLOAT_NOISE * float(np.sqrt(np.mean(np.square(before[place], dtype=float))))
+    rounding = factor * FLOAT32_ROUNDING * float(np.sqrt(np.mean(np.square(before[place], dtype=float))))
     kernels = [d[0].reshape(-1, d.shape[-1]).astype(np.float64) for d in deltas if d.ndim > 2]
     rows = [row for k in kernels for row in (k, k.T) if row.shape[1] >= 64]
     if not rows or by_sums <= 0:
@@ -33,9 +33,18 @@ def find_noise(deltas: list[np.ndarray], before: list[np.ndarray], factor: float
     standard = quiet[order] / np.maximum(np.sqrt(np.mean(quiet[order] ** 2, axis=1, keepdims=True)), 1e-300)
     kurtosis = float(np.mean(standard**4))
     evidence = f"the head's sums suggest σ = {by_sums:.1e}, the quietest rows of a kernel {smallest:.1e}, rounding is {rounding:.1e}"
-    found = by_sums > 20 * rounding and 0.7 < smallest / by_sums < 1.4 and 2.4 < kurtosis < 3.6 and np.all(quiet != 0)
+    found = (
+        by_sums > 20 * rounding
+        and 0.7 < smallest / by_sums < 1.4
+        and 2.4 < kurtosis < 3.6
+        and np.all(quiet != 0)
+    )
     if found:
-        return {"value": by_sums, "confidence": 0.8, "evidence": f"{evidence}; they agree, and are spread like a Gaussian"}
+        return {
+            "value": by_sums,
+            "confidence": 0.8,
+            "evidence": f"{evidence}; they agree, and are spread like a Gaussian",
+        }
     return {"value": 0.0, "confidence": 0.7, "evidence": f"{evidence}; they do not look like the same noise"}
 
 
@@ -45,25 +54,49 @@ def find_precision(deltas: list[np.ndarray]) -> dict[str, Any]:
         half = all(np.array_equal(d, d.astype(np.float16).astype(np.float32)) for d in deltas)
     brain = all(not np.any(np.ascontiguousarray(d, np.float32).view(np.uint32) & 0xFFFF) for d in deltas)
     if not any(np.any(d) for d in deltas) or not (half or brain):
-        return {"value": "float32", "rounding": 2.0**-25, "confidence": 0.9, "evidence": "its entries use all digits of a float32"}
+        return {
+            "value": "float32",
+            "rounding": FLOAT32_ROUNDING,
+            "confidence": 0.9,
+            "evidence": "its entries use all digits of a float32",
+        }
     name, bits = ("float16", 11) if half else ("bfloat16", 8)
-    return {"value": name, "rounding": 2.0 ** -(bits + 1), "confidence": 0.95,
-            "evidence": f"every entry is a {name}: small singular values are rounding"}  # fmt: skip
+    return {
+        "value": name,
+        "rounding": 2.0 ** -(bits + 1),
+        "confidence": 0.95,
+        "evidence": f"every entry is a {name}: small singular values are rounding",
+    }
 
 
 def find_clipping(deltas: list[np.ndarray]) -> dict[str, Any]:
     """A norm that was clipped to. value: the norm, or 0."""
     norms = np.sqrt(sum(np.square(d.reshape(len(d), -1), dtype=float).sum(axis=1) for d in deltas))
     norm = float(norms[0])
-    evidence = f"the update's norm is {norm:.6g}" if len(norms) == 1 else f"the updates' norms are {norms.min():.6g} to {norms.max():.6g}"
+    evidence = (
+        f"the update's norm is {norm:.6g}"
+        if len(norms) == 1
+        else f"the updates' norms are {norms.min():.6g} to {norms.max():.6g}"
+    )
     if norm <= 0:
         return {"value": 0.0, "confidence": 0.0, "evidence": evidence}
     if len(norms) > 1 and np.ptp(norms) < 1e-4 * norm:
         return {"value": norm, "confidence": 0.9, "evidence": f"{evidence}: all clients have the same"}
-    round_one = float(f"{norm:.1g}"), float(f"{norm:.2g}") if f"{norm:.2g}"[-1] == "5" else float(f"{norm:.1g}")
+    round_one = (
+        float(f"{norm:.1g}"),
+        float(f"{norm:.2g}") if f"{norm:.2g}"[-1] == "5" else float(f"{norm:.1g}"),
+    )
     if len(norms) == 1 and any(abs(norm - one) < 1e-4 * norm for one in round_one):
-        return {"value": norm, "confidence": 0.6, "evidence": f"{evidence}: a round number, as a clipping norm is"}
-    return {"value": 0.0, "confidence": 0.5, "evidence": f"{evidence}: no round number, and no two clients' alike"}
+        return {
+            "value": norm,
+            "confidence": 0.6,
+            "evidence": f"{evidence}: a round number, as a clipping norm is",
+        }
+    return {
+        "value": 0.0,
+        "confidence": 0.5,
+        "evidence": f"{evidence}: no round number, and no two clients' alike",
+    }
 
 
 def find_sparsity(deltas: list[np.ndarray]) -> dict[str, Any]:
@@ -85,7 +118,11 @@ def find_sparsity(deltas: list[np.ndarray]) -> dict[str, Any]:
     share, least = float(np.average(shares, weights=sizes)), min(shares)
     evidence = f"{share:.0%} of the entries in live rows and columns are exactly zero"
     if share > 0.5 and least > 0.2:
-        return {"value": share, "confidence": 0.7, "evidence": f"{evidence}: small entries were probably dropped (top-k)"}
+        return {
+            "value": share,
+            "confidence": 0.7,
+            "evidence": f"{evidence}: small entries were probably dropped (top-k)",
+        }
     return {"value": 0.0, "confidence": 0.7, "evidence": evidence}
 
 

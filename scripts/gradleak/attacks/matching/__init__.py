@@ -1,0 +1,1 @@
+"""Gradient matching: DLG and latent inversion."""

@@ -1,0 +1,58 @@
+"""The options of a DLG cell. No TensorFlow: read while the workflow is parsed."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from gradleak.attacks.matching.options import MatchingOptions
+
+
+class DlgOptions(MatchingOptions):
+    """A pixel-space inversion cell."""
+
+    attack: Literal["dlg"] = "dlg"
+    tv: float = Field(
+        3e-5, ge=0, description="Weight of the total variation (sum over pixels, mean over images)."
+    )
+    box: bool = Field(True, description="Keep pixels in [0, 1] after every step.")
+    init: Literal["normal", "uniform", "smooth_noise", "public_mean", "class_mean", "features"] = Field(
+        "uniform",
+        description="Start: small normal noise, uniform noise in [0, 1], the same blurred, the mean public image, "
+        "the mean of those of the dummy's class (not with labels: joint), or (for updates of one image) the public "
+        "image fitted to the input of the first dense layer, which its gradients give in closed form.",
+    )
+    init_scale: float = Field(
+        0.01, ge=0, description="Standard deviation of normal noise (also on public_mean and class_mean)."
+    )
+    starts: int = Field(
+        1, ge=1, description="Restarts per trial, run at once; the attack's own objective chooses."
+    )
+    members: dict[str, Any] | None = Field(
+        None,
+        description="Options of a span cell on the same target ({}: its defaults), which then runs first. The images "
+        "that it accepts take the place of as many dummies of their labels and stay as they are; the others are searched "
+        "for. They count among the recovered labels, too.",
+    )
+    fill_outside_receptive_field: bool = Field(
+        False,
+        description="Guess the pixels that no unit of the model sees from the others, with public images; else they "
+        "stay as they were at the start.",
+    )
+
+    @model_validator(mode="after")
+    def _members_fit(self) -> DlgOptions:
+        if self.members is not None and self.labels == "joint":
+            raise ValueError("members need labels that are known beforehand: recovered or oracle")
+        if self.members is not None and self.control != "none":
+            raise ValueError(
+                "members are found in the leak, which the control replaces; leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _class_is_known(self) -> DlgOptions:
+        if self.init == "class_mean" and self.labels == "joint":
+            raise ValueError("init: class_mean needs labels that are known beforehand: recovered or oracle")
+        return self

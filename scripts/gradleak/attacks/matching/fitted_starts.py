@@ -1,0 +1,109 @@
+"""A start for DLG on one image: public images fitted to what a dense layer was given.
+
+The gradients of a dense layer's kernel and bias are ``f δᵀ`` and ``δ`` for the layer's input ``f``, so that of one image
+the quotient gives ``f`` in closed form (Phong et al. 2018, Zhu and Blaschko 2021). An image that has this feature is
+found by first derivatives alone, from many public images at once.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from gradleak import gradients
+from gradleak.errors import UserError
+from gradleak.gradients.trace import forward
+from gradleak.optim import minimise
+from gradleak.optim.limits import UNLIMITED, Limits
+
+STARTS = 32  # public images that are fitted for a trial, at most, the nearest in the feature first
+_AT_A_TIME = 8
+_EXACT = 1e-9  # squared distance, relative, at which no further start is tried; float32 ends near 1e-13
+_SEARCH = minimise.LoopSettings(steps=300, learning_rate=0.03, decay="cosine", polish_steps=300)
+
+
+def fitted_images(
+    model: keras.Model,
+    leaked: list[np.ndarray],
+    public: np.ndarray,
+    skip: np.ndarray,
+    limits: Limits = UNLIMITED,
+) -> np.ndarray:
+    """float32 [T, H, W, C] in [0, 1]: each trial's best fit to the feature in its gradients ``leaked``, L of [T, *shape].
+
+    public: images [P, H, W, C]. skip: int [T], how many of the nearest public images a trial leaves out.
+    """
+    matcher = gradients.build_matcher(model)
+    kernel, bias = _dense_layer(matcher, public[:1])
+    wanted = leaked_feature(leaked[kernel], leaked[bias])
+    feature = _feature(matcher, kernel)
+    nearest = _nearest(feature, wanted, public)
+
+    def distance(variables: dict, data: dict) -> tf.Tensor:
+        apart = tf.reduce_sum(tf.square(feature(variables["x"]) - data["wanted"]), axis=1)
+        return apart / tf.reduce_sum(tf.square(data["wanted"]), axis=1)
+
+    best, least = public[nearest[:, 0]], np.full(len(wanted), np.inf)
+    for first in range(0, STARTS, _AT_A_TIME):
+        trials = np.flatnonzero(least > _EXACT)
+        if not len(trials):
+            break
+        columns = (first + skip[trials, None] + np.arange(_AT_A_TIME)) % len(public)
+        start = public[np.take_along_axis(nearest[trials], columns, axis=1).ravel()]
+        data = {"wanted": np.repeat(wanted[trials], _AT_A_TIME, axis=0)}
+        found = minimise.minimise(
+            distance, {"x": start}, _SEARCH, data=data, box={"x": (0, 1)}, limits=limits
+        )
+        objective = found.objective.reshape(-1, _AT_A_TIME)
+        chosen = found.best["x"].reshape(-1, _AT_A_TIME, *public.shape[1:])[
+            np.arange(len(trials)), objective.argmin(axis=1)
+        ]
+        better = objective.min(axis=1) < least[trials]
+        best[trials[better]], least[trials[better]] = chosen[better], objective.min(axis=1)[better]
+    return best
+
+
+def leaked_feature(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """float32 [T, I]: the input of a dense layer, from its gradients [T, I, O] and [T, O] of one image each."""
+    bias = bias.astype(np.float64)
+    feature = np.einsum("tio,to->ti", kernel, bias)
+    norm2 = np.square(bias).sum(axis=1, keepdims=True)
+    return (feature / np.where(norm2 > 0, norm2, 1)).astype(np.float32)
+
+
+def _dense_layer(matcher: gradients.Matcher, image: np.ndarray) -> tuple[int, int]:
+    """Which variables are kernel and bias of the first dense layer that has both and is given one row per image."""
+    number = {id(variable): index for index, variable in enumerate(matcher.variables)}
+    captured = forward(matcher.steps, tf.constant(image))[1] if matcher.steps else []
+    for part, after in pairwise(captured):
+        kernels = part.stage.variables
+        is_dense = len(kernels) == 1 and len(kernels[0].shape) == 2 and len(part.entered.shape) == 2
+        if is_dense and after.stage.name == part.stage.name:
+            return number[id(kernels[0])], number[id(after.stage.variables[0])]
+    raise UserError(
+        f"init: features needs a dense layer with a bias, and {matcher.model.name} has none that can be traced; "
+        "choose another init"
+    )
+
+
+def _feature(matcher: gradients.Matcher, kernel: int):
+    """Images [B, H, W, C] → what enters the dense layer with that kernel, [B, I]."""
+
+    def feature(images) -> tf.Tensor:
+        _, captured = forward(matcher.steps, images)
+        return next(part.entered for part in captured if part.stage.variables[0] is matcher.variables[kernel])
+
+    return feature
+
+
+def _nearest(feature, wanted: np.ndarray, public: np.ndarray) -> np.ndarray:
+    """int [T, P]: numbers of the public images, those whose feature is nearest first."""
+    run = tf.function(feature, autograph=False, reduce_retracing=True)
+    found = np.concatenate(
+        [run(tf.constant(public[i : i + 500])).numpy() for i in range(0, len(public), 500)]
+    )
+    inner = wanted @ found.T
+    return np.argsort(np.square(found).sum(axis=1) - 2 * inner, axis=1, kind="stable")

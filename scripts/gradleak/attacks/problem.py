@@ -1,0 +1,100 @@
+"""What every attack is given, and what it returns: the trials of one block, and their reconstructions."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+    from gradleak.attacks.matching.options import MatchingOptions
+
+
+class Members(NamedTuple):
+    """What span inversion found in each of T updates: of K images those that are accepted."""
+
+    images: np.ndarray  # float32 [T, K, H, W, C] in [0, 1]
+    labels: np.ndarray  # int [T, K]
+    accepted: np.ndarray  # bool [T, K]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the adversary holds, for the T trials of one block.
+
+    model: the classifier with the starting weights of the round (logits out).
+    gradients: pseudo-gradient of every trainable variable, L arrays [T, *shape], per-sample mean.
+    layer: index of the layer of each variable, 0 = first, int [L].
+    samples: N, the number of images behind the update.
+    seeds: the trials' seeds.
+    counts: images per class, int [T, C]; None where the labels are optimised along.
+    public: the adversary's own images, float32 [P, H, W, C] in [0, 1].
+    public_labels: their classes, int [P].
+    rounding: standard deviation of a gradient's rounding error, relative to the root mean square of its variable.
+    noise: standard deviation of what else lies on each variable's gradient [L], or None. steps: local ones; None: not known.
+    members: images that are known to be in the updates, where an attack is told of any.
+    """
+
+    model: keras.Model
+    gradients: list[np.ndarray]
+    layer: np.ndarray
+    samples: int
+    seeds: list[int]
+    counts: np.ndarray | None
+    public: np.ndarray
+    public_labels: np.ndarray
+    rounding: float = 0.0
+    noise: np.ndarray | None = None
+    steps: int | None = None
+    members: Members | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return tuple(self.model.input_shape[1:])
+
+    @property
+    def classes(self) -> int:
+        return self.model.output_shape[-1]
+
+    def dummies(self, options: MatchingOptions) -> int:
+        return options.dummy_batch or self.samples
+
+    def rng(self, seed: int, purpose: str) -> np.random.Generator:
+        """The random stream of one trial: the same alone or in any block."""
+        return np.random.default_rng([seed, crc32(purpose.encode())])
+
+    def repeat(self, times: int) -> Problem:
+        """Every trial ``times`` over, neighbours together."""
+        if times == 1:
+            return self
+        return dataclasses.replace(
+            self,
+            gradients=[np.repeat(g, times, axis=0) for g in self.gradients],
+            seeds=[seed for seed in self.seeds for _ in range(times)],
+            counts=None if self.counts is None else np.repeat(self.counts, times, axis=0),
+            members=self.members and Members(*(np.repeat(part, times, axis=0) for part in self.members)),
+        )
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """The result of one block: what an attack writes, as DESIGN's contract names it."""
+
+    images: np.ndarray  # float32 [T, M, H, W, C] in [0, 1]
+    labels: np.ndarray  # int64 [T, M]
+    seeds: np.ndarray  # int64 [T]
+    objective: np.ndarray  # float64 [T], the attack's own, lower is better
+    accepted: np.ndarray  # bool [T, M]
+    status: list[str]  # [T] "ok", or why not
+    history_steps: np.ndarray  # int64 [P]
+    history: np.ndarray  # float32 [T, P]
+    seconds: dict[str, float]
+    reason: str = ""  # why the whole block is not applicable
+    certificates: dict[str, np.ndarray] = dataclasses.field(
+        default_factory=dict
+    )  # of span inversion, [T, M] or [T]

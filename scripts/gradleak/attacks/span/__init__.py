@@ -1,0 +1,1 @@
+"""Span inversion: images one by one from the gradient of a dense layer."""

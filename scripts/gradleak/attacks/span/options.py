@@ -1,0 +1,59 @@
+"""The options of a span-inversion cell. No TensorFlow: read while the workflow is parsed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gradleak.strict import StrictModel
+
+
+class SpanOptions(StrictModel):
+    """A span-inversion cell."""
+
+    attack: Literal["span"] = "span"
+    prior: str | None = Field(
+        None,
+        description="Name of a prior in `priors`: half of the starts are then codes of its decoder, moved first.",
+    )
+    starts: int = Field(
+        128,
+        ge=2,
+        description="Images moved at once in a round that starts from images: where the layer has no cone, or the cone has shown nobody new.",
+    )
+    rays: int = Field(
+        32,
+        ge=0,
+        description="Linear programs of a round, each of which may find one member's feature without an image.",
+    )
+    ray_starts: int = Field(
+        4, ge=1, description="Public images that are moved towards such a feature; the nearest one stays."
+    )
+    ray_steps: int = Field(150, ge=1, description="Steps over pixels towards such a feature.")
+    steps: int = Field(300, ge=1, description="Steps of a round over pixels.")
+    code_steps: int = Field(200, ge=1, description="Steps of a round over codes, before the pixels.")
+    learning_rate: float = Field(0.03, gt=0, description="Step size over pixels.")
+    polish_steps: int = Field(200, ge=0, description="L-BFGS steps in float64 for every candidate.")
+    copies: int = Field(
+        8,
+        ge=1,
+        description="Copies of the public images, shifted by up to two pixels, to choose starts from.",
+    )
+    rounds: int = Field(24, ge=1, description="At most so many rounds.")
+    patience: int = Field(3, ge=1, description="Stop after so many rounds that found nobody new.")
+    joint_rounds: int = Field(
+        0,
+        ge=0,
+        description="Then, where fewer members are found than there are, and their number is known, so many rounds of fitting "
+        "those found together and searching what they leave. A round takes half a minute or more.",
+    )
+    joint_steps: int = Field(
+        5, ge=1, description="Gauss–Newton steps of such a round, over all images at once."
+    )
+    control: Literal["none", "random_gradient"] = Field(
+        "none",
+        description="random_gradient: the layer's gradient is replaced by one of the same singular values over "
+        "random mixtures of public features; with `joint_rounds` then, what the members found leave of it, in the same way. "
+        "They hold nobody, so that every image accepted is a false one.",
+    )

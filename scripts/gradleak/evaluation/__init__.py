@@ -1,0 +1,1 @@
+"""Scores against the truth, tables, figures and the report."""

@@ -1,0 +1,89 @@
+"""The reference classifier: does an independent classifier recognise the reconstruction as its true class?
+
+A support vector machine on principal components, trained on the *others* pool: it shares neither its kind nor its
+data with the target model's gradient, and has never seen a private or a public image.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gradleak.files import read_npz, write_npz
+
+COMPONENTS = 40
+TRAIN_ON = 8000
+
+
+class ReferenceClassifier(NamedTuple):
+    """What scikit-learn's PCA and SVC have learnt. Plain arrays: to load those costs a score job more than its work."""
+
+    mean: np.ndarray  # [F], of an image
+    components: np.ndarray  # [K, F]
+    vectors: np.ndarray  # [S, K], the support vectors, class by class
+    dual: np.ndarray  # [C - 1, S], their coefficients against each other class
+    intercept: np.ndarray  # [C (C - 1) / 2], of each pair of classes
+    support: np.ndarray  # [C], support vectors of each class
+    gamma: np.ndarray  # of the kernel exp(−γ ‖a − b‖²)
+    classes: np.ndarray  # [C]
+
+
+def train(x: np.ndarray, y: np.ndarray) -> ReferenceClassifier:
+    """x: float32 (n, H, W, C) in [0, 1]; y: int (n,)."""
+    pca, svc = fitted(x, y)
+    return ReferenceClassifier(
+        pca.mean_,
+        pca.components_,
+        svc.support_vectors_,
+        svc.dual_coef_,
+        svc.intercept_,
+        svc.n_support_,
+        np.asarray(svc._gamma),
+        svc.classes_,
+    )
+
+
+def fitted(x: np.ndarray, y: np.ndarray) -> tuple:
+    """The PCA and the SVC themselves, of three classes or more."""
+    from sklearn.decomposition import PCA
+    from sklearn.svm import SVC
+
+    x, y = x[:TRAIN_ON], y[:TRAIN_ON]
+    pca = PCA(COMPONENTS, random_state=0)
+    return pca, SVC(C=5.0).fit(pca.fit_transform(x.reshape(len(x), -1)), y)
+
+
+def save(classifier: ReferenceClassifier, path: str | Path) -> None:
+    write_npz(path, **classifier._asdict())
+
+
+def load(path: str | Path) -> ReferenceClassifier:
+    return ReferenceClassifier(**read_npz(path))
+
+
+def predict(classifier: ReferenceClassifier, images: np.ndarray) -> np.ndarray:
+    """Classes of ``images`` (n, H, W, C): each pair of classes votes, and of equal votes the first class has it."""
+    seen = ((images.reshape(len(images), -1) - classifier.mean) @ classifier.components.T).astype(np.float64)
+    squares = (
+        (seen**2).sum(axis=1)[:, None] + (classifier.vectors**2).sum(axis=1) - 2 * seen @ classifier.vectors.T
+    )
+    kernel = np.exp(-classifier.gamma * squares)
+    ends = np.cumsum(classifier.support)
+    own = [slice(end - count, end) for end, count in zip(ends, classifier.support, strict=True)]
+    votes = np.zeros((len(images), len(own)), int)
+    for index, (a, b) in enumerate(zip(*np.triu_indices(len(own), 1), strict=True)):
+        margin = (
+            kernel[:, own[a]] @ classifier.dual[b - 1, own[a]]
+            + kernel[:, own[b]] @ classifier.dual[a, own[b]]
+        )
+        votes[np.arange(len(images)), np.where(margin + classifier.intercept[index] > 0, a, b)] += 1
+    return classifier.classes[votes.argmax(axis=1)]
+
+
+def accuracy(classifier: ReferenceClassifier, images: np.ndarray, labels: np.ndarray) -> float:
+    """Share of ``images`` (n, H, W, C) recognised as ``labels`` (n,); nan for none."""
+    if not len(images):
+        return float("nan")
+    return float((predict(classifier, images) == labels).mean())

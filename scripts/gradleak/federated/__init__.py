@@ -1,0 +1,1 @@
+"""The simulated federation: data sets, models, clients, defences."""

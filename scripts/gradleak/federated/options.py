@@ -1,0 +1,99 @@
+"""The options of a simulated client. No TensorFlow: read while the workflow is parsed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from gradleak.federated import defences
+from gradleak.federated.datasets import DATASETS
+from gradleak.federated.models import MODELS, WITH_WIDTH
+from gradleak.strict import StrictModel
+
+
+class ClientOptions(StrictModel):
+    """A simulated target: who trains what, on which data, for how long, and how the delta is shared."""
+
+    source: Literal["simulate"] = "simulate"
+    dataset: Literal[*DATASETS] = Field(
+        "mnist-5k", description="Where private, other and public images come from."
+    )
+    model: Literal[*MODELS] = Field("cnn7", description="The classifier being trained.")
+    width: int | None = Field(
+        None,
+        ge=1,
+        description=f"Units of each hidden dense layer; null: the model's own. For {', '.join(WITH_WIDTH)}.",
+    )
+    model_seed: int = Field(0, ge=0, description="Seed of the starting weights, shared by all draws.")
+    pretrain_epochs: float = Field(
+        0, ge=0, description="Epochs of training on *other* clients' data before the round."
+    )
+    samples: int | None = Field(
+        None, ge=1, description="Images a client owns; default: one batch of batch_size."
+    )
+    batch_size: int = Field(32, ge=1, description="Images in one local step.")
+    local_epochs: int = Field(1, ge=1, description="Passes over the client's images.")
+    local_steps: int | None = Field(
+        None, ge=1, description="Exact number of local steps; overrides local_epochs."
+    )
+    learning_rate: float = Field(0.05, gt=0, description="The client's learning rate.")
+    optimizer: Literal["sgd", "momentum", "adam"] = Field("sgd", description="The client's optimiser.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Used by optimizer: momentum.")
+    alpha: float | None = Field(
+        0.15, gt=0, description="Dirichlet concentration of the class shares; null: IID."
+    )
+    sign: Literal["after_minus_before", "before_minus_after"] = Field(
+        "after_minus_before", description="The client's convention for the shared delta."
+    )
+    sign_in_metadata: bool = Field(
+        False, description="The metadata says which way the delta goes; else it has to be found out."
+    )
+    scale: float = Field(1.0, gt=0, description="Factor on the shared delta (a client weight, say).")
+    clients: int = Field(
+        1,
+        ge=1,
+        description="Clients whose deltas are averaged into the one that is seen, as under secure aggregation.",
+    )
+    clip_norm: float | None = Field(
+        None,
+        gt=0,
+        description="The shared delta is scaled down to this L2 norm where it is longer; null: not.",
+    )
+    noise_std: float = Field(
+        0.0,
+        ge=0,
+        description="Standard deviation of Gaussian noise on every entry of the shared delta, after clipping.",
+    )
+    top_k: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of each tensor's entries that is shared, the largest; the others become 0.",
+    )
+    precision: Literal[*defences.PRECISIONS] = Field(
+        "float32", description="Number format of the shared delta."
+    )
+    draws: int = Field(8, ge=1, description="Clients simulated; seed s attacks draw s mod draws.")
+    draws_per_job: int = Field(
+        8, ge=1, description="Clients made, mapped and rehearsed in one job; changes no result."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> ClientOptions:
+        if self.samples is not None and self.samples < self.batch_size and self.local_steps is None:
+            raise ValueError(f"samples ({self.samples}) is less than batch_size ({self.batch_size})")
+        if self.width is not None and self.model not in WITH_WIDTH:
+            raise ValueError(
+                f"model {self.model} has no width to choose; those that have: {', '.join(WITH_WIDTH)}"
+            )
+        return self
+
+    @property
+    def client_samples(self) -> int:
+        return self.samples or self.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Local steps in all."""
+        return self.local_steps or self.local_epochs * -(-self.client_samples // self.batch_size)

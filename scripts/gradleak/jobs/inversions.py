@@ -1,0 +1,141 @@
+"""A block's files → the Problem of its trials, and the Inversion that an attack makes of it → files."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from gradleak.attacks.problem import Inversion, Members, Problem
+from gradleak.evaluation.truth import load_truth
+from gradleak.files import read_npz, write_json, write_npz
+from gradleak.images import to_float
+from gradleak.jobs import records
+from gradleak.jobs.job import log, stop_if_asked
+from gradleak.optim.limits import Limits
+
+REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the label method gave no counts"}
+
+
+def load_problem(snakemake: Any) -> Problem:
+    """The Problem of a block from a rule's inputs (mapping, public, and labels, truth or members where asked for)."""
+    params, inputs = snakemake.params, snakemake.input
+    parts = [read_npz(file) for file in inputs.mapping]  # each holds a run of draws
+    first = parts[0]
+    model = keras.models.model_from_json(str(first["model"]))
+    model.set_weights([first[f"weight_{i}"] for i in range(len(model.weights))])
+    where = {int(d): (part, index) for part in parts for index, d in enumerate(part["draws"])}
+    leaks = [where[draw] for draw in params.draws]
+    gradients = [
+        np.stack([part[f"gradient_{i}"][index] for part, index in leaks])
+        for i in range(len(model.trainable_variables))
+    ]
+    counts = None
+    if inputs.get("labels"):
+        counts = read_npz(inputs.labels[0])["counts"]
+    elif inputs.get("truth"):
+        _, labels = load_truth(list(inputs.truth), params.draws)
+        counts = np.stack([np.bincount(y, minlength=model.output_shape[-1]) for y in labels])
+    public = read_npz(inputs.public)
+    members = None
+    if inputs.get("members"):
+        found = read_npz(inputs.members[0])
+        members = Members(found["images"], found["labels"], found["accepted"])
+    return Problem(
+        model,
+        gradients,
+        first["layer"],
+        int(first["samples"]),
+        list(params.seeds),
+        counts,
+        to_float(public["x"]),
+        public["y"],
+        float(first["rounding"]),
+        first["noise"],
+        int(first["steps"]) or None,
+        members,
+    )
+
+
+def checkpoint(snakemake: Any) -> Path:
+    """Where a block's unfinished work lies: undeclared, so that Snakemake leaves it alone, and keyed by all that counts."""
+    params = snakemake.params
+    key = records.digest(params.spec, params.code, list(params.seeds), list(params.draws))
+    return Path("results/checkpoints") / snakemake.wildcards.cell / f"{snakemake.wildcards.block}-{key}"
+
+
+def limits(snakemake: Any) -> Limits:
+    """What a job may compute side by side. Of a GPU's memory the rule knows nothing."""
+    has_gpu = tf.config.list_physical_devices("GPU")
+    return Limits(snakemake.resources.trials_at_once, 0 if has_gpu else 1e6 * snakemake.resources.mem_mb)
+
+
+def forget(folder: Path) -> None:
+    """The block is written: its checkpoint has done its work."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def progress(label: str) -> Callable[[int, int, np.ndarray], None]:
+    """A callback that writes step, loss and the time that is left into the log. The state has just been saved."""
+    began = time.monotonic()
+
+    def report(step: int, total: int, losses: np.ndarray) -> None:
+        elapsed = time.monotonic() - began
+        left = elapsed / max(step, 1) * (total - step)
+        log.info(
+            "%s  step %d/%d  loss median %.4g  best %.4g  %.0f s done, about %.0f s left",
+            label,
+            step,
+            total,
+            np.nanmedian(losses),
+            np.nanmin(losses),
+            elapsed,
+            left,
+        )
+        stop_if_asked()
+
+    return report
+
+
+def note(message: str, *values: Any) -> None:
+    """``log.info``, at a place where the job may stop."""
+    log.info(message, *values)
+    stop_if_asked()
+
+
+def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:
+    """The two files of an attack block: the reconstructions, and the record."""
+    write_npz(
+        snakemake.output.inversion,
+        images=inversion.images,
+        labels=inversion.labels,
+        seeds=inversion.seeds,
+        objective=inversion.objective,
+        accepted=inversion.accepted,
+        **inversion.certificates,
+    )
+    trials = [
+        records.trial(
+            seed,
+            draw,
+            status,
+            inversion.reason or REASONS.get(status, status),
+            objective,
+            records.thin(inversion.history_steps, curve),
+        )
+        for seed, draw, status, objective, curve in zip(
+            inversion.seeds,
+            snakemake.params.draws,
+            inversion.status,
+            inversion.objective,
+            inversion.history,
+            strict=True,
+        )
+    ]
+    write_json(snakemake.output.record, records.of_block(snakemake, trials, began, inversion.seconds))

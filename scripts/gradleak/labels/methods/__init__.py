@@ -1,0 +1,1 @@
+"""Published label methods, one file each, and what several of them share."""

@@ -1,0 +1,1 @@
+"""Label methods that learn from simulated clients."""

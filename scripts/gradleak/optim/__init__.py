@@ -1,0 +1,1 @@
+"""Optimisers for many independent problems side by side. Knows no attack."""

@@ -1,0 +1,345 @@
+"""The optimisation loop that every attack shares: T independent problems, minimised side by side.
+
+Adam first, then, if asked for, L-BFGS from each trial's best point. Steps run in chunks inside one
+compiled function; between chunks the host sees the losses, writes a checkpoint and drops trials that
+have stopped. What is returned is each trial's best point by the attack's own objective. Trials that do not
+fit into memory together run through a chunk group after group.
+"""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from gradleak.optim import adam, checkpoints, lbfgs
+from gradleak.optim.limits import UNLIMITED, Limits
+
+# Dropping stopped trials means tracing for a smaller width; with fewer chunks left it does not pay.
+_CHUNKS_WORTH_A_TRACE = 4
+# Of the tensors that a step makes, how much is in memory at once: 0.14 to 0.42 was measured, over batch sizes and nets.
+_ALIVE = 0.5
+# Bytes of one pass, by that estimate, beyond which its tensors leave the caches and a trial takes longer: 32 images of
+# cnn7 take 0.1 GB (docs/engine.md). Below it, more trials at once only spread what a pass costs on its own.
+_BEST_PASS = 1.3e8
+# Bytes of a pass by the bytes of what it optimises, for pixels under cnn7: a first guess of the width. A bad one costs a trace.
+_BYTES_OF_PASS = 1000
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How to search. One step is one evaluation of the objective and its gradient for all trials."""
+
+    steps: int = 500  # of Adam
+    learning_rate: float = 0.05
+    optimizer: Literal["adam", "sign_adam"] = (
+        "adam"  # sign_adam: on the gradient's signs (Geiping et al. 2020)
+    )
+    decay: Literal["none", "cosine", "step"] = (
+        "none"  # step: a tenth at 3/8, 5/8 and 7/8 (Geiping et al. 2020)
+    )
+    clip_norm: float | None = None  # of a trial's gradient in one variable, L2
+    chunk: int = 50  # steps between two visits to the host
+    polish_steps: int = 0  # of L-BFGS
+    plateau: int = 0  # Adam steps without 0.1 % of improvement after which a trial stops; 0: never
+    history_points: int = 200  # at most, and at least 2
+
+
+@dataclass(frozen=True)
+class LoopResult:
+    """What T trials came to."""
+
+    best: dict[str, np.ndarray]  # point of least objective, [T, ...] per variable
+    objective: np.ndarray  # at ``best``, [T]; infinite for a diverged trial
+    history_steps: np.ndarray  # [P], evaluations counted from 0
+    # [T, P]: least objective since the previous point, so that first, last and minimum are all there.
+    # NaN: the trial had stopped, or was not finite.
+    history: np.ndarray
+    status: list[str]  # "ok", or "diverged": never finite, and ``best`` is the start
+    steps_taken: np.ndarray  # [T], evaluations until the trial stopped
+    seconds: dict[str, float]  # "tracing" and "compute", over all restarts from checkpoints
+
+
+class _Phase(NamedTuple):
+    """One optimiser's share of the run."""
+
+    first: int  # number of its first evaluation
+    evaluations: int  # at most
+    start: Callable[[dict, np.ndarray], dict]  # point, trials that may move [T] -> state
+    step: Callable[[dict, dict, tf.Tensor], tuple[dict, tf.Tensor]]  # state, data, step -> state, loss [T]
+    best: Callable[[dict], tuple[dict, np.ndarray]]  # state -> point, its loss [T]
+
+
+@dataclass
+class _Run:
+    """Where a run stands: all that a checkpoint must hold. Numbers come back from disk as 0-d arrays."""
+
+    state: dict  # of the phase's optimiser
+    history: np.ndarray  # [T, P]
+    taken: np.ndarray  # evaluations of each trial, [T]
+    width: int  # trials computed at a time; fewer as trials stop
+    phase: int = 0
+    step: int = 0  # within the phase
+    tracing: float = 0.0  # seconds
+    compute: float = 0.0
+
+
+def minimise(
+    objective: Callable[[dict, dict], tf.Tensor],
+    start: dict[str, np.ndarray],
+    settings: LoopSettings,
+    *,
+    data: dict[str, np.ndarray] | None = None,
+    box: dict[str, tuple[float, float]] | None = None,
+    checkpoint: Path | None = None,
+    key: str = "",
+    progress: Callable[[int, int, np.ndarray], None] | None = None,
+    limits: Limits = UNLIMITED,
+) -> LoopResult:
+    """Minimise ``objective(variables, data) -> [T]`` over ``variables``, from ``start``.
+
+    ``start``: per variable, an array [T, ...]. ``data``: constants of the objective, with a leading axis of
+    T (one entry per trial) or of 1 (shared). The objective must not mix trials, and must work on fewer than
+    T of them, because stopped trials are dropped. ``box``: lowest and highest value of a variable, kept by
+    projection.
+
+    ``checkpoint`` is a folder: the state is saved there after every chunk, and a run with the same settings,
+    start, box and ``key`` continues from it, to the same bytes as without the break. ``key`` stands for all
+    else that the result depends on, such as the data. The folder is the caller's to remove.
+    ``limits``: what is computed side by side. No more than rounding depends on it.
+    ``progress`` is called after every chunk with evaluations done, evaluations at most, and the last losses [T].
+    """
+    start = {name: np.asarray(array) for name, array in start.items()}
+    data = {name: np.asarray(array) for name, array in (data or {}).items()}
+    box = {name: (float(low), float(high)) for name, (low, high) in (box or {}).items()}
+    trials = _count_trials(start, data)
+    phases = _phases(objective, start, settings, box)
+    total = sum(phase.evaluations for phase in phases)
+    marks = _history_marks(total, settings.history_points)
+    free = limits.memory - peak_memory() if limits.memory else np.inf
+    fingerprint = checkpoints.digest({"settings": asdict(settings), "box": box, "key": key}, start)
+
+    saved = checkpoints.load(checkpoint, fingerprint) if checkpoint else None
+    run = _Run(**saved) if saved else _begin(phases[0], start, trials, len(marks))
+    for number in range(int(run.phase), len(phases)):
+        phase = phases[number]
+        if run.phase < number:
+            point, loss = phases[number - 1].best(run.state)
+            run.phase, run.step = number, 0
+            run.state = phase.start(point, np.isfinite(loss))
+        chunk = _Chunk(phase.step)
+        if run.step == 0:
+            begun = time.perf_counter()
+            run.width = (
+                _even(trials, limits.at_once) if limits.at_once else _fitting(chunk, run.state, data, free)
+            )
+            run.tracing += time.perf_counter() - begun
+        while run.step < phase.evaluations and run.state["active"].any():
+            evaluation = phase.first + int(run.step)
+            losses = _advance(run, chunk, data, phase.evaluations, settings.chunk)
+            _record(run.history, marks, evaluation, losses)
+            if checkpoint:
+                checkpoints.save(checkpoint, fingerprint, vars(run))
+            if progress:
+                progress(phase.first + run.step, total, losses[-1])
+
+    best, loss = phases[-1].best(run.state)
+    reached = np.isfinite(run.history).any(axis=0)
+    return LoopResult(
+        best=best,
+        objective=loss,
+        history_steps=marks[reached],
+        history=run.history[:, reached],
+        status=["ok" if finite else "diverged" for finite in np.isfinite(loss)],
+        steps_taken=run.taken,
+        seconds={"tracing": float(run.tracing), "compute": float(run.compute)},
+    )
+
+
+def _count_trials(start: dict, data: dict) -> int:
+    """T, once every array is known to agree on it."""
+    trials = len(next(iter(start.values())))
+    for name, array in start.items():
+        if len(array) != trials:
+            raise ValueError(f"start[{name!r}] holds {len(array)} trials, others {trials}")
+    for name, array in data.items():
+        if len(array) not in (1, trials):
+            raise ValueError(f"data[{name!r}] has a leading axis of {len(array)}, neither 1 nor {trials}")
+    return trials
+
+
+def _phases(objective, start: dict, settings: LoopSettings, box: dict) -> list[_Phase]:
+    shapes = {name: array.shape[1:] for name, array in start.items()}
+    phases = [
+        _Phase(
+            first=0,
+            evaluations=settings.steps + 1,  # the last one judges the last step's outcome
+            start=adam.start,
+            step=partial(adam.step, objective=objective, settings=settings, box=box),
+            best=lambda state: (state["best"], state["best_loss"]),
+        )
+    ]
+    if settings.polish_steps:
+        phases.append(
+            _Phase(
+                first=settings.steps + 1,
+                evaluations=settings.polish_steps,
+                start=lbfgs.start,
+                step=partial(lbfgs.step, objective=objective, shapes=shapes, box=box),
+                best=partial(lbfgs.best, shapes=shapes),
+            )
+        )
+    return phases
+
+
+def _begin(phase: _Phase, start: dict, trials: int, points: int) -> _Run:
+    return _Run(
+        state=phase.start(start, np.ones(trials, bool)),
+        history=np.full([trials, points], np.nan, np.float32),
+        taken=np.zeros(trials, int),
+        width=trials,
+    )
+
+
+class _Chunk:
+    """Some steps of an optimiser in one compiled function."""
+
+    def __init__(self, step):
+        self.memory = {}  # bytes, by the number of trials: an estimate on the safe side
+
+        @tf.function(autograph=False)
+        def steps(state, data, first, count):
+            def body(i, state, losses):
+                state, loss = step(state, data, first + i)
+                self.memory[loss.shape[0]] = bytes_of(tf.compat.v1.get_default_graph())
+                return i + 1, state, losses.write(i, loss)
+
+            losses = tf.TensorArray(tf.float32, size=count, element_shape=state["active"].shape)
+            _, state, losses = tf.while_loop(
+                lambda i, *_: i < count, body, (0, state, losses), parallel_iterations=1
+            )
+            return state, losses.stack()
+
+        self._steps = steps
+
+    def __call__(self, rows: np.ndarray, state: dict, data: dict, first: int, count: int):
+        """``count`` steps from number ``first`` on for some trials of a state: their state, losses [count, rows]."""
+        return self._steps(*_of_rows(rows, state, data), tf.constant(first), tf.constant(count))
+
+    def traced(self, width: int, state: dict, data: dict) -> float:
+        """Bytes that the first ``width`` trials take. Nothing is run, so TensorFlow optimises no graph that is too wide."""
+        given = _of_rows(np.arange(width), state, data)
+        self._steps.get_concrete_function(*given, tf.constant(0), tf.constant(0))
+        return self.memory[width]
+
+
+def _of_rows(rows: np.ndarray, state: dict, data: dict) -> tuple[dict, dict]:
+    return (
+        tf.nest.map_structure(lambda array: tf.constant(array[rows]), state),
+        {name: tf.constant(array if len(array) == 1 else array[rows]) for name, array in data.items()},
+    )
+
+
+def bytes_of(graph) -> float:
+    """Memory that running a graph takes, an estimate."""
+    outputs = (tensor for op in graph.get_operations() for tensor in op.outputs)
+    return _ALIVE * sum(t.shape.num_elements() * t.dtype.size for t in outputs if t.shape.is_fully_defined())
+
+
+def _fitting(chunk: _Chunk, state: dict, data: dict, free: float) -> int:
+    """Trials of one pass on a processor with ``free`` bytes; where nothing is known of the memory, all."""
+    if not np.isfinite(free):
+        return len(state["active"])
+
+    each = _BYTES_OF_PASS * sum(array[0].nbytes for array in tf.nest.flatten(state["x"]))
+    return best_width(len(state["active"]), lambda width: chunk.traced(width, state, data), free, each)
+
+
+def best_width(trials: int, memory: Callable[[int], float], free: float = np.inf, each: float = 0.0) -> int:
+    """How many of ``trials`` go through one pass: as many as fit into ``free`` bytes and into the caches, at least one.
+
+    memory: trials of a pass -> bytes that it takes, by ``bytes_of``; asked of as few widths as may be, since each is a trace.
+    each: bytes of one trial, a guess. The times of passes would say more, but differ from run to run, and the last bits of
+    results with them.
+    """
+    most = min(free, _BEST_PASS)
+    width = _even(trials, max(1, int(most / each))) if each else trials
+    if width < trials:
+        width = _even(trials, max(1, int(width * most / memory(width))))
+    while width > 1:
+        taken = memory(width)
+        if taken <= most:
+            break
+        width = _even(trials, min(width - 1, max(1, int(width * most / taken))))
+    return width
+
+
+def _even(trials: int, at_once: int) -> int:
+    """Size of groups of at most ``at_once``, and at least half of it, that compute fewest trials twice."""
+    at_once = min(at_once, trials)
+    sizes = range(at_once, (at_once - 1) // 2, -1)
+    return min(sizes, key=lambda size: -(-trials // size) * size)
+
+
+def peak_memory() -> float:
+    """Of this process so far, bytes."""
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _advance(run: _Run, chunk: _Chunk, data: dict, evaluations: int, size: int) -> np.ndarray:
+    """Run one chunk and bring ``run`` up to date; returns losses [count, T] as ``trials.reported`` has them."""
+    active = run.state["active"]
+    count = min(size, evaluations - int(run.step))
+    if evaluations - run.step >= _CHUNKS_WORTH_A_TRACE * size:
+        run.width = _narrowed(int(run.width), active.sum())
+    losses = np.full([count, len(active)], np.nan, np.float32)
+    advanced = tf.nest.map_structure(np.copy, run.state)
+    for rows in _groups(active, int(run.width)):
+        given = (rows, run.state, data, int(run.step))
+        begun = time.perf_counter()
+        chunk(*given, 0)  # traces and optimises the graph if this width is new
+        traced = time.perf_counter()
+        state, computed = chunk(*given, count)
+        losses[:, rows] = computed.numpy()
+        run.tracing += traced - begun
+        run.compute += time.perf_counter() - traced
+        tf.nest.map_structure(partial(_put, rows), advanced, state)
+    run.state = advanced
+    run.taken = run.taken + (~np.isnan(losses)).sum(axis=0)
+    run.step = int(run.step) + count
+    return losses
+
+
+def _groups(active: np.ndarray, width: int) -> list[np.ndarray]:
+    """All trials that still run, ``width`` at a time; the last group is filled up with others, in a fixed order."""
+    order = np.argsort(~active, kind="stable")
+    starts = np.minimum(np.arange(0, active.sum(), width), len(active) - width)
+    return [np.sort(order[start : start + width]) for start in starts]
+
+
+def _narrowed(width: int, active: int) -> int:
+    """Width to compute at: halved as often as the running trials allow, so that few widths are ever traced."""
+    while width > 1 and (width + 1) // 2 >= active:
+        width = (width + 1) // 2
+    return width
+
+
+def _put(rows: np.ndarray, array: np.ndarray, new: tf.Tensor) -> None:
+    array[rows] = new.numpy()
+
+
+def _history_marks(total: int, points: int) -> np.ndarray:
+    """Evaluations that end a stretch of history: the first and the last stand alone, the rest is even."""
+    inner = np.linspace(0, max(total - 2, 0), max(points, 2) - 1).round().astype(int)
+    return np.union1d(inner, [total - 1])
+
+
+def _record(history: np.ndarray, marks: np.ndarray, first: int, losses: np.ndarray) -> None:
+    """Lower ``history`` [T, P] to the losses [count, T] of evaluations ``first`` and on, where they are finite."""
+    points = np.searchsorted(marks, np.arange(first, first + len(losses)))
+    np.fmin.at(history.T, points, np.where(np.isfinite(losses), losses, np.nan))

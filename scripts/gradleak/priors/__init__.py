@@ -1,0 +1,1 @@
+"""The adversary's generative models."""

@@ -1,0 +1,26 @@
+"""The options of a prior. No TensorFlow: read while the workflow is parsed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gradleak.federated.datasets import DATASETS
+from gradleak.strict import StrictModel
+
+
+class VaeOptions(StrictModel):
+    """A VAE trained on the adversary's public images."""
+
+    dataset: Literal[*DATASETS] = Field("mnist-5k", description="Whose public pool the VAE is trained on.")
+    architecture: Literal["notebook", "conv"] = Field(
+        "conv", description="notebook: one convolution each way; conv: strided, fit for use."
+    )
+    latent_dim: int = Field(16, ge=1, description="Dimension of the latent space.")
+    epochs: int = Field(60, ge=1, description="At most so many passes over the public images.")
+    patience: int = Field(5, ge=1, description="Stop after so many epochs without a better held-out ELBO.")
+    batch_size: int = Field(64, ge=1, description="Images per training step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's step size.")
+    images: int | None = Field(None, ge=20, description="Use the first so many public images; default: all.")
+    seed: int = Field(0, ge=0, description="Seed of weights, order and noise.")

@@ -1,0 +1,262 @@
+"""The configuration as models: what a config file may say, and errors that name the path and the nearest valid name.
+
+Imported while the workflow is parsed, so nothing here or below imports TensorFlow, MLflow or pandas.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from gradleak.attacks.matching.dlg_options import DlgOptions
+from gradleak.attacks.matching.latent_options import LatentOptions
+from gradleak.attacks.span.options import SpanOptions
+from gradleak.federated.datasets import DATASETS
+from gradleak.federated.options import ClientOptions
+from gradleak.labels import registry
+from gradleak.priors.options import VaeOptions
+from gradleak.strict import StrictModel
+
+ATTACKS = {"labels": registry.Options, "dlg": DlgOptions, "latent": LatentOptions, "span": SpanOptions}
+COMBINE = ("product", "zip", "one_at_a_time")  # how the axes of an entry may be combined
+
+
+class ConfigError(Exception):
+    """What is wrong, where in the YAML, and what to do about it."""
+
+
+class Leaked(StrictModel):
+    """What a target that was not simulated here has in common: little is known, most is found out."""
+
+    dataset: Literal[*DATASETS] = Field(
+        "mnist-5k", description="Public data of the same kind, for priors and controls."
+    )
+    samples: int | None = Field(
+        None, ge=1, description="Images behind the update; default: what the metadata says."
+    )
+    sign: Literal["auto", "after_minus_before", "before_minus_after"] = Field(
+        "auto", description="Convention of the shared delta; auto: found out from the update, with evidence."
+    )
+    scale: float | Literal["auto"] = Field(
+        "auto",
+        description="Delta per unit of gradient (learning rate × steps × client weight); auto: found out.",
+    )
+
+    @property
+    def draws(self) -> int:
+        return 1
+
+
+class LocalTarget(Leaked):
+    """Your own artifacts in a folder: model JSON, weights before, delta, optional metadata. Any file names."""
+
+    source: Literal["local"]
+    path: str = Field(description="Folder of the artifacts.")
+    truth: str | None = Field(
+        None, description="Optional .npz with x (uint8) and y, read by the scoring alone."
+    )
+
+
+class DriveTarget(Leaked):
+    """Artifacts on Google Drive, by file id."""
+
+    source: Literal["drive"]
+    ids: list[str] = Field(
+        min_length=3, description="Drive file ids, in any order: roles are found by content."
+    )
+
+
+Target = Annotated[ClientOptions | LocalTarget | DriveTarget, Field(discriminator="source")]
+
+
+class Study(StrictModel):
+    """A named set of cells and the seeds they run with."""
+
+    description: str = Field("", description="One line for the report.")
+    seeds: int | list[int] = Field(8, description="Number of seeds (0, 1, …) or the list of them.")
+    block_size: int = Field(8, ge=1, description="Seeds per job: they run as one batch in one process.")
+    base: dict[str, Any] = Field({}, description="Parameters that every cell of the study starts from.")
+    cells: list[dict[str, Any]] = Field(
+        min_length=1,
+        description="Each entry: `attack`, `target` (a name; single settings as `target.batch_size: 8`), any option of "
+        "the attack, `axes` (option → list of values), `combine` (product, zip, one_at_a_time), `exclude` "
+        "(list of option → value, all of which must match).",
+    )
+
+
+class Dataset(StrictModel):
+    path: str | None = Field(None, description="Folder of the IDX files, for the sets that need one.")
+
+
+class Tracking(StrictModel):
+    enabled: bool = Field(True, description="Write the finished trials into MLflow at the end.")
+    uri: str | None = Field(
+        None,
+        description="Tracking URI; default: MLFLOW_TRACKING_URI, else sqlite:///results/mlflow/mlflow.db.",
+    )
+    prune: bool = Field(
+        False,
+        description="Compare every single run of the studies with its files, and delete the runs of cells that the studies "
+        "have no more. `make prune` does it once.",
+    )
+
+
+class Config(StrictModel):
+    """A whole config file."""
+
+    study: str | list[str] = Field(
+        "demo", description="Which study runs: a name, a list of names, or all (every one under `studies`)."
+    )
+    targets: dict[str, Target] = Field({}, description="Leak sources by name.")
+    priors: dict[str, VaeOptions] = Field({}, description="VAE priors by name.")
+    studies: dict[str, Study] = Field({}, description="Studies by name.")
+    datasets: dict[Literal[*DATASETS], Dataset] = Field({}, description="Where data sets lie.")
+    tracking: Tracking = Field(Tracking(), description="MLflow.")
+    threads: int = Field(1, ge=1, description="Threads of an attack job.")
+    gpus: int = Field(
+        0,
+        ge=0,
+        description="GPUs that an attack job and a prior's training ask a cluster for; changes no result's identity.",
+    )
+    trials_at_once: int = Field(
+        0,
+        ge=0,
+        description="Trials of a block that an attack job computes side by side, at most; 0: as many as fit into the "
+        "job's memory (`mem_mb`) and the processor's caches. Changes no result beyond rounding.",
+    )
+
+    partial: bool = Field(
+        False,
+        description="Tables, figures and report of what is done; what is not are rows that say why. The workflow does so "
+        "itself at the end of a run in which jobs failed.",
+    )
+
+    @property
+    def selected(self) -> list[str]:
+        if self.study == "all" and "all" not in self.studies:
+            return list(self.studies)
+        return [self.study] if isinstance(self.study, str) else list(dict.fromkeys(self.study))
+
+
+def load(raw: dict[str, Any], studies_folder: str | Path = "config/studies") -> Config:
+    """Check a merged config. A selected study without cells in it is looked up as ``<studies_folder>/<name>.yaml``.
+
+    Such a file may hold targets, priors and one or more studies; what the config itself says goes first.
+    """
+    merged = dict(raw)
+    wanted = merged.get("study", "demo")
+    for name in wanted if isinstance(wanted, list) else [wanted]:
+        path = Path(studies_folder) / f"{name}.yaml"
+        if not _defines(merged, name) and path.exists():
+            merged = _merge(_read_study(path), merged)
+    config = parse(Config, merged, "")
+    if not config.selected:
+        raise ConfigError("study: names no study, so there is nothing to run")
+    available = sorted({*config.studies, *(path.stem for path in Path(studies_folder).glob("*.yaml"))})
+    for name in config.selected:
+        if name not in config.studies:
+            raise ConfigError(
+                f"study: there is no study {name!r}{nearest(name, available)}. Known: {', '.join(available)}"
+            )
+    return config
+
+
+def _defines(raw: dict[str, Any], name: Any) -> bool:
+    """Whether the config holds the study itself, and not just what differs from the shipped one."""
+    studies = raw.get("studies")
+    study = studies.get(name) if isinstance(studies, dict) and isinstance(name, str) else None
+    return isinstance(study, dict) and "cells" in study
+
+
+def _read_study(path: Path) -> dict[str, Any]:
+    try:
+        shipped = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(shipped, dict):
+        raise ConfigError(f"{path}: must be a mapping with `studies` (and `targets`, `priors`) in it")
+    return {key: value for key, value in shipped.items() if key != "study"}
+
+
+def _merge(low: Any, high: Any) -> Any:
+    if isinstance(low, dict) and isinstance(high, dict):
+        return low | high | {key: _merge(low[key], high[key]) for key in low.keys() & high.keys()}
+    return high
+
+
+def parse(model: Any, value: Any, path: str, places: dict[str, str] | None = None) -> Any:
+    """Check ``value``; all its errors in one ConfigError, each with its path in the YAML.
+
+    places: where a key of ``value`` was written, if not right under ``path`` (``cells[0].axes.weighting``).
+    """
+    try:
+        return TypeAdapter(model).validate_python(value)
+    except ValidationError as error:
+        lines = [_describe(item, path, model, places or {}) for item in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
+
+
+UNION_TAGS = ("int", "float", "str")  # what pydantic adds to the place of an error in `int | list[int]`
+
+
+def _describe(error: dict, prefix: str, model: Any, places: dict[str, str]) -> str:
+    keys = list(error["loc"])
+    # Tags of unions are pydantic's, not the user's: the kind of a target, and which branch did not fit.
+    tag = keys.pop(2) if model is Config and keys[:1] == ["targets"] and len(keys) > 2 else None
+    while len(keys) > 1 and (
+        keys[-1] in UNION_TAGS or re.match(r"(list|literal|function-\w+)\[", str(keys[-1]))
+    ):
+        keys.pop()
+    if keys[-1:] == ["[key]"]:  # the key itself is wrong, and it is the one before
+        keys.pop()
+    path = prefix
+    if keys and keys[0] in places:
+        path, *keys = places[keys[0]], *keys[1:]
+    for key in keys:
+        path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
+    if error["type"] == "extra_forbidden":
+        name = str(error["loc"][-1])
+        return f"{path}: unknown key{nearest(name, _fields(model, keys[:-1], tag))}"
+    if error["type"] == "literal_error":
+        expected = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        return not_one_of(path, error["input"], expected)
+    if error["type"] == "union_tag_not_found":
+        return f"{path}: 'source' is missing (simulate, local or drive)"
+    if error["type"] == "union_tag_invalid":
+        return f"{path}.source: {error['ctx']['tag']!r} is not one of simulate, local, drive"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{path or 'config'}: {message[0].lower() + message[1:]} (got {error['input']!r})"
+
+
+def _fields(model: Any, keys: list, tag: str | None) -> list[str]:
+    """The valid names where an unknown key was found."""
+    if isinstance(model, type) and model is not Config:
+        return list(model.model_fields)
+    if not keys:
+        return list(Config.model_fields)
+    section = {
+        "studies": Study,
+        "priors": VaeOptions,
+        "datasets": Dataset,
+        "tracking": Tracking,
+    }.get(keys[0])
+    if keys[0] == "targets":
+        section = {"local": LocalTarget, "drive": DriveTarget}.get(tag, ClientOptions)
+    return list(section.model_fields) if section else []
+
+
+def not_one_of(path: str, value: Any, valid: Iterable[str]) -> str:
+    """The message for a value that is not among a few words."""
+    return f"{path}: {value!r} is not one of {', '.join(valid)}{nearest(str(value), valid)}"
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """ "; did you mean …?", or nothing."""
+    found = difflib.get_close_matches(name, [str(v) for v in valid], 1, 0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""
