@@ -16,7 +16,10 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from gradleak.evaluation.comparisons import along, named, setting_name, short, varying, words
+from gradleak.evaluation.cell_names import setting_name, words
+from gradleak.evaluation.cell_names import value_name as short
+from gradleak.evaluation.tables import names as named
+from gradleak.evaluation.tables import varying
 from gradleak.files import replacing
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
@@ -199,6 +202,13 @@ def psnr_by_batch_size(frames: dict, pairs: dict, records: dict) -> Figure:
     )
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     return figure
+
+
+def along(cells: pd.DataFrame, axis: str) -> list[pd.DataFrame]:
+    """Groups of cells of one attack that differ in ``axis`` alone, two or more each, in its order; what is not set comes first."""
+    rest = ["attack", *(name for name in varying(cells) if name != axis)]
+    groups = [own.drop_duplicates(axis) for _, own in cells.groupby(rest, dropna=False, sort=False)]
+    return [own.sort_values(axis, na_position="first", kind="stable") for own in groups if len(own) > 1]
 
 
 def recovery(frames: dict, pairs: dict, records: dict) -> Figure:
