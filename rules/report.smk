@@ -1,4 +1,15 @@
 # Tables, figures, and the page that people read.
+from gradleak.evaluation.figures import registry as figures
+
+
+def figure_inputs(w):
+    files = {name: f"results/tables/{name}.csv" for name in ("trials", "cells", "labels", "effects")}
+    files["pairs"] = [f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()]
+    files["records"] = [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()]
+    return {name: files[name] for name in figures.FIGURES[w.figure].inputs}
+
+
+def figure_group(w): return figures.FIGURES[w.figure].group
 
 
 rule list_cells:
@@ -47,23 +58,20 @@ rule summarise:
 
 rule plot:
     input:
-        trials="results/tables/trials.csv",
-        cells="results/tables/cells.csv",
-        labels="results/tables/labels.csv",
-        effects="results/tables/effects.csv",
-        pairs=[f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()],
-        records=[f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
+        unpack(figure_inputs),
     output:
-        figure=report("results/figures/{figure}.png", category="Figures", labels={"figure": "{figure}"}, caption="../docs/captions/figure.rst"),
+        figure=report("results/figures/{figure}.png", category="Figures", subcategory=figure_group, labels={"figure": "{figure}"}, caption="../docs/captions/figure.rst"),
         vector="results/figures/{figure}.pdf",
     log:
         "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure="|".join(figures.FIGURES),
     resources:
         mem_mb=4000,
         runtime=30,
     params:
-        pair_cells=[c for c, _ in DONE.shown()],
-        caption=lambda w: captions.CAPTIONS[w.figure],
+        cells=[c for c, _ in DONE.shown()],
+        caption=lambda w: figures.FIGURES[w.figure].caption,
         code=code_of("plot.py"),
     localrule: True
     conda:

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gradleak.evaluation.figures import registry
 from gradleak.federated.datasets import SHAPES
 from gradleak.federated.options import ClientOptions
 from gradleak.labels.registry import METHODS, WITH_INTERVALS
@@ -247,29 +248,14 @@ class Plan:
     def figures(self) -> list[str]:
         """The figures that the studies have something to show in."""
         cells = [self.cells[cell] for cell, _ in self.asked()]
-        attacks = {cell.attack for cell in cells}
-        with_truth = {cell.attack for cell in cells if cell.target.has_truth}
-        with_intervals = {
-            cell.options.method
-            for cell in cells
-            if cell.attack == "labels" and cell.target.has_truth and cell.options.method in WITH_INTERVALS
-        }
-        drawn = {
-            "reconstructions": attacks - {"labels"},
-            "recovery": with_truth - {"labels"},
-            "psnr_by_batch_size": with_truth - {"labels"},
-            "weighting": with_truth & {"dlg"},
-            "effects": with_truth,
-            "seeds": with_truth - {"labels"},
-            "loss_curves": attacks - {"labels"},
-            "label_recovery": with_truth & {"labels"},
-            "label_counts": with_truth & {"labels"},
-            "label_skill": with_truth & {"labels"},
-            "label_table": with_truth & {"labels"},
-            "label_coverage": with_intervals,
-            "label_intervals": with_intervals,
-        }
-        return [name for name, attacks_in in drawn.items() if attacks_in]
+        scored = [cell for cell in cells if cell.target.has_truth]
+        methods = {cell.options.method for cell in scored if cell.attack == "labels"}
+        facts = registry.StudyFacts(
+            attacks=frozenset(cell.attack for cell in cells),
+            scored=frozenset(cell.attack for cell in scored),
+            has_intervals=not methods.isdisjoint(WITH_INTERVALS),
+        )
+        return registry.shown(facts)
 
     def label_cell(self, cell: str) -> str | None:
         """The label cell that a cell with labels: recovered takes its counts from."""
