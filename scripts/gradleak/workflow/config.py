@@ -25,6 +25,11 @@ from gradleak.strict import StrictModel
 
 ATTACKS = {"labels": registry.Options, "dlg": DlgOptions, "latent": LatentOptions, "span": SpanOptions}
 COMBINE = ("product", "zip", "one_at_a_time")  # how the axes of an entry may be combined
+RENAMED = {  # keys of earlier versions → their names now; CHANGELOG.md lists them too
+    "optimiser": "optimizer",
+    "fill_unseen": "fill_outside_receptive_field",
+    "states_sign": "sign_in_metadata",
+}
 
 
 class ConfigError(Exception):
@@ -221,8 +226,7 @@ def _describe(error: dict, prefix: str, model: Any, places: dict[str, str]) -> s
     for key in keys:
         path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
     if error["type"] == "extra_forbidden":
-        name = str(error["loc"][-1])
-        return f"{path}: unknown key{nearest(name, _fields(model, keys[:-1], tag))}"
+        return f"{path}: {unknown(str(error['loc'][-1]), _fields(model, keys[:-1], tag))}"
     if error["type"] == "literal_error":
         expected = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
         return not_one_of(path, error["input"], expected)
@@ -249,6 +253,15 @@ def _fields(model: Any, keys: list, tag: str | None) -> list[str]:
     if keys[0] == "targets":
         section = {"local": LocalTarget, "drive": DriveTarget}.get(tag, ClientOptions)
     return list(section.model_fields) if section else []
+
+
+def unknown(key: str, valid: Iterable[str], words: str = "unknown key") -> str:
+    """The message for a key that is not among ``valid``: its new name, or ``words`` and the nearest valid name."""
+    prefix, _, name = key.rpartition(".")
+    new = f"{prefix}.{RENAMED[name]}" if prefix and name in RENAMED else RENAMED.get(name)
+    if new in valid:
+        return f"was renamed to {new!r} (see CHANGELOG.md)"
+    return f"{words}{nearest(key, valid)}"
 
 
 def not_one_of(path: str, value: Any, valid: Iterable[str]) -> str:

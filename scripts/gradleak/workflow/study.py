@@ -32,6 +32,7 @@ from gradleak.workflow.config import (
     nearest,
     not_one_of,
     parse,
+    unknown,
 )
 
 SCHEMA = 2  # raise it when a declared default changes its meaning: it renames every cell
@@ -380,12 +381,10 @@ def expand(entry: dict[str, Any], path: str) -> Iterator[dict[str, Any]]:
     else:
         raise ConfigError(not_one_of(f"{path}.combine", combine, COMBINE))
     for rule in exclude:
-        unknown = set(rule) - set(axes) - set(base)
-        if unknown:
-            raise ConfigError(
-                f"{path}.exclude: {sorted(unknown)[0]!r} is not a parameter of this entry"
-                f"{nearest(sorted(unknown)[0], [*axes, *base])}"
-            )
+        wrong = sorted(set(rule) - set(axes) - set(base))
+        if wrong:
+            words = unknown(wrong[0], [*axes, *base], "is not a parameter of this entry")
+            raise ConfigError(f"{path}.exclude: {wrong[0]!r} {words}")
     for point in points:
         merged = {**base, **point}
         if not any(all(merged.get(key) == value for key, value in rule.items()) for rule in exclude):
