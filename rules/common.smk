@@ -10,7 +10,7 @@ BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "scripts"))
 
 from gradleak.evaluation import captions
-from gradleak.workflow import code_digest, config as configuration, failures, hooks, scheduling, study
+from gradleak.workflow import code_digest, config as configuration, failures, hooks, resolve, scheduling, seed_blocks, study
 
 try:
     PLAN = study.plan(configuration.load(config, BASE / "config" / "studies"))

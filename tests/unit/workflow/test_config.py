@@ -267,7 +267,8 @@ def test_wrong_value_is_an_error_at_its_path(raw, path, value, expected):
         ({"exclude": [{}]}, "studies.demo.cells[0].exclude: must be a list of mappings"),
         (
             {"axes": {"weighting": ["depth"]}, "exclude": [{"weihgting": "depth"}]},
-            "studies.demo.cells[0].exclude: 'weihgting' is not a parameter of this entry; did you mean 'weighting'?",
+            "studies.demo.cells[0].exclude: 'weihgting' is not a parameter of this entry; "
+            "did you mean 'weighting'?",
         ),
         (
             {"axes": {"weighting": ["depth"]}, "exclude": [{"weighting": "depth"}]},
@@ -401,7 +402,8 @@ def test_planning_imports_no_heavy_library():
         "raw = yaml.safe_load(open('config/config.yaml'))\n"
         "plan = study.plan(config.load(raw)); plan.cells_csv(); plan.described(); plan.figures()\n"
         "code_digest.digest('scripts/invert_latent.py')\n"
-        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'matplotlib', 'sklearn', 'scipy'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
