@@ -36,7 +36,7 @@ rule summarise:
         blocks=DONE.asked(),
         cells=PLAN.described(),
         studies={s.name: s.cells for s in PLAN.studies},
-        missing=[tuple(m) for m in MISSING],
+        missing=missing_blocks,
         code=code_of("summarise.py"),
     localrule: True
     conda:

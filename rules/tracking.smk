@@ -27,6 +27,9 @@ rule sync_mlflow:
         marker="results/mlflow/synced.json",
     log:
         "results/logs/sync_mlflow.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         uri=TRACKING_URI,
         blocks=PLAN.asked(),
@@ -34,8 +37,5 @@ rule sync_mlflow:
         descriptions={s.name: s.description for s in PLAN.studies},
         prune=PLAN.config.tracking.prune,
         code=code_of("sync_mlflow.py"),
-    localrule: True
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/sync_mlflow.py"
