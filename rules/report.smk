@@ -19,7 +19,7 @@ rule list_cells:
         "results/logs/list_cells.log",
     params:
         text=PLAN.cells_csv(),
-        code=code_of("list_cells.py"),
+        code=code_of("list_cells.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT
@@ -47,8 +47,8 @@ rule summarise:
         blocks=DONE.asked(),
         cells=PLAN.described(),
         studies={s.name: s.cells for s in PLAN.studies},
-        missing=[tuple(m) for m in MISSING],
-        code=code_of("summarise.py"),
+        missing=missing_blocks,
+        code=code_of("summarise.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT
@@ -72,7 +72,7 @@ rule plot:
     params:
         cells=[c for c, _ in DONE.shown()],
         caption=lambda w: figures.FIGURES[w.figure].caption,
-        code=code_of("plot.py"),
+        code=code_of("plot.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT
@@ -92,7 +92,7 @@ rule plot_mapping:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_of("plot_mapping.py"),
+        code=code_of("plot_mapping.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT
@@ -112,7 +112,7 @@ rule plot_prior:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_of("plot_prior.py"),
+        code=code_of("plot_prior.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT
@@ -144,7 +144,7 @@ rule write_report:
         mapped=[f"{DONE.target_names[t]} ({t}), draws {b}" for t, b in DONE.mapped()],
         descriptions={s.name: s.description for s in PLAN.studies},
         settings=PLAN.described(),
-        code=code_of("write_report.py"),
+        code=code_of("write_report.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT

@@ -181,9 +181,7 @@ def _look(file_id: str, timeout) -> str:
         return "Drive asks to sign in: the file is not shared with everyone with the link. Ask its owner to share it"
     if re.search("quota|too many users", text, re.I):
         return "Drive's quota page came: too many people fetched it lately. Try again in a day"
-    return (
-        "Drive sent a page, not a file: check the id, and that everyone with the link can read it"
-    )
+    return "Drive sent a page, not a file: check the id, and that everyone with the link can read it"
 
 
 def _status(code: int) -> str:
