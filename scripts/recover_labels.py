@@ -8,6 +8,7 @@ from gradleak.files import read_json, read_npz, write_json, write_npz
 from gradleak.jobs import job, records
 from gradleak.labels import members, registry
 from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, Members, NotApplicable
+from gradleak.labels.options import LabelOptions
 from gradleak.labels.packing import of_draws, unpack
 
 
@@ -75,7 +76,7 @@ def members_of(found: dict, trials: np.ndarray) -> Members:
 
 def main(snakemake) -> None:
     began = time.monotonic()
-    options = registry.Options(**snakemake.params.spec)
+    options = LabelOptions(**snakemake.params.spec)
     draws = np.array(snakemake.params.draws)
     rows: dict[int, dict] = {}  # by trial
     reasons: dict[int, str] = {}

@@ -33,9 +33,9 @@ def main(snakemake) -> None:
     settings = None if options is None else Client(options.steps, options.learning_rate, options.optimizer)
     write_npz(snakemake.output.shadow, **pack(public, settings))
     if options is None:
-        job.log.info("the client's settings are not published: no virtual clients")
-    elif public.rounds is not None:
-        job.log.info("%d virtual clients of %d local steps", len(public.rounds.counts), options.steps)
+        job.log.info("the client's settings are not published: no shadow clients")
+    elif public.shadow_clients is not None:
+        job.log.info("%d shadow clients of %d local steps", len(public.shadow_clients.counts), options.steps)
 
 
 if "snakemake" in globals():

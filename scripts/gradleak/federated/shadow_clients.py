@@ -14,8 +14,8 @@ from gradleak.federated import client
 from gradleak.federated.datasets import Images
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
-from gradleak.labels.evidence import Public, Rounds, class_means, softmax
-from gradleak.labels.simulated.virtual import compositions, members_of
+from gradleak.labels.evidence import Public, ShadowClients, class_means, softmax
+from gradleak.labels.simulated.compositions import compositions, draw_images
 
 if TYPE_CHECKING:
     import keras
@@ -91,7 +91,7 @@ def simulate(
     _assign(model, start)
     gradient = client.gradient_function(model)
     path, path_x = [], x[:PATH_IMAGES]
-    even = members_of(
+    even = draw_images(
         rng, np.full((1, classes), -(-options.client_samples // classes)), public.y, np.arange(len(x))
     )[0]
     chosen = rng.permutation(even)[: options.client_samples]
@@ -106,7 +106,7 @@ def simulate(
     counts, weight, bias = [], [], []
     for half in (0, 1):
         own = compositions(rng, rounds, options.client_samples, classes)
-        for number, index in enumerate(members_of(rng, own, public.y, np.flatnonzero(fold == half))):
+        for number, index in enumerate(draw_images(rng, own, public.y, np.flatnonzero(fold == half))):
             index = rng.permutation(index)
             change = client.local_training(
                 options, model, gradient, Images(public.x[index], public.y[index]), [half, number]
@@ -121,13 +121,13 @@ def simulate(
             "end_softmax": np.stack([e[0] for e in ends]),
             "end_feature_sum": np.stack([e[1] for e in ends]),
         }
-    made = Rounds(
+    made = ShadowClients(
         np.concatenate(counts),
         np.stack(weight).astype(np.float32),
         np.stack(bias).astype(np.float32),
         np.repeat([0, 1], rounds),
     )
-    return replace(known, path=np.stack(path), path_labels=public.y[:PATH_IMAGES], rounds=made, **ended)
+    return replace(known, path=np.stack(path), path_labels=public.y[:PATH_IMAGES], shadow_clients=made, **ended)
 
 
 def _assign(model: keras.Model, values: list[np.ndarray]) -> None:

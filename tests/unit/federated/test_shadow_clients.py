@@ -47,11 +47,11 @@ def test_metadata_that_makes_no_sense_is_no_settings(wrong):
 
 def test_one_step_needs_no_virtual_clients(model, digits):
     public = shadow_clients.simulate(model, digits["public"], ClientOptions(**BASE), 0.1, [])
-    assert public.rounds is None
+    assert public.shadow_clients is None
     assert public.features.shape == (len(digits["public"].y), 300)
     assert public.dummy.shape == (shadow_clients.DUMMIES, 300)
     assert set(public.fold) == {0, 1}
-    assert shadow_clients.simulate(model, digits["public"], None, 0.1, []).rounds is None
+    assert shadow_clients.simulate(model, digits["public"], None, 0.1, []).shadow_clients is None
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +66,11 @@ def rehearsed(model, digits):
 
 
 def test_virtual_clients_have_the_published_number_of_images_and_steps(rehearsed):
-    rounds = rehearsed.rounds
-    assert (rounds.counts.sum(axis=1) == 6).all()
-    assert rounds.grad_weight.shape == (10, 300, 10)
-    assert rounds.grad_bias.shape == (10, 10)
-    np.testing.assert_allclose(rounds.grad_bias.sum(axis=1), 0, atol=1e-5)
+    shadow = rehearsed.shadow_clients
+    assert (shadow.counts.sum(axis=1) == 6).all()
+    assert shadow.grad_weight.shape == (10, 300, 10)
+    assert shadow.grad_bias.shape == (10, 10)
+    np.testing.assert_allclose(shadow.grad_bias.sum(axis=1), 0, atol=1e-5)
     assert rehearsed.path.shape == (3, min(shadow_clients.PATH_IMAGES, len(rehearsed.labels)), 10)
 
 
@@ -91,8 +91,8 @@ def test_files_give_back_what_was_packed(rehearsed):
     settings = Client(3, 0.1, "sgd")
     public, again = unpack({key: np.asarray(value) for key, value in pack(rehearsed, settings).items()})
     assert again == settings
-    for name, value in vars(rehearsed.rounds).items():
-        np.testing.assert_array_equal(getattr(public.rounds, name), value)
+    for name, value in vars(rehearsed.shadow_clients).items():
+        np.testing.assert_array_equal(getattr(public.shadow_clients, name), value)
     np.testing.assert_array_equal(public.path, rehearsed.path)
     assert unpack(pack(rehearsed, None))[1] is None
     np.testing.assert_array_equal(of_draws(public, np.array([1])).end_softmax, rehearsed.end_softmax[1:])
