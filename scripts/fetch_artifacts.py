@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from gradleak import artifacts
 from gradleak.artifacts import drive, lock
+from gradleak.artifacts.receive import receive
 from gradleak.files import replacing_folder
 from gradleak.jobs import job
 
@@ -19,7 +19,7 @@ def main(snakemake) -> None:
         draw = folder / "draw-000"
         draw.mkdir()
         try:
-            leak = artifacts.receive(files, draw)
+            leak = receive(files, draw)
         finally:  # the plain form is kept, and of a refused one nothing
             for name in hashes:
                 (cache / name).unlink()
