@@ -29,6 +29,7 @@ import pandas as pd
 
 from gradleak.evaluation import metrics
 from gradleak.federated import client, datasets, shadow_clients
+from gradleak.federated.last_layer import tapped
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 from gradleak.labels import registry, several_rounds, unknown_scale
@@ -60,7 +61,7 @@ def counts_of(y: np.ndarray) -> np.ndarray:
 def one_step(model, pools: dict, public, size: int, batches: int, seed: int) -> tuple[Evidence, np.ndarray]:
     """All spreads in one stack: their evidence and, apart from it, the true counts."""
     private = pools["private"]
-    features, logits = shadow_clients.taps(model).predict(to_float(private.x), batch_size=256, verbose=0)
+    features, logits = tapped(model).predict(to_float(private.x), batch_size=256, verbose=0)
     index = np.concatenate([indices(private.y, batches, size, alpha, seed) for alpha in SPREADS.values()])
     weight, bias = shadow.gradients(features, logits, private.y, index)
     kernel, offset = model.layers[-1].get_weights()
@@ -219,9 +220,7 @@ def together(arguments, pools: dict) -> pd.DataFrame:
             raws, variances = [], []
             for number, (steps, model) in enumerate(models.items(), 1):
                 public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
-                features, logits = shadow_clients.taps(model).predict(
-                    to_float(private.x), batch_size=256, verbose=0
-                )
+                features, logits = tapped(model).predict(to_float(private.x), batch_size=256, verbose=0)
                 evidence = Evidence(
                     *model.layers[-1].get_weights(),
                     *shadow.gradients(features, logits, private.y, index),
@@ -253,7 +252,7 @@ def secure_aggregation(
     """Sums of three to six of six clients each round; after R rounds, each client's counts and which are determined."""
     rows, private = [], pools["private"]
     public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
-    features, logits = shadow_clients.taps(model).predict(to_float(private.x), batch_size=256, verbose=0)
+    features, logits = tapped(model).predict(to_float(private.x), batch_size=256, verbose=0)
     for sample in range(max(1, batches // 10)):
         rng = np.random.default_rng([seed, sample])
         own = indices(private.y, clients, size, 0.15, 1000 + seed * 100 + sample)
