@@ -15,9 +15,11 @@ from conftest import ROOT, TINY, Project, checkout
 pytestmark = pytest.mark.workflow
 
 TUTORIALS = ROOT / "docs" / "tutorial"
-FILE = re.compile(r"Save this as `(?P<name>[\w./-]+)`:\n\n```\w+\n(?P<text>.*?)^```$", re.M | re.S)
+FILE = re.compile(r"[Ss]ave this as `(?P<name>[\w./-]+)`:\n\n```\w+\n(?P<text>.*?)^```$", re.M | re.S)
 SHELL = re.compile(r"^```(?:sh|bash)\n(?P<text>.*?)^```$", re.M | re.S)
-COLUMNS = re.compile(r"^\| (`\w+`(?:, `\w+`)*) \|", re.M)  # of a table that explains columns of results/tables
+COLUMNS = re.compile(
+    r"^\| (`\w+`(?:, `\w+`)*) \|", re.M
+)  # of a table that explains columns of results/tables
 NAME = re.compile(r"`(\w+)`")
 
 
@@ -63,7 +65,8 @@ def test_first_run(rerun):
     assert (rerun.folder / "results/report.html").stat().st_size > 10_000
     cells = tutorial.table("cells")
     assert len(cells) == 3, "the cells that the text counts"
-    assert set(sum(map(NAME.findall, COLUMNS.findall(tutorial.text)), [])) <= set(cells.columns)
+    explained = {name for names in COLUMNS.findall(tutorial.text) for name in NAME.findall(names)}
+    assert explained <= set(cells.columns)
     assert "nearest_public_psnr" in tutorial.run(1)
     planned = tutorial.run(2)
     assert "recover_labels" in planned
