@@ -1,4 +1,4 @@
-"""The tutorials hold what they promise: their files are written, their shell blocks run, and the tables are as described."""
+"""Tutorials: the files that they show are written, their shell blocks run, the tables are as described."""
 
 from __future__ import annotations
 
