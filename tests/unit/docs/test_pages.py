@@ -11,6 +11,7 @@ from gradleak.workflow.config import ATTACKS
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
+LIBRARY = ROOT / "scripts" / "gradleak"
 PAGES = sorted(
     [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "results" / "README.md"]
 )
@@ -142,10 +143,21 @@ def test_commands_of_results_name_files_that_exist():
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_files_of_the_project_that_pages_name_exist(page):
-    """``scripts/…``, ``rules/…``, ``tests/…``, ``config/…``, ``docs/…``, ``profiles/…`` in code spans."""
-    spans = re.findall(r"`((?:scripts|rules|tests|config|docs|profiles)/[\w./-]+)`", page.read_text())
+    """Paths from the root or from scripts/gradleak, and bare names of modules, in code spans."""
+    text = page.read_text()
+    paths = re.findall(r"`((?:scripts|rules|tests|config|docs|profiles)/[\w./-]+)`", text)
+    modules = re.findall(r"`((?:\w+/)*\w+\.py)`", text)
     planned = {"tests/unit/test_architecture.py"}
-    assert [span for span in spans if not (ROOT / span).exists() and span not in planned] == []
+    written = set(re.findall(r"[Ss]ave this as `([\w./-]+)`", text))
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    missing += [
+        module
+        for module in modules
+        if not (ROOT / module).exists()
+        and not (LIBRARY / module).exists()
+        and not ("/" not in module and any(LIBRARY.rglob(module)))
+    ]
+    assert set(missing) - planned - written == set()
 
 
 def test_the_citation_is_valid():
