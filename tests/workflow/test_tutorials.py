@@ -68,6 +68,8 @@ def test_first_run(rerun):
     explained = {name for names in COLUMNS.findall(tutorial.text) for name in NAME.findall(names)}
     assert explained <= set(cells.columns)
     assert "nearest_public_psnr" in tutorial.run(1)
+    images = cells[cells["attack"] != "labels"]
+    assert (images["psnr"] < images["nearest_public_psnr"]).all(), "as the text says of so few steps"
     planned = tutorial.run(2)
     assert "recover_labels" in planned
     assert "invert_pixels" not in planned, "finished trials are kept"
@@ -118,6 +120,7 @@ def test_audit_one_update(audit):
     assert (span["certified"] == 2).all()
     assert (span["false_positives"] == 0).all()
     assert (span["share_20db"] == 1).all()
+    assert sum(max(psnr) < span["psnr"].min() - 20 for psnr in dlg) == 1, "DLG alone stays far below"
     # DLG that is given both images has nothing left to search for.
     assert any(psnr == pytest.approx(span["psnr"].tolist()) for psnr in dlg)
     assert audit.project.bytes_of("results/inversions/*/*.npz", "results/labels/*/*.npz") == attacked
