@@ -29,7 +29,6 @@ from gradleak.attacks.matching import dlg
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.problem import Problem
 from gradleak.evaluation import bootstrap, metrics
-from gradleak.federated import client, datasets
 from gradleak.federated import client, datasets, rounds
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
