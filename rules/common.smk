@@ -9,7 +9,6 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "scripts"))
 
-from gradleak.evaluation import captions
 from gradleak.workflow import (
     code_digest,
     config as configuration,

@@ -4,16 +4,14 @@ import numpy as np
 
 from gradleak.files import read_npz, write_npz
 from gradleak.jobs import job
+from gradleak.mapping.files import model_of, read_block
 
 
 def main(snakemake) -> None:
-    import keras  # imports TensorFlow: only now is the log open
-
     from gradleak.federated import shadow_clients
 
-    arrays, found = read_npz(snakemake.input.gradients), read_npz(snakemake.input.inversion)
-    model = keras.models.model_from_json(str(arrays["model"]))
-    model.set_weights([arrays[f"weight_{i}"] for i in range(len(model.weights))])
+    found = read_npz(snakemake.input.inversion)
+    model = model_of(read_block(snakemake.input.gradients))
     trial, image = np.nonzero(found["accepted"])
     # One more image, so that there is a batch even where nobody was found.
     images = np.concatenate(

@@ -9,15 +9,16 @@ from gradleak.jobs import job, records
 from gradleak.labels import members, registry
 from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, Members, NotApplicable
 from gradleak.labels.packing import of_draws, unpack
+from gradleak.mapping.files import MappedBlock, read_block
 
 
 def evidence(
-    block: dict, index: np.ndarray, meta: dict, rehearsed: dict | None, known: Members | None = None
+    block: MappedBlock, index: np.ndarray, meta: dict, rehearsed: dict | None, known: Members | None = None
 ) -> Evidence:
     """The last layers of the draws ``index`` of a mapped block. rehearsed: public data at the model, or None."""
-    last = sorted(int(key.removeprefix("gradient_")) for key in block if key.startswith("gradient_"))[-2:]
-    weights = {i: block[f"weight_{block['trainable'][i]}"] for i in last}
-    grads = {i: block[f"gradient_{i}"][index] for i in last}
+    last = range(len(block.gradients))[-2:]
+    weights = {i: block.weight(i) for i in last}
+    grads = {i: block.gradients[i][index] for i in last}
     bias = last[-1] if grads[last[-1]].ndim == 2 else None
     kernel = last[0] if bias is not None else last[-1]
     if rehearsed:
@@ -31,7 +32,7 @@ def evidence(
         None if bias is None else weights[bias],
         grads[kernel],
         None if bias is None else grads[bias],
-        int(block["samples"]),
+        block.samples,
         public,
         client,
         known,
@@ -58,9 +59,9 @@ def rows_of(estimate: Estimate) -> list[dict]:
     ]
 
 
-def nobody(block: dict) -> Estimate:
+def nobody(block: MappedBlock) -> Estimate:
     """What is written of a draw that has no estimate."""
-    classes = block[f"gradient_{len(block['trainable']) - 1}"].shape[-1]
+    classes = block.gradients[-1].shape[-1]
     return Estimate(np.zeros((1, classes), int), np.full((1, classes), np.nan), np.zeros(1, int))
 
 
@@ -84,19 +85,19 @@ def main(snakemake) -> None:
     for mapping, report, rehearsed in zip(
         snakemake.input.mapping, snakemake.input.report, rehearsals, strict=True
     ):
-        block, meta = read_npz(mapping), read_json(report)["meta"]
-        trials = np.flatnonzero(np.isin(draws, block["draws"]))
+        block, meta = read_block(mapping), read_json(report)["meta"]
+        trials = np.flatnonzero(np.isin(draws, block.draws))
         for found in accepted:
             numbers = np.bincount(found["trial"], minlength=len(draws))[trials]
-            crowded = numbers > block["samples"]
+            crowded = numbers > block.samples
             reasons |= {
-                trial: f"span inversion accepted {number} images, and the update is of {block['samples']}"
+                trial: f"span inversion accepted {number} images, and the update is of {block.samples}"
                 for trial, number in zip(trials[crowded], numbers[crowded], strict=True)
             }
             trials = trials[~crowded]
         if not len(trials):
             continue
-        place = {draw: position for position, draw in enumerate(block["draws"])}
+        place = {draw: position for position, draw in enumerate(block.draws)}
         leak = evidence(
             block,
             np.array([place[draw] for draw in draws[trials]]),

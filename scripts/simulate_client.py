@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradleak.artifacts import write_leak
+from gradleak.artifacts.leak import write_leak
 from gradleak.federated import client
 from gradleak.federated.datasets import Images
 from gradleak.federated.options import ClientOptions

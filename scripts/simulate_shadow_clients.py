@@ -5,27 +5,25 @@ from gradleak.files import read_json, read_npz, write_npz
 from gradleak.jobs import job
 from gradleak.labels.evidence import Client
 from gradleak.labels.packing import pack
+from gradleak.mapping.files import model_of, read_block
 
 
 def main(snakemake) -> None:
-    import keras  # imports TensorFlow: only now is the log open
-
     from gradleak.federated import shadow_clients
 
-    arrays = read_npz(snakemake.input.gradients)
-    model = keras.models.model_from_json(str(arrays["model"]))
-    model.set_weights([arrays[f"weight_{i}"] for i in range(len(model.weights))])
+    block = read_block(snakemake.input.gradients)
+    model = model_of(block)
     report = read_json(snakemake.input.report)
-    meta, samples = report["meta"], int(arrays["samples"])
-    options = shadow_clients.published(meta, samples)
+    meta = report["meta"]
+    options = shadow_clients.published(meta, block.samples)
     weight = meta.get("client_weight")
     per_gradient = report["scale"]["value"] / (
         weight if isinstance(weight, int | float) and weight > 0 else 1.0
     )
     start = [v.numpy() for v in model.trainable_variables]
     finals = [
-        [value - per_gradient * arrays[f"gradient_{i}"][index] for i, value in enumerate(start)]
-        for index in range(len(arrays["draws"]))
+        [value - per_gradient * block.gradients[i][index] for i, value in enumerate(start)]
+        for index in range(len(block.draws))
     ]
     public = shadow_clients.simulate(
         model, Images(**read_npz(snakemake.input.public)), options, per_gradient, finals

@@ -22,7 +22,7 @@ from gradleak.images import to_float
 if TYPE_CHECKING:
     import keras
 
-    from gradleak.artifacts import Leak
+    from gradleak.artifacts.leak import Leak
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def simulate(options: ClientOptions, model: keras.Model, pool: Images, draws: li
 
 def leak_of(model: keras.Model, draw: Draw) -> Leak:
     """The artifacts of ``draw``, whose clients started from the weights that ``model`` has."""
-    from gradleak.artifacts import Leak
+    from gradleak.artifacts.leak import Leak
 
     before = {v.path: v.numpy() for v in model.trainable_variables}
     return Leak(model.to_json(), before, dict(zip(before, draw.delta, strict=True)), draw.meta)

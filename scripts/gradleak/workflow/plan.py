@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gradleak.evaluation import cell_names
+from gradleak.evaluation.figures import registry
 from gradleak.labels.registry import WITH_INTERVALS
 from gradleak.workflow.cells import Cell, Prior, Target
 from gradleak.workflow.config import Config
@@ -112,29 +114,14 @@ class Plan:
     def figures(self) -> list[str]:
         """The figures that the studies have something to show in."""
         cells = [self.cells[cell] for cell, _ in self.asked()]
-        attacks = {cell.attack for cell in cells}
-        with_truth = {cell.attack for cell in cells if cell.target.has_truth}
-        with_intervals = {
-            cell.options.method
-            for cell in cells
-            if cell.attack == "labels" and cell.target.has_truth and cell.options.method in WITH_INTERVALS
-        }
-        drawn = {
-            "reconstructions": attacks - {"labels"},
-            "recovery": with_truth - {"labels"},
-            "psnr_by_batch_size": with_truth - {"labels"},
-            "weighting": with_truth & {"dlg"},
-            "effects": with_truth,
-            "seeds": with_truth - {"labels"},
-            "loss_curves": attacks - {"labels"},
-            "label_recovery": with_truth & {"labels"},
-            "label_counts": with_truth & {"labels"},
-            "label_skill": with_truth & {"labels"},
-            "label_table": with_truth & {"labels"},
-            "label_coverage": with_intervals,
-            "label_intervals": with_intervals,
-        }
-        return [name for name, attacks_in in drawn.items() if attacks_in]
+        scored = [cell for cell in cells if cell.target.has_truth]
+        methods = {cell.options.method for cell in scored if cell.attack == "labels"}
+        facts = registry.StudyFacts(
+            attacks=frozenset(cell.attack for cell in cells),
+            scored=frozenset(cell.attack for cell in scored),
+            has_intervals=not methods.isdisjoint(WITH_INTERVALS),
+        )
+        return registry.shown(facts)
 
     def cells_csv(self) -> str:
         """The text of cells.csv: what each id stands for, in the columns in which cells differ."""
@@ -142,11 +129,9 @@ class Plan:
             {"cell": id, "attack": cell["attack"], "target": cell["target"], **cell["parameters"]}
             for id, cell in self.described().items()
         ]
-        columns = dict.fromkeys(key for row in rows for key in row)
-        always = ("cell", "attack", "target")
-        varying = [k for k in columns if k in always or len({repr(row.get(k)) for row in rows}) > 1]
+        columns = dict.fromkeys(["cell", "attack", "target", *cell_names.varying(rows)])
         out = io.StringIO()
-        writer = csv.DictWriter(out, varying, extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(out, list(columns), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         return out.getvalue()
