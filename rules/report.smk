@@ -1,4 +1,15 @@
 # Tables, figures, and the page that people read.
+from gradleak.evaluation.figures import registry as figures
+
+
+def figure_inputs(w):
+    files = {name: f"results/tables/{name}.csv" for name in ("trials", "cells", "labels", "effects")}
+    files["pairs"] = [f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()]
+    files["records"] = [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()]
+    return {name: files[name] for name in figures.FIGURES[w.figure].inputs}
+
+
+def figure_group(w): return figures.FIGURES[w.figure].group
 
 
 rule list_cells:
@@ -8,7 +19,7 @@ rule list_cells:
         "results/logs/list_cells.log",
     params:
         text=PLAN.cells_csv(),
-        code=code_of("list_cells.py"),
+        code=code_of("list_cells.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT
@@ -36,8 +47,8 @@ rule summarise:
         blocks=DONE.asked(),
         cells=PLAN.described(),
         studies={s.name: s.cells for s in PLAN.studies},
-        missing=[tuple(m) for m in MISSING],
-        code=code_of("summarise.py"),
+        missing=missing_blocks,
+        code=code_of("summarise.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT
@@ -47,24 +58,21 @@ rule summarise:
 
 rule plot:
     input:
-        trials="results/tables/trials.csv",
-        cells="results/tables/cells.csv",
-        labels="results/tables/labels.csv",
-        effects="results/tables/effects.csv",
-        pairs=[f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()],
-        records=[f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
+        unpack(figure_inputs),
     output:
-        figure=report("results/figures/{figure}.png", category="Figures", labels={"figure": "{figure}"}, caption="../docs/captions/figure.rst"),
+        figure=report("results/figures/{figure}.png", category="Figures", subcategory=figure_group, labels={"figure": "{figure}"}, caption="../docs/captions/figure.rst"),
         vector="results/figures/{figure}.pdf",
     log:
         "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure="|".join(figures.FIGURES),
     resources:
         mem_mb=4000,
         runtime=30,
     params:
-        pair_cells=[c for c, _ in DONE.shown()],
-        caption=lambda w: captions.CAPTIONS[w.figure],
-        code=code_of("plot.py"),
+        cells=[c for c, _ in DONE.shown()],
+        caption=lambda w: figures.FIGURES[w.figure].caption,
+        code=code_of("plot.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT
@@ -84,7 +92,7 @@ rule plot_mapping:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_of("plot_mapping.py"),
+        code=code_of("plot_mapping.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT
@@ -104,7 +112,7 @@ rule plot_prior:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_of("plot_prior.py"),
+        code=code_of("plot_prior.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT
@@ -136,7 +144,7 @@ rule write_report:
         mapped=[f"{DONE.target_names[t]} ({t}), draws {b}" for t, b in DONE.mapped()],
         descriptions={s.name: s.description for s in PLAN.studies},
         settings=PLAN.described(),
-        code=code_of("write_report.py"),
+        code=code_of("write_report.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT

@@ -108,7 +108,7 @@ def test_a_comment_reruns_nothing(rerun):
 
 def test_changing_the_plot_style_redraws_plots_and_shows_them_everywhere(rerun):
     """Report and MLflow hold copies of the figures. The sync then replaces one run and reads no record."""
-    path = rerun.folder / "scripts/gradleak/evaluation/figures.py"
+    path = rerun.folder / "scripts/gradleak/evaluation/figures/style.py"
     path.write_text(path.read_text().replace('"font.size": 9', '"font.size": 10'))
     planned = rerun.planned()
     assert set(planned) == {"plot", "plot_mapping", "plot_prior", "write_report", "sync_mlflow"}
