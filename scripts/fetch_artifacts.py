@@ -1,9 +1,9 @@
-"""A stranger's artifacts (a folder, or Google Drive) → the leak as plain arrays and JSON under results/, and a manifest."""
+"""Untrusted artifacts (a folder, or Google Drive) → the leak as plain arrays and JSON, and a manifest."""
 
 from pathlib import Path
 
-from gradleak import artifacts
 from gradleak.artifacts import drive, lock
+from gradleak.artifacts.receive import receive
 from gradleak.files import replacing_folder
 from gradleak.jobs import job
 
@@ -19,8 +19,8 @@ def main(snakemake) -> None:
         draw = folder / "draw-000"
         draw.mkdir()
         try:
-            leak = artifacts.receive(files, draw)
-        finally:  # the plain form is kept, and of a refused one nothing
+            leak = receive(files, draw)
+        finally:  # the downloads are removed; the plain form is kept, but nothing of a refused leak
             for name in hashes:
                 (cache / name).unlink()
         for entry in leak.manifest["files"]:

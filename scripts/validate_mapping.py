@@ -4,43 +4,41 @@ from pathlib import Path
 
 import numpy as np
 
-from gradleak import artifacts, mapping
+from gradleak.artifacts.leak import read_leak
 from gradleak.errors import UserError
 from gradleak.files import read_npz, write_json, write_npz
 from gradleak.images import to_float
 from gradleak.jobs import job
+from gradleak.mapping.errors import MappingError
+from gradleak.mapping.files import MappedBlock, trainable_places, write_block
+from gradleak.mapping.settle import settle
 
 
 def main(snakemake) -> None:
     folders = sorted(path for path in Path(snakemake.input.artifacts).glob("draw-*") if path.is_dir())
-    leaks = [artifacts.read_leak(folder) for folder in folders]
+    leaks = [read_leak(folder) for folder in folders]
     public = read_npz(snakemake.input.public)
     try:
-        found = mapping.settle(leaks, to_float(public["x"]), public["y"], **snakemake.params.user_claims)
-    except mapping.MappingError as error:
+        found = settle(leaks, to_float(public["x"]), public["y"], **snakemake.params.user_claims)
+    except MappingError as error:
         raise UserError(
             f"{snakemake.input.artifacts}: the update cannot be mapped to the model: {error}"
         ) from None
-    write_npz(
+    write_block(
         snakemake.output.gradients,
-        model=np.array(found.model.to_json()),
-        **{f"weight_{i}": w for i, w in enumerate(found.model.get_weights())},
-        **{f"gradient_{i}": g for i, g in enumerate(found.gradients)},
-        trainable=np.array(
-            [
-                index
-                for v in found.model.trainable_variables
-                for index, w in enumerate(found.model.weights)
-                if w is v
-            ]
+        MappedBlock(
+            model_json=found.model.to_json(),
+            weights=found.model.get_weights(),
+            gradients=found.gradients,
+            trainable=trainable_places(found.model),
+            layer=found.layer,
+            samples=found.samples,
+            public_softmax=found.public_softmax,
+            rounding=found.rounding,
+            noise=found.noise,
+            steps=found.steps,
+            draws=np.array([int(folder.name.removeprefix("draw-")) for folder in folders]),
         ),
-        layer=found.layer,
-        samples=found.samples,
-        public_softmax=found.public_softmax,
-        rounding=found.rounding,
-        noise=found.noise,
-        steps=found.steps or 0,
-        draws=np.array([int(folder.name.removeprefix("draw-")) for folder in folders]),
     )
     write_json(snakemake.output.report, found.report)
     write_npz(

@@ -29,28 +29,27 @@ def prepare(folder: Path, trials: int) -> None:
     """The files that the attack rule would be given: a mapping of ``trials`` draws, public images, label counts."""
     from gradleak.federated import client, datasets
     from gradleak.files import write_npz
+    from gradleak.mapping.files import MappedBlock, trainable_places, write_block
 
     pools = datasets.split("mnist-5k", datasets.load("mnist-5k"))
     options = ClientOptions(batch_size=1, pretrain_epochs=1, learning_rate=1.0)
     model = client.global_model(options, pools["pretraining"])
     draws = client.simulate(options, model, pools["private"], list(range(trials)))
-    arrays = {f"weight_{i}": w for i, w in enumerate(model.get_weights())}
-    arrays |= {
-        f"gradient_{i}": -np.stack([draw.delta[i] for draw in draws])
-        for i in range(len(model.trainable_variables))
-    }
-    layer = np.repeat(np.arange(len(model.trainable_variables) // 2), 2)
-    write_npz(
-        folder / "mapping.npz",
-        model=model.to_json(),
-        draws=np.arange(trials),
-        layer=layer,
+    variables = len(model.trainable_variables)
+    block = MappedBlock(
+        model_json=model.to_json(),
+        weights=model.get_weights(),
+        gradients=[-np.stack([draw.delta[i] for draw in draws]) for i in range(variables)],
+        trainable=trainable_places(model),
+        layer=np.arange(variables) // 2,
         samples=1,
+        public_softmax=np.full((10, 10), 0.1, np.float32),
         rounding=0.0,
-        noise=np.zeros(len(layer)),
+        noise=np.zeros(variables),
         steps=1,
-        **arrays,
+        draws=np.arange(trials),
     )
+    write_block(folder / "mapping.npz", block)
     write_npz(folder / "public.npz", x=pools["public"].x, y=pools["public"].y)
     write_npz(folder / "labels.npz", counts=np.eye(10, dtype=int)[[draw.private.y[0] for draw in draws]])
 

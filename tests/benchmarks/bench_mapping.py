@@ -1,7 +1,7 @@
 """How often the sign and the optimiser's family are found, and found right, on simulated clients of many kinds.
 
 Every draw is judged alone, under both signs, from its update and 400 public images: no metadata, no label. Writes
-results/benchmarks/mapping.json with every draw; see docs/artifacts.md.
+results/benchmarks/mapping.json with every draw; see docs/results/mapping.md.
 """
 
 import argparse
@@ -17,12 +17,14 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import numpy as np  # noqa: E402
 from scipy.stats import beta  # noqa: E402
 
-from gradleak import mapping  # noqa: E402
 from gradleak.federated import client, datasets  # noqa: E402
 from gradleak.federated.options import ClientOptions  # noqa: E402
-from gradleak.images import to_float  # noqa: E402  # noqa: E402
-from gradleak.jobs import job  # noqa: E402  # noqa: E402
-from gradleak.mapping.suspicions import find_noise  # noqa: E402  # noqa: E402
+from gradleak.images import to_float  # noqa: E402
+from gradleak.jobs import job  # noqa: E402
+from gradleak.mapping.classifier import look_at  # noqa: E402
+from gradleak.mapping.optimizer import find_optimizer  # noqa: E402
+from gradleak.mapping.sign import weigh  # noqa: E402
+from gradleak.mapping.suspicions import find_noise  # noqa: E402
 
 RATES = {"sgd": (0.001, 0.01, 0.05, 0.1, 0.5), "momentum": (0.001, 0.01, 0.05), "adam": (1e-4, 1e-3, 1e-2)}
 MODELS = {
@@ -54,10 +56,8 @@ def judge(options: ClientOptions, model, draw, public) -> dict:
     """What the mapping says of one draw, as it was shared and negated."""
     before = [v.numpy() for v in model.trainable_variables]
     noise = find_noise([a[None] for a in draw.delta], before, 1.0)["value"]
-    family = mapping.find_optimizer(draw.delta, before, noise=bool(noise))["value"]
-    said = [
-        mapping.weigh([sign * a[None] for a in draw.delta], public, family == "adam")[0] for sign in (1, -1)
-    ]
+    family = find_optimizer(draw.delta, before, noise=bool(noise))["value"]
+    said = [weigh([sign * a[None] for a in draw.delta], public, family == "adam")[0] for sign in (1, -1)]
     assert said in (
         [None, None],
         ["after_minus_before", "before_minus_after"],
@@ -119,7 +119,7 @@ def main() -> None:
         if key not in models:
             models[key] = client.global_model(options, pools[options.dataset]["pretraining"])
         own, model = pools[options.dataset], models[key]
-        public = mapping.look_at(model, to_float(own["public"].x[:400]), own["public"].y[:400])
+        public = look_at(model, to_float(own["public"].x[:400]), own["public"].y[:400])
         ids = [int(one) for one in rng.integers(1 << 30, size=arguments.draws)]
         found += [
             judge(options, model, draw, public)

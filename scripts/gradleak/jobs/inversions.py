@@ -8,16 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from gradleak.attacks import inversion_files
 from gradleak.attacks.problem import Inversion, Members, Problem
 from gradleak.evaluation.truth import load_truth
-from gradleak.files import read_npz, write_json, write_npz
+from gradleak.files import read_npz, write_json
 from gradleak.images import to_float
 from gradleak.jobs import records
 from gradleak.jobs.job import log, stop_if_asked
+from gradleak.mapping.files import gradients_of, model_of, read_block
 from gradleak.optim.limits import Limits
 
 REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the label method gave no counts"}
@@ -26,16 +27,10 @@ REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the l
 def load_problem(snakemake: Any) -> Problem:
     """The Problem of a block from a rule's inputs (mapping, public, and labels, truth or members where asked for)."""
     params, inputs = snakemake.params, snakemake.input
-    parts = [read_npz(file) for file in inputs.mapping]  # each holds a run of draws
-    first = parts[0]
-    model = keras.models.model_from_json(str(first["model"]))
-    model.set_weights([first[f"weight_{i}"] for i in range(len(model.weights))])
-    where = {int(d): (part, index) for part in parts for index, d in enumerate(part["draws"])}
-    leaks = [where[draw] for draw in params.draws]
-    gradients = [
-        np.stack([part[f"gradient_{i}"][index] for part, index in leaks])
-        for i in range(len(model.trainable_variables))
-    ]
+    mapped = [read_block(file) for file in inputs.mapping]  # each holds a run of draws
+    first = mapped[0]
+    model = model_of(first)
+    gradients = gradients_of(mapped, params.draws)
     counts = None
     if inputs.get("labels"):
         counts = read_npz(inputs.labels[0])["counts"]
@@ -45,20 +40,20 @@ def load_problem(snakemake: Any) -> Problem:
     public = read_npz(inputs.public)
     members = None
     if inputs.get("members"):
-        found = read_npz(inputs.members[0])
-        members = Members(found["images"], found["labels"], found["accepted"])
+        found = inversion_files.read(inputs.members[0])
+        members = Members(found.images, found.labels, found.accepted)
     return Problem(
         model,
         gradients,
-        first["layer"],
-        int(first["samples"]),
+        first.layer,
+        first.samples,
         list(params.seeds),
         counts,
         to_float(public["x"]),
         public["y"],
-        float(first["rounding"]),
-        first["noise"],
-        int(first["steps"]) or None,
+        first.rounding,
+        first.noise,
+        first.steps,
         members,
     )
 
@@ -111,14 +106,16 @@ def note(message: str, *values: Any) -> None:
 
 def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:
     """The two files of an attack block: the reconstructions, and the record."""
-    write_npz(
+    inversion_files.write(
         snakemake.output.inversion,
-        images=inversion.images,
-        labels=inversion.labels,
-        seeds=inversion.seeds,
-        objective=inversion.objective,
-        accepted=inversion.accepted,
-        **inversion.certificates,
+        inversion_files.InversionFile(
+            inversion.images,
+            inversion.labels,
+            inversion.seeds,
+            inversion.objective,
+            inversion.accepted,
+            inversion.certificates,
+        ),
     )
     trials = [
         records.trial(

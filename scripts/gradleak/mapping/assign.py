@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradleak.artifacts.arrays import natural
+from gradleak.artifacts.tensors import natural_order
 from gradleak.mapping.errors import MappingError
 
 COUNTERS = ("num_batches_tracked",)  # what PyTorch keeps beside its weights
@@ -88,7 +88,7 @@ def _by_order(
     arrays: dict[str, np.ndarray], wanted: list, what: str, suffix: str, everything: list, flat: dict
 ) -> Match | None:
     """In the archive's order, or in the natural order of its keys. Numbered keys say the order themselves."""
-    archive, sorted_keys = list(arrays), sorted(arrays, key=natural)
+    archive, sorted_keys = list(arrays), sorted(arrays, key=natural_order)
     numbered = all(key.startswith("arr_") for key in archive)
     for order, how in (
         ((sorted_keys, "order"), (archive, "order"))

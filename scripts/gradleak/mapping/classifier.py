@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradleak.artifacts import ArtifactError, architecture
+from gradleak.artifacts import architecture
+from gradleak.artifacts.errors import ArtifactError
 from gradleak.mapping.errors import MappingError
 
 if TYPE_CHECKING:

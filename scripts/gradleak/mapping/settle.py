@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradleak.artifacts import Leak, architecture
+from gradleak.artifacts import architecture
+from gradleak.artifacts.leak import Leak
 from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.mapping import suspicions
 from gradleak.mapping.assign import assign_tensors, match

@@ -4,14 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from gradleak import mapping
-from gradleak.artifacts import Leak
+from gradleak.artifacts.leak import Leak
 from gradleak.evaluation import mapping_report
 from gradleak.federated.client import global_model, simulate
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 from gradleak.mapping import suspicions
+from gradleak.mapping.classifier import logits_model
 from gradleak.mapping.preflight import preflight
+from gradleak.mapping.settle import settle as settle_mapping
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def leaks(digits):
 def settle(digits):
     def run(leaks, **told):
         x, y = to_float(digits["public"].x[:150]), digits["public"].y[:150]
-        return mapping.settle(
+        return settle_mapping(
             leaks, x, y, **{"samples": None, "sign": "auto", "scale": "auto", **told}
         ).report
 
@@ -189,5 +190,5 @@ def test_models_of_keras_are_built_from_what_was_checked():
     model = keras.Sequential(
         [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10, kernel_regularizer="l2")]
     )
-    built, _ = mapping.logits_model(model.to_json())
+    built, _ = logits_model(model.to_json())
     assert built.layers[-1].kernel_regularizer is None

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gradleak import mapping
 from gradleak.federated import client
 from gradleak.federated.defences import defend
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 from gradleak.mapping import suspicions
+from gradleak.mapping.settle import settle as settle_mapping
 
 BASE = {"dataset": "digits-8x8", "model": "fcn3", "batch_size": 4}
 
@@ -62,7 +62,7 @@ def settled(pools, **defence):
     model = client.global_model(options, pools["pretraining"])
     (draw,) = client.simulate(options, model, pools["private"], [0])
     public = pools["public"]
-    return mapping.settle(
+    return settle_mapping(
         [client.leak_of(model, draw)], to_float(public.x), public.y, None, options.sign, "auto"
     ), options
 

@@ -10,6 +10,7 @@ import recover_labels
 from gradleak.federated import client
 from gradleak.federated.options import ClientOptions
 from gradleak.files import read_json, read_npz, write_json, write_npz
+from gradleak.mapping.files import MappedBlock, write_block
 
 SAMPLES, DRAWS = 6, 2
 
@@ -29,16 +30,20 @@ def leak(tmp_path_factory, digits):
     model = client.global_model(options, digits["pretraining"])
     made = client.simulate(options, model, digits["private"], list(range(DRAWS)))
     variables = len(model.trainable_variables)
-    arrays = {f"weight_{i}": w for i, w in enumerate(model.get_weights())}
-    arrays |= {f"gradient_{i}": -np.stack([m.delta[i] for m in made]) for i in range(variables)}
-    write_npz(
-        folder / "mapping.npz",
-        model=model.to_json(),
-        draws=np.arange(DRAWS),
+    block = MappedBlock(
+        model_json=model.to_json(),
+        weights=model.get_weights(),
+        gradients=[-np.stack([m.delta[i] for m in made]) for i in range(variables)],
         trainable=np.arange(variables),
+        layer=np.arange(variables) // 2,
         samples=SAMPLES,
-        **arrays,
+        public_softmax=np.full((10, 10), 0.1, np.float32),
+        rounding=0.0,
+        noise=np.zeros(variables),
+        steps=1,
+        draws=np.arange(DRAWS),
     )
+    write_block(folder / "mapping.npz", block)
     write_json(folder / "mapping.json", {"meta": {}})
     return folder, [m.private for m in made]
 

@@ -8,12 +8,16 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from gradleak import mapping
-from gradleak.artifacts import Leak
+from gradleak.artifacts.leak import Leak
 from gradleak.federated import client
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
-from gradleak.mapping import MappingError
+from gradleak.mapping.assign import assign_tensors
+from gradleak.mapping.classifier import logits_model, look_at
+from gradleak.mapping.errors import MappingError
+from gradleak.mapping.scale import find_scale
+from gradleak.mapping.settle import settle as settle_mapping
+from gradleak.mapping.sign import weigh
 
 BASE = {"dataset": "digits-8x8", "model": "fcn3", "batch_size": 8}
 
@@ -35,7 +39,7 @@ def public(digits):
 @pytest.fixture
 def settle(public):
     def run(leaks, samples=None, sign="auto", scale="auto"):
-        return mapping.settle(leaks, *public, samples, sign, scale)
+        return settle_mapping(leaks, *public, samples, sign, scale)
 
     return run
 
@@ -71,9 +75,7 @@ def small(*middle, head="linear"):
 
 
 def assign(arrays, model, variables=None):
-    found, rows = mapping.assign_tensors(
-        arrays, variables or model.trainable_variables, model.weights, "delta"
-    )
+    found, rows = assign_tensors(arrays, variables or model.trainable_variables, model.weights, "delta")
     return found, [row["matched_by"] for row in rows]
 
 
@@ -230,7 +232,7 @@ def test_a_softmax_head_is_made_linear_with_the_same_gradients(kind, digits):
     model = with_softmax(kind)
     if not model.built:
         model.build((None, 8, 8, 1))
-    linear, what = mapping.logits_model(model.to_json())
+    linear, what = logits_model(model.to_json())
     linear.set_weights(model.get_weights())
     x, y = to_float(digits["private"].x[:8]), digits["private"].y[:8]
     assert "softmax" in what
@@ -242,7 +244,7 @@ def test_a_softmax_head_is_made_linear_with_the_same_gradients(kind, digits):
 
 def test_a_linear_head_is_left_alone(digits):
     model = small()
-    linear, what = mapping.logits_model(model.to_json())
+    linear, what = logits_model(model.to_json())
     assert "linear already" in what
     linear.set_weights(model.get_weights())
     x = to_float(digits["private"].x[:8])
@@ -262,13 +264,13 @@ def test_a_linear_head_is_left_alone(digits):
 )
 def test_a_model_that_cannot_be_attacked_is_refused_with_the_reason(text, message):
     with pytest.raises(MappingError, match=message):
-        mapping.logits_model(text)
+        logits_model(text)
 
 
 def test_public_images_of_another_size_are_refused(fedsgd):
     _, _, _, leaks = fedsgd
     with pytest.raises(MappingError, match="choose another `dataset`"):
-        mapping.settle(leaks, np.zeros((10, 28, 28, 1), np.float32), np.arange(10), None, "auto", "auto")
+        settle_mapping(leaks, np.zeros((10, 28, 28, 1), np.float32), np.arange(10), None, "auto", "auto")
 
 
 # --- the whole of it -----------------------------------------------------------------------------------------------
@@ -296,7 +298,7 @@ def test_public_softmax_rows_are_distributions(fedsgd, settle):
 
 def test_the_softmax_of_a_class_without_public_images_is_the_mean(fedsgd, public):
     x, y = public
-    found = mapping.settle(fedsgd[3], x[y != 3], y[y != 3], None, "auto", "auto")
+    found = settle_mapping(fedsgd[3], x[y != 3], y[y != 3], None, "auto", "auto")
     assert np.isfinite(found.public_softmax).all()
 
 
@@ -325,7 +327,7 @@ def test_the_sign_is_found_by_every_single_draw(digits, public, changes):
 
 
 def settle_sign(model, leak, public):
-    found, _, _ = mapping.weigh([a[None] for a in leak.delta.values()], mapping.look_at(model, *public))
+    found, _, _ = weigh([a[None] for a in leak.delta.values()], look_at(model, *public))
     return found
 
 
@@ -373,9 +375,9 @@ def test_features_that_can_be_negative_tell_no_sign(digits, settle):
 def scale_under(fedsgd, public):
     """Metadata → the scale found for the updates of ``fedsgd``."""
     *_, leaks = fedsgd
-    softmax = mapping.settle(leaks, *public, None, "auto", "auto").public_softmax
+    softmax = settle_mapping(leaks, *public, None, "auto", "auto").public_softmax
     deltas = [np.stack(arrays) for arrays in zip(*(leak.delta.values() for leak in leaks), strict=True)]
-    return lambda meta: mapping.find_scale(deltas, 1.0, softmax, "auto", meta)
+    return lambda meta: find_scale(deltas, 1.0, softmax, "auto", meta)
 
 
 @pytest.mark.parametrize(

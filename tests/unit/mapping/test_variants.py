@@ -13,10 +13,12 @@ from keras import layers
 from safetensors.numpy import save_file
 from scipy.signal import correlate2d
 
-from gradleak import mapping
-from gradleak.artifacts import ArtifactError, roles
+from gradleak.artifacts import roles
+from gradleak.artifacts.errors import ArtifactError
 from gradleak.images import to_float
-from gradleak.mapping import MappingError
+from gradleak.mapping.classifier import logits_model
+from gradleak.mapping.errors import MappingError
+from gradleak.mapping.settle import settle as settle_mapping
 
 RATE = 0.1
 KERAS2 = Path(__file__).parents[1] / "keras2"
@@ -103,7 +105,7 @@ def plain(digits):
 
 def understand(folder, public, **told):
     leak = roles.inspect(sorted(folder.iterdir()))
-    return mapping.settle([leak], *public, **{"samples": 8, "sign": "auto", "scale": RATE, **told})
+    return settle_mapping([leak], *public, **{"samples": 8, "sign": "auto", "scale": RATE, **told})
 
 
 def assert_right(found, truth, tolerance=2e-4):
@@ -259,7 +261,7 @@ def test_keras_2(digits, public, tmp_path, name):
     """JSON that Keras 2.20 wrote."""
     text = (KERAS2 / f"{name}.json").read_text()
     keras.utils.set_random_seed(5)
-    model, _ = mapping.logits_model(text)
+    model, _ = logits_model(text)
     done = Round(model, digits)
     folder = done.write(tmp_path / "x", done.before, done.delta, model=text)
     if name == "functional":  # it has no ReLU, so nothing but a word can settle the sign
@@ -384,7 +386,7 @@ def test_square_kernels_that_could_be_either_layout(digits, public, tmp_path):
     with pytest.raises(
         MappingError, match=r"every kernel is square, so it could be Keras's layout or PyTorch's"
     ):
-        mapping.settle([leak], np.zeros((4, 1, 10, 1), np.float32), np.arange(4), 1, "auto", 1.0)
+        settle_mapping([leak], np.zeros((4, 1, 10, 1), np.float32), np.arange(4), 1, "auto", 1.0)
 
 
 @pytest.mark.parametrize(

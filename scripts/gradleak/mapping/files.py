@@ -1,0 +1,113 @@
+"""The file ``gradients.npz``, which holds a block of mapped updates: its only reader and its only writer.
+
+Reading needs no TensorFlow. ``model_of`` builds the Keras model of a block, and imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradleak.files import read_npz, write_npz
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class MappedBlock:
+    """The mapped updates of D draws that share a model with L trainable variables and C classes.
+
+    model_json: the model in Keras 3 JSON, with a linear output. weights: of the round, in the order of
+    ``model.get_weights()``. gradients: float32 [D, *shape] for each trainable variable, the mean over the samples.
+    trainable: place of each trainable variable in ``weights``, int [L]. layer: layer index of each trainable
+    variable, int [L], 0 is the first. samples: images behind each update. public_softmax: mean softmax of public
+    images by true class [C, C]. rounding: standard deviation of a gradient's rounding error, in units of the root
+    mean square of its variable. noise: standard deviation of further noise on each gradient [L]. steps: local steps
+    of the client, None if not stated. draws: int [D].
+    """
+
+    model_json: str
+    weights: list[np.ndarray]
+    gradients: list[np.ndarray]
+    trainable: np.ndarray
+    layer: np.ndarray
+    samples: int
+    public_softmax: np.ndarray
+    rounding: float
+    noise: np.ndarray
+    steps: int | None
+    draws: np.ndarray
+
+    def weight(self, variable: int) -> np.ndarray:
+        """The weights of trainable variable number ``variable``; negative numbers count from the last."""
+        return self.weights[self.trainable[variable]]
+
+
+def write_block(path: str | Path, block: MappedBlock) -> None:
+    """Write ``block``. Equal blocks give equal bytes."""
+    write_npz(
+        path,
+        model=np.array(block.model_json),
+        **{f"weight_{i}": weight for i, weight in enumerate(block.weights)},
+        **{f"gradient_{i}": gradient for i, gradient in enumerate(block.gradients)},
+        trainable=block.trainable,
+        layer=block.layer,
+        samples=block.samples,
+        public_softmax=block.public_softmax,
+        rounding=block.rounding,
+        noise=block.noise,
+        steps=block.steps or 0,
+        draws=block.draws,
+    )
+
+
+def read_block(path: str | Path) -> MappedBlock:
+    """Read what ``write_block`` wrote."""
+    arrays = read_npz(path)
+    return MappedBlock(
+        model_json=str(arrays["model"]),
+        weights=_numbered(arrays, "weight_"),
+        gradients=_numbered(arrays, "gradient_"),
+        trainable=arrays["trainable"],
+        layer=arrays["layer"],
+        samples=int(arrays["samples"]),
+        public_softmax=arrays["public_softmax"],
+        rounding=float(arrays["rounding"]),
+        noise=arrays["noise"],
+        steps=int(arrays["steps"]) or None,
+        draws=arrays["draws"],
+    )
+
+
+def _numbered(arrays: dict[str, np.ndarray], prefix: str) -> list[np.ndarray]:
+    count = sum(name.startswith(prefix) for name in arrays)
+    return [arrays[f"{prefix}{i}"] for i in range(count)]
+
+
+def model_of(block: MappedBlock) -> keras.Model:
+    """The Keras model with the weights of the round."""
+    import keras
+
+    model = keras.models.model_from_json(block.model_json)
+    model.set_weights(block.weights)
+    return model
+
+
+def trainable_places(model: keras.Model) -> np.ndarray:
+    """The place of each trainable variable in ``model.weights``, int [L]."""
+    return np.array([i for v in model.trainable_variables for i, w in enumerate(model.weights) if w is v])
+
+
+def gradients_of(blocks: Sequence[MappedBlock], draws: Sequence[int]) -> list[np.ndarray]:
+    """Gradients of ``draws`` in their order, float32 [len(draws), *shape] per variable; a draw may occur twice."""
+    place = {int(draw): (block, index) for block in blocks for index, draw in enumerate(block.draws)}
+    chosen = [place[draw] for draw in draws]
+    return [
+        np.stack([block.gradients[variable][index] for block, index in chosen])
+        for variable in range(len(blocks[0].gradients))
+    ]
