@@ -122,6 +122,7 @@ rule write_report:
         records=[f"results/{DONE.cells[c].stage}/{c}/{b}.json" for c, b in DONE.asked()][:1] + [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
         gradients=[f"results/mapping/{t}/{b}/gradients.npz" for t, b in DONE.mapped()],
         mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in DONE.mapped()],
+        prospects=[f"results/mapping/{t}/{b}/prospects.json" for t, b in DONE.mapped()],
         mapping_figures=[f"results/figures/mapping/{t}_{b}.png" for t, b in DONE.mapped()],
         prior_figures=[f"results/figures/priors/{p}.png" for p in DONE.priors],
         references=[f"results/reference_classifiers/{d}.json" for d in DONE.datasets()],

@@ -14,7 +14,15 @@ from typing import Any
 from gradleak.workflow import failures
 
 LOCK = Path(".snakemake/run.lock")
-AGGREGATES = ("list_cells", "summarise", "plot", "plot_mapping", "plot_prior", "write_report")
+AGGREGATES = (
+    "list_cells",
+    "summarise",
+    "plot",
+    "plot_mapping",
+    "plot_prior",
+    "assess_prospects",
+    "write_report",
+)
 TABLES = [f"results/tables/{name}.csv" for name in ("trials", "cells", "labels")]
 
 _held: list[Any] = []  # open for as long as this process lives
