@@ -28,8 +28,8 @@ import tensorflow as tf
 from gradleak.attacks.matching import dlg
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.problem import Problem
-from gradleak.evaluation import metrics
-from gradleak.federated import client, datasets
+from gradleak.evaluation import bootstrap, metrics
+from gradleak.federated import client, datasets, rounds
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 
@@ -67,7 +67,7 @@ def problem_of(net: str, images: int) -> tuple[Problem, np.ndarray]:
     )
     model = client.global_model(options, pools["pretraining"])
     # Gradients as such, not the rounded difference of weights: that loss is the client's protocol, not the attack's.
-    gradient = client.gradient_function(model)
+    gradient = rounds.gradient_function(model)
     draws = [
         datasets.draw_batch(pools["private"], images, options.alpha, [draw, 0]) for draw in range(CLIENTS)
     ]
@@ -95,7 +95,7 @@ def measure(net: str, images: int, control: str) -> dict:
     found = dlg.invert(problem, DlgOptions(**spec))
     seconds = time.perf_counter() - begun
     psnr = [metrics.image_metrics(*pair)[0]["psnr"] for pair in zip(found.images, truth)]
-    mean, low, high = metrics.bootstrap(np.array(psnr), np.arange(CLIENTS))
+    mean, low, high = bootstrap.mean(np.array(psnr), np.arange(CLIENTS))
     class_mean = DlgOptions(init="class_mean", init_scale=0, labels=labels)
     means = np.mean(
         [

@@ -1,7 +1,7 @@
 """How often the sign and the optimiser's family are found, and are right, on simulated clients of many kinds.
 
 Every draw is judged alone, under both signs, from its update and 400 public images: no metadata, no label.
-Writes results/benchmarks/mapping.json with every draw; see docs/artifacts.md.
+Writes results/benchmarks/mapping.json with every draw; see docs/results/mapping.md.
 """
 
 import argparse
