@@ -1,4 +1,4 @@
-# Is the update understood? Nothing is attacked before it is.
+# Update → model. Every attack reads the gradients; the report alone reads the prospects.
 
 
 rule validate_mapping:
@@ -24,3 +24,23 @@ rule validate_mapping:
         ENVIRONMENT
     script:
         "../scripts/validate_mapping.py"
+
+
+rule assess_prospects:
+    input:
+        gradients="results/mapping/{target}/{block}/gradients.npz",
+        report="results/mapping/{target}/{block}/mapping.json",
+    output:
+        prospects="results/mapping/{target}/{block}/prospects.json",
+    log:
+        "results/logs/assess_prospects/{target}/{block}.log",
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("assess_prospects.py"),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/assess_prospects.py"
