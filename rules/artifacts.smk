@@ -38,7 +38,7 @@ rule simulate_client:
         runtime=30,
     params:
         spec=lambda w: target(w).spec,
-        draws=lambda w: study.seeds_of_block(w.block),
+        draws=lambda w: seed_blocks.seeds_of_block(w.block),
         code=code_of("simulate_client.py"),
     wildcard_constraints:
         target=PLAN.target_ids("simulate"),
@@ -50,7 +50,7 @@ rule simulate_client:
 
 rule fetch_artifacts:
     input:
-        files=lambda w: study.local_files(target(w).options) if target(w).options.source == "local" else [],
+        files=lambda w: resolve.local_files(target(w).options) if target(w).options.source == "local" else [],
     output:
         artifacts=directory("results/targets/{target}/{block}"),
     log:

@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "scripts"))
 
-from gradleak.workflow import code_digest, config as configuration, failures, hooks, scheduling, study
+from gradleak.workflow import code_digest, config as configuration, failures, hooks, resolve, scheduling, seed_blocks, study
 
 try:
     PLAN = study.plan(configuration.load(config, BASE / "config" / "studies"))

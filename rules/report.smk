@@ -2,13 +2,14 @@
 from gradleak.evaluation.figures import registry as figures
 
 
-def figure_inputs(w):
-    files = {name: f"results/tables/{name}.csv" for name in ("trials", "cells", "labels", "effects")}
-    files["pairs"] = [f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()]
-    files["records"] = [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()]
-    return {name: files[name] for name in figures.FIGURES[w.figure].inputs}
+FIGURE_INPUTS = {
+    **{name: f"results/tables/{name}.csv" for name in ("trials", "cells", "labels", "effects")},
+    "pairs": [f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()],
+    "records": [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
+}
 
 
+def figure_inputs(w): return {name: FIGURE_INPUTS[name] for name in figures.FIGURES[w.figure].inputs}
 def figure_group(w): return figures.FIGURES[w.figure].group
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from gradleak.workflow.study import Cell, Plan
+from gradleak.workflow.cells import Cell
+from gradleak.workflow.plan import Plan
 
 RULES = {"labels": "recover_labels", "dlg": "invert_pixels", "latent": "invert_latent", "span": "invert_span"}
 WORDLESS = "ended without a word (killed, out of memory or out of time?)"
