@@ -38,7 +38,7 @@ rule assess_prospects:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_of("assess_prospects.py"),
+        code=code_of("assess_prospects.py", text=True),
     localrule: True
     conda:
         ENVIRONMENT
