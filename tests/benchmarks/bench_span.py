@@ -58,6 +58,7 @@ from gradleak.evaluation import metrics
 from gradleak.federated import client, datasets
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
+from gradleak.mapping.claims import UserClaims
 from gradleak.mapping.settle import settle
 from gradleak.priors import vae
 from gradleak.priors.options import VaeOptions
@@ -120,7 +121,7 @@ def update_of(name: str, draws: int) -> tuple[Problem, list[np.ndarray], list[np
     leaks = [client.leak_of(model, draw) for draw in made]
     own = pools_of(PUBLIC[name])["public"] if name in PUBLIC else pools["public"]
     public = to_float(own.x), own.y
-    found = settle(leaks, *public, None, options.sign, "auto")
+    found = settle(leaks, *public, UserClaims(sign=options.sign))
     problem = Problem(
         found.model,
         found.gradients,
