@@ -1,4 +1,4 @@
-# Update → model. Every attack reads the gradients; the report alone reads the prospects.
+# Update → model. Every attack reads the gradients.
 
 
 rule validate_mapping:
@@ -13,6 +13,8 @@ rule validate_mapping:
         "results/logs/validate_mapping/{target}/{block}.log",
     benchmark:
         "results/benchmarks/validate_mapping/{target}/{block}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=3000,
@@ -20,27 +22,5 @@ rule validate_mapping:
     params:
         user_claims=lambda w: target(w).user_claims,
         code=code_of("validate_mapping.py"),
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/validate_mapping.py"
-
-
-rule assess_prospects:
-    input:
-        gradients="results/mapping/{target}/{block}/gradients.npz",
-        report="results/mapping/{target}/{block}/mapping.json",
-    output:
-        prospects="results/mapping/{target}/{block}/prospects.json",
-    log:
-        "results/logs/assess_prospects/{target}/{block}.log",
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        code=code_of("assess_prospects.py"),
-    localrule: True
-    conda:
-        ENVIRONMENT
-    script:
-        "../scripts/assess_prospects.py"

@@ -1,7 +1,6 @@
 # Tables, figures, and the page that people read.
 from gradleak.evaluation.figures import registry as figures
 
-
 FIGURE_FILES = {
     **{name: f"results/tables/{name}.csv" for name in ("trials", "cells", "labels", "effects")},
     "pairs": [f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()],
@@ -159,6 +158,26 @@ rule plot_prior:
         code=code_of("plot_prior.py", text=True),
     script:
         "../scripts/plot_prior.py"
+
+
+rule assess_prospects:
+    input:
+        gradients="results/mapping/{target}/{block}/gradients.npz",
+        report="results/mapping/{target}/{block}/mapping.json",
+    output:
+        prospects="results/mapping/{target}/{block}/prospects.json",
+    log:
+        "results/logs/assess_prospects/{target}/{block}.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("assess_prospects.py", text=True),
+    script:
+        "../scripts/assess_prospects.py"
 
 
 rule write_report:

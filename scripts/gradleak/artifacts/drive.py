@@ -180,13 +180,7 @@ def _look(file_id: str, timeout) -> str:
         return "Drive asks to sign in: the file is not shared with everyone with the link; ask its owner"
     if re.search("quota|too many users", text, re.I):
         return "Drive's quota page came: too many people fetched it lately. Try again in a day"
-<<<<<<< HEAD
-    return (
-        "Drive sent a page, not a file: check the id, and who may read it"
-    )
-=======
     return "Drive sent a page, not a file: check the id, and that everyone with the link can read it"
->>>>>>> main
 
 
 def _status(code: int) -> str:

@@ -14,20 +14,7 @@ from typing import Any
 from gradleak.workflow import failures
 
 LOCK = Path(".snakemake/run.lock")
-<<<<<<< HEAD
-AGGREGATES = (
-    "list_cells",
-    "summarise",
-    "plot",
-    "plot_mapping",
-    "plot_prior",
-    "assess_prospects",
-    "write_report",
-)
-TABLES = [f"results/tables/{name}.csv" for name in ("trials", "cells", "labels")]
-=======
 AGGREGATES = "report.smk"  # the file with the rules that make tables, figures and report from finished blocks
->>>>>>> main
 
 _held: list[Any] = []  # files that stay open, and locked, until this process ends
 
