@@ -40,7 +40,7 @@ from keras import layers
 
 from gradleak import gradients
 from gradleak.federated import models
-from gradleak.optim import minimise
+from gradleak.optim import widths
 
 SETTINGS = {
     f"{processes} × {threads}, oneDNN {'on' if onednn else 'off'}": {
@@ -197,7 +197,7 @@ def pass_of(matcher, x, labels, packed) -> tuple[int, float]:
             .graph
         )
 
-    width = minimise.best_width(len(x), lambda width: minimise.bytes_of(graph(width)))
+    width = widths.best_width(len(x), lambda width: widths.bytes_of(graph(width)))
     return width, gflop(graph(width)) / width
 
 

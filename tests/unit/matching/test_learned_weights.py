@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from gradleak.attacks.matching import dlg, gradient_matching, learned_weights, weightings
+from gradleak.attacks.matching import dlg, learned_weights, targets, weightings
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.problem import Problem
-from gradleak.gradients import build_matcher
+from gradleak.gradients.matcher import build_matcher
 from gradleak.images import to_float
 
 LAYER = np.array([0, 0, 1, 1])
@@ -96,10 +96,10 @@ def test_all_trials_of_a_cell_share_them_and_dlg_runs(matcher, digits):
     others = to_float(public.x[10:90]), public.y[10:90]
     problem = Problem(matcher.model, [g.numpy() for g in leaks], LAYER, 1, [0, 1], counts, *others)
     options = DlgOptions(weighting="learned", steps=5)
-    found = gradient_matching.weights(problem, options, problem.gradients)
+    found = targets.weights(problem, options, problem.gradients)
     assert found.shape == (1, 4)
     assert found.sum() == pytest.approx(4)
     np.testing.assert_array_equal(
-        found, gradient_matching.weights(problem, options, [2 * g for g in problem.gradients])
+        found, targets.weights(problem, options, [2 * g for g in problem.gradients])
     )
     assert dlg.invert(problem, options).status == ["ok", "ok"]
