@@ -1,4 +1,6 @@
-"""Small blocks of trials for the tests of attacks: a dense net on 8×8 images, with random gradients or leaked ones."""
+"""Small blocks of trials for the tests of attacks: a dense net on 8×8 images, with random gradients or leaked
+ones.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,6 @@
-"""SIGTERM at a random moment, again and again: the attack goes on from what it has saved, to the same arrays."""
+"""SIGTERM at a random moment, again and again: the attack goes on from what it has saved, to the same
+arrays.
+"""
 
 import os
 import signal
@@ -85,7 +87,9 @@ def attacks(problem, decoder):
 
 @pytest.fixture
 def sigterm():
-    """SIGTERM to this process after some seconds, handled as in a job; and as before when the test is over."""
+    """SIGTERM to this process after some seconds, handled as in a job; and as before when the test is
+    over.
+    """
     before, timers = signal.getsignal(signal.SIGTERM), []
 
     def after(seconds):

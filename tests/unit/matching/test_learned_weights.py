@@ -1,4 +1,6 @@
-"""Learned weights are the best there are on the clients they are learnt from, and better than most on others."""
+"""Learned weights are the best there are on the clients they are learnt from, and better than most on
+others.
+"""
 
 import keras
 import numpy as np
@@ -38,7 +40,9 @@ def clients(digits):
 
 
 def distance_left(steps, weights):
-    """After a step of the best length along the weights' direction, as a share; steps: what ``learned.steps`` gives."""
+    """After a step of the best length along the weights' direction, as a share; steps: what
+    ``learned_weights.steps`` gives.
+    """
     left, directions = steps
     way = directions @ weights
     left_over = left - way * max(way @ left, 0) / (way @ way)
@@ -68,7 +72,9 @@ def test_what_was_learnt_helps_with_other_clients(matcher, clients):
 
 
 def test_a_term_leads_downhill(matcher, clients):
-    """Each direction is minus the gradient of the loss with that tensor alone, by finite differences of the sum."""
+    """Each direction is minus the gradient of the loss with that tensor alone, by finite differences of the
+    sum.
+    """
     from gradleak.gradients import objective
 
     images, labels = clients(0, 2)

@@ -273,7 +273,8 @@ def test_step_decay_follows_the_milestones():
     np.testing.assert_allclose(-np.diff(places), [1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.001], rtol=1e-2)
 
 
-# --- computed in groups ------------------------------------------------------------------------------------------
+# --- computed in groups
+# ------------------------------------------------------------------------------------------
 
 
 def widths_of(limits, start=START, data=DATA, **settings):
