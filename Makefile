@@ -45,17 +45,20 @@ report: setup  ## Snakemake's own report with the provenance of every figure and
 ui: setup  ## MLflow on the results of this folder
 	$(BIN)/python scripts/open_ui.py $(ARGS)
 
-tracking-server: setup  ## MLflow on PostgreSQL, for a team; see docs/tracking.md
+tracking-server: setup  ## MLflow on PostgreSQL, for a team; see docs/how-to/tracking.md
 	$(BIN)/python scripts/serve_mlflow.py $(ARGS)
 
 prune: setup  ## compare every run in MLflow with results/, and delete those of cells that have left the study
 	$(SNAKE) --cores 1 --quiet rules --forcerun sync_mlflow --config 'tracking={prune: true}' $(ARGS) -- results/mlflow/synced.json
 
-lint: setup
+lint: setup  ## what CI checks before the tests: style and layout of Python and of rules, types, Snakemake's own lint
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
 	$(SNAKE) --lint
 
-schema: setup  ## regenerate config/config.schema.json and docs/config.md from the models
+schema: setup  ## regenerate config/config.schema.json and docs/reference/config.md from the models
 	PYTHONPATH=scripts $(BIN)/python -m gradleak.workflow.schema
 
 clean:

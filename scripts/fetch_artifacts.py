@@ -1,4 +1,4 @@
-"""A stranger's artifacts (a folder, or Google Drive) → the leak as plain arrays and JSON under results/, and a manifest."""
+"""Untrusted artifacts (a folder, or Google Drive) → the leak as plain arrays and JSON, and a manifest."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def main(snakemake) -> None:
         draw.mkdir()
         try:
             leak = receive(files, draw)
-        finally:  # the plain form is kept, and of a refused one nothing
+        finally:  # the downloads are removed; the plain form is kept, but nothing of a refused leak
             for name in hashes:
                 (cache / name).unlink()
         for entry in leak.manifest["files"]:

@@ -1,4 +1,4 @@
-"""The user's own truth for a local target → the format that the scoring reads."""
+"""The user's truth for a local target → the format that scoring reads."""
 
 import numpy as np
 

@@ -1,23 +1,13 @@
 """Tables, matched pairs and records → one figure."""
 
-from functools import partial
-
-from gradleak.evaluation import figures, tables
-from gradleak.files import read_json, read_npz
+from gradleak.evaluation.figures import draw, style
 from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
-    frames = {name: tables.read(snakemake.input[name]) for name in ("trials", "cells", "labels", "effects")}
-    pairs, records = (
-        {cell: partial(read, file) for cell, file in zip(snakemake.params.pair_cells, files, strict=True)}
-        for read, files in ((read_npz, snakemake.input.pairs), (read_json, snakemake.input.records))
-    )
-    figures.save(
-        figures.FIGURES[snakemake.wildcards.figure](frames, pairs, records),
-        snakemake.output.figure,
-        snakemake.output.vector,
-    )
+    inputs = draw.read(snakemake.input, snakemake.params.cells)
+    figure = draw.DRAW[snakemake.wildcards.figure](**inputs)
+    style.save(figure, snakemake.output.figure, snakemake.output.vector)
 
 
 if "snakemake" in globals():

@@ -1,6 +1,6 @@
 """Mapping findings of one block of draws → a figure of norms and singular values."""
 
-from gradleak.evaluation import figures
+from gradleak.evaluation.figures import mapping, style
 from gradleak.files import read_json, read_npz
 from gradleak.jobs import job
 
@@ -9,7 +9,7 @@ def main(snakemake) -> None:
     spectrum = read_npz(snakemake.input.spectrum)
     floor = {name.removeprefix("floor:"): spectrum[name] for name in spectrum if name.startswith("floor:")}
     singular = {name: spectrum[name] for name in floor}
-    figures.save(figures.mapping(read_json(snakemake.input.report), singular, floor), snakemake.output.figure)
+    style.save(mapping.mapping(read_json(snakemake.input.report), singular, floor), snakemake.output.figure)
 
 
 if "snakemake" in globals():

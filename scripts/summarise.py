@@ -1,6 +1,6 @@
 """All scores and records of the selected studies → results/tables/."""
 
-from gradleak.evaluation import comparisons, tables
+from gradleak.evaluation import comparisons, latex, tables
 from gradleak.files import replacing
 from gradleak.jobs import job
 
@@ -26,7 +26,7 @@ def main(snakemake) -> None:
             table.to_csv(temporary, index=False, float_format="%.6g")
         job.log.info("%s: %d rows", name, len(table))
     with replacing(snakemake.output.latex) as temporary:
-        temporary.write_text(comparisons.latex(headline))
+        temporary.write_text(latex.table(headline))
 
 
 if "snakemake" in globals():

@@ -28,7 +28,7 @@ import tensorflow as tf
 from gradleak.attacks.matching import dlg
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.problem import Problem
-from gradleak.evaluation import metrics
+from gradleak.evaluation import bootstrap, metrics
 from gradleak.federated import client, datasets, rounds
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
@@ -95,7 +95,7 @@ def measure(net: str, images: int, control: str) -> dict:
     found = dlg.invert(problem, DlgOptions(**spec))
     seconds = time.perf_counter() - begun
     psnr = [metrics.image_metrics(*pair)[0]["psnr"] for pair in zip(found.images, truth)]
-    mean, low, high = metrics.bootstrap(np.array(psnr), np.arange(CLIENTS))
+    mean, low, high = bootstrap.mean(np.array(psnr), np.arange(CLIENTS))
     class_mean = DlgOptions(init="class_mean", init_scale=0, labels=labels)
     means = np.mean(
         [
@@ -138,7 +138,8 @@ def main() -> None:
         spread = ", ".join(f"{value:.1f}" for value in np.percentile(attack["all"], [0, 50, 100]))
         print(
             f"| {net} | {images} | {attack['psnr']:.1f} ({attack['low']:.1f}–{attack['high']:.1f}) dB "
-            f"| {spread} | {noise['psnr']:.1f} dB | {attack['class_means']:.1f} dB | {attack['seconds_per_trial']:.1f} |",
+            f"| {spread} | {noise['psnr']:.1f} dB | {attack['class_means']:.1f} dB "
+            f"| {attack['seconds_per_trial']:.1f} |",
             flush=True,
         )
         arguments.output.parent.mkdir(parents=True, exist_ok=True)

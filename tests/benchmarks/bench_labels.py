@@ -1,4 +1,4 @@
-"""Every label method under one protocol, vectorised over batches: the tables of docs/labels.md.
+"""Every label method under one protocol, vectorised over batches: the tables of docs/results/labels.md.
 
     python tests/benchmarks/bench_labels.py fedsgd  [--models …] [--seeds 1] [--batches 50] [--output
     results/benchmarks] python tests/benchmarks/bench_labels.py fedavg | unknown | together

@@ -22,7 +22,7 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 
-from gradleak.evaluation.captions import CAPTIONS  # noqa: E402
+from gradleak.evaluation.figures.registry import FIGURES  # noqa: E402
 
 SEEDS, DRAWS, IMAGES = 8, 8, 8
 WEIGHTINGS = ["uniform", "depth", "inverse_depth", "first", "last"]
@@ -61,7 +61,7 @@ def make(folder: Path, trials: int) -> None:
 
     rng, block = np.random.default_rng(0), f"0000-{SEEDS - 1:04d}"
     (folder / "figures").mkdir(parents=True)
-    for name in CAPTIONS:
+    for name in FIGURES:
         (folder / f"figures/{name}.png").write_bytes(rng.bytes(100_000))
     steps = np.arange(2000)
     blobs = np.zeros((64, 28, 28, 1), np.uint8)
@@ -146,7 +146,7 @@ def job(folder: Path, trials: int, uri: str) -> SimpleNamespace:
             rows=[str(folder / f"scores/{c}/{block}.json") for c in cells],
             records=[str(folder / f"inversions/{c}/{block}.json") for c in cells],
             pairs=[str(folder / f"scores/{c}/{block}.npz") for c in cells],
-            figures=[str(folder / f"figures/{name}.png") for name in CAPTIONS],
+            figures=[str(folder / f"figures/{name}.png") for name in FIGURES],
             **tables,
         ),
         output=Files(

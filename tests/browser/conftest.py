@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from functools import partial
 
 import pytest
 from screens import ROOT, SHOTS
@@ -61,11 +60,12 @@ def study(tmp_path_factory):
 def _made_up(folder):
     """Files as the stages write them, then tables, figures, report and MLflow by the real code."""
     import numpy as np
+    import studies
     import syncing
     from results import Results, image_scores, interval_scores, label_scores
 
-    from gradleak.evaluation import captions, figures, report
-    from gradleak.files import read_json, read_npz
+    from gradleak.evaluation import report
+    from gradleak.evaluation.figures import mapping, registry, style
     from gradleak.tracking import sync
 
     made = Results(folder / "tables")
@@ -92,20 +92,15 @@ def _made_up(folder):
     }.items():
         made.cell(method, "labels", method=method).block(method, (0, 1, 2, 3), scores)
     frames = made.frames()
-    images = {b["cell"]: b for b in made.blocks if made.cells[b["cell"]]["attack"] != "labels"}
-    pairs, records = (
-        {c: partial(read, b[key]) for c, b in images.items()}
-        for read, key in ((read_npz, "pairs"), (read_json, "record"))
-    )
-    drawn = [folder / "figures" / f"{name}.png" for name in captions.CAPTIONS]
+    drawn = [folder / "figures" / f"{name}.png" for name in registry.FIGURES]
     for path in drawn:
-        figures.save(figures.FIGURES[path.stem](frames, pairs, records), path)
-    one = figures.mapping(
+        style.save(studies.drawn(path.stem, made), path)
+    one = mapping.mapping(
         {"tensors": [{"variable": "a/kernel", "norm": 1.0}]},
         {"a/kernel": np.array([[3.0, 1.0]])},
         {"a/kernel": np.array([1e-6])},
     )
-    figures.save(one, folder / "figures" / "mapping" / "demo_0000-0003.png")
+    style.save(one, folder / "figures" / "mapping" / "demo_0000-0003.png")
     page = report.render(
         *(frames[name] for name in ("cells", "trials", "headline", "effects")),
         figures=drawn,

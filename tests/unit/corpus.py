@@ -1,5 +1,8 @@
-"""Hostile and broken inputs, generated: name → (files that replace or join a good leak, the file that an error names,
-what its message says). ``None`` in place of bytes takes a file away; a function makes them when they are needed."""
+"""Hostile and broken inputs, generated.
+
+name → (files that replace or join a good leak, the file in the error, the error's message). ``None`` in
+place of bytes removes a file. A function makes the bytes when they are needed.
+"""
 
 import io
 import json
@@ -153,7 +156,7 @@ def deep(levels):
 
 
 def too_much_by_setstate():
-    """An empty array that is then told to be of a terabyte."""
+    """An empty array to which ``__setstate__`` then gives the shape of a terabyte."""
     state = (1, (1 << 38,), np.dtype("f4"), False, b"")
     return b"\x80\x04" + pickle.dumps(Reduced(state), 4)[2:]
 

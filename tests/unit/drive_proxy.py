@@ -1,7 +1,7 @@
-"""A loopback proxy that plays Google Drive's hosts over TLS, with a throw-away certificate authority.
+"""A loopback proxy that acts as Google Drive's hosts over TLS, with a throw-away certificate authority.
 
-It answers CONNECT for those hosts alone and serves what a test puts on it; to everything else it says no. So the real
-download code runs unpatched, from its name look-up (the proxy's business) to its certificate check.
+It answers CONNECT for those hosts alone and serves what a test puts on it; to everything else it says no. So
+the real download code runs unpatched, from its name look-up (the proxy's business) to its certificate check.
 """
 
 import re
@@ -14,14 +14,18 @@ import trustme
 
 HOSTS = ("drive.google.com", "drive.usercontent.google.com", "accounts.google.com")
 QUOTA = (
-    b'<html><head><title>Google Drive - Quota exceeded</title></head><body><p class="uc-error-caption">Sorry</p>'
-    b'<p class="uc-error-subcaption">Too many users have viewed or downloaded this file recently.</p></body></html>'
+    b"<html><head><title>Google Drive - Quota exceeded</title></head><body>"
+    b'<p class="uc-error-caption">Sorry</p><p class="uc-error-subcaption">'
+    b"Too many users have viewed or downloaded this file recently.</p></body></html>"
 )
-SIGN_IN = b"<html><head><title>Google Drive: Sign-in</title></head><body><form action='/ServiceLogin'></form></body></html>"
+SIGN_IN = (
+    b"<html><head><title>Google Drive: Sign-in</title></head><body>"
+    b"<form action='/ServiceLogin'></form></body></html>"
+)
 
 
 class Drive:
-    """files: id → (content, how it is answered). requests: (host, path, Range header) of every answered request."""
+    """files: id → (content, kind of answer). requests: (host, path, Range header) of every request."""
 
     def __init__(self, folder):
         authority = trustme.CA()
@@ -97,11 +101,12 @@ class Handler(BaseHTTPRequestHandler):
         elif how == "other host":
             self.page(b"", 302, Location="https://evil.example/file")
         elif how == "confirm" and self.host == "drive.google.com":
-            fields = f'<input type="hidden" name="id" value="{file_id}"><input type="hidden" name="confirm" value="t">'
-            action = "https://drive.usercontent.google.com/download"
-            self.page(
-                f'<html><form id="download-form" action="{action}" method="get">{fields}</form></html>'.encode()
+            fields = "".join(
+                f'<input type="hidden" name="{name}" value="{value}">'
+                for name, value in (("id", file_id), ("confirm", "t"))
             )
+            action = "https://drive.usercontent.google.com/download"
+            self.page(f'<form id="download-form" action="{action}" method="get">{fields}</form>'.encode())
         elif how == "no type":
             self.page(content, kind=None)
         elif how == "silence":
@@ -147,5 +152,5 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Disposition", 'attachment; filename="x"')
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for _ in range(4000):  # 4 GB if nobody stops it
+        for _ in range(4000):  # 4 GB if it is not stopped
             self.wfile.write(b"100000\r\n" + bytes(1 << 20) + b"\r\n")

@@ -1,7 +1,8 @@
-"""Runs scripts/fetch_artifacts.py for real, again and again, at the price of a fork: Python and NumPy are loaded once.
+"""Runs scripts/fetch_artifacts.py many times. Python and NumPy are loaded once, and each run is a fork.
 
-As a program it reads a JSON line {folder, results, ids, environment} from standard input, forks, runs the script in the
-fork as Snakemake would, and answers [exit code, peak memory in kB of the script and of its child process].
+As a program it reads a JSON line {folder, results, ids, environment} from standard input, forks, runs the
+script in the fork as Snakemake would, and answers [exit code, peak memory in kB of the script and of its
+child process].
 """
 
 import json
@@ -30,7 +31,7 @@ class Sandbox:
         )
 
     def run(self, results, folder=None, ids=(), **environment):
-        """(exit code, the script's log, peak memory in kB). A negative code is a signal's; SIGALRM: it took 60 s."""
+        """(exit code, the script's log, peak memory in kB). A negative code is a signal."""
         order = {
             "folder": str(folder) if folder else None,
             "results": str(results),

@@ -1,8 +1,8 @@
-"""The process in which a stranger's files are read: ``python -m gradleak.artifacts.child TARGET FILE …``.
+"""The process in which untrusted files are read: ``python -m gradleak.artifacts.child TARGET FILE …``.
 
-It gives up what reading needs not (memory, time, descriptors, new processes, the network, writing elsewhere than to
-TARGET), then reads, and leaves the leak in its plain form in TARGET. What it says goes to standard output: a line
-``reading FILE`` before each file, and ``refused REASON`` at the end of a failure.
+It first limits itself: memory, time, descriptors, new processes, the network, and files outside TARGET. Then
+it reads the files and writes the leak in plain form to TARGET. Standard output has a line ``reading FILE``
+before each file, and a line ``refused REASON`` after a failure.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from gradleak.artifacts import limits, roles
 from gradleak.artifacts.errors import ArtifactError
 from gradleak.artifacts.leak import write_leak
 
-# Auditing events (PEP 578) that reading arrays never raises, and that a payload would. The process ends at once,
-# whatever the payload catches.
+# Auditing events (PEP 578) that a payload would raise and that reading arrays never raises. The process ends
+# at once, so a payload cannot catch the refusal.
 FORBIDDEN = (
     "os.system",
     "os.exec",

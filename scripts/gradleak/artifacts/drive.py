@@ -1,4 +1,4 @@
-"""Google Drive by file id: bounded in time and size, resumed where it broke off, and never a web page taken for data."""
+"""Downloads from Google Drive by file id, with bounds on time and size. Interrupted downloads are resumed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import hashlib
 import logging
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import requests
 
 from gradleak.artifacts import limits
 from gradleak.artifacts import lock as first_use
@@ -17,7 +20,10 @@ from gradleak.artifacts.sniff import sniff
 TIMEOUT = (15, 60)  # seconds to connect, and between two pieces of the answer
 RETRIES = 3
 DEADLINE = 1200  # seconds for one file
-BY_HAND = "Or download the files in a browser into a folder and use a target with `source: local, path: <that folder>`."
+BY_HAND = (
+    "Or download the files in a browser into a folder and use a target with "
+    "`source: local, path: <that folder>`."
+)
 
 log = logging.getLogger("gradleak")
 
@@ -30,10 +36,10 @@ def fetch(
     timeout=TIMEOUT,
     retries: int = RETRIES,
 ) -> Path:
-    """The file, as ``folder/<id>``. One that is already there is kept if it is an artifact and the one first used.
+    """Download the file to ``folder/<id>``. A file that is there is kept if it has the hash of its first use.
 
-    limit: bytes. Raises ArtifactError with the reason and the way by hand; what came so far is kept where a later run
-    can resume it, and only there.
+    limit: bytes. lock: the file with the hashes of the first use. Raises ArtifactError with the reason and
+    how to download by hand. Parts are kept only where a later run can resume them.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]{10,100}", file_id):
         raise ArtifactError(
@@ -64,85 +70,105 @@ def _is_good(path: Path, file_id: str, lock: Path) -> bool:
         sniff(path)
         first_use.enforce(lock, file_id, sha256(path))
     except ArtifactError as error:
-        log.info("%s was there and is fetched again: %s", path, error)
+        log.info("%s exists and is fetched again: %s", path, error)
         return False
     return True
 
 
-def _download(file_id: str, path: Path, limit: int, timeout, retries: int) -> None:
-    import gdown
-    import requests
+class _TooLarge(ArtifactError):
+    """The file is beyond the limit, so a part of it is of no use."""
 
+
+class _PartDoesNotFit(ArtifactError):
+    """The part that was kept of an earlier attempt does not fit the file."""
+
+
+def _download(file_id: str, path: Path, limit: int, timeout, retries: int) -> None:
+    """Leave the file at ``path``. Raises ArtifactError with the reason."""
+    watch = _watch(limit)
+    try:
+        try:
+            _attempt(file_id, path, watch, timeout, retries)
+        except _PartDoesNotFit as error:
+            log.info("%s: the part of it that was kept cannot be used, starting over: %s", file_id, error)
+            _remove_parts(path)
+            _attempt(file_id, path, watch, timeout, retries)
+    except ArtifactError as error:
+        if isinstance(error, _TooLarge):
+            _remove_parts(path)
+        path.unlink(missing_ok=True)
+        reason = str(error).rstrip(".")
+        raise ArtifactError(f"Drive file {file_id} could not be fetched ({reason}). {BY_HAND}") from None
+
+
+def _watch(limit: int) -> Callable[[int, int | None], None]:
+    """A callback for the progress of the download that bounds its size and its time."""
     started = time.monotonic()
 
     def watch(so_far: int, total: int | None) -> None:
         if max(so_far, total or 0) > limit:
-            raise ArtifactError(
+            raise _TooLarge(
                 f"it is larger than the limit of {limit} bytes, so it is no artifact of such a model"
             )
         if time.monotonic() - started > DEADLINE:
             raise ArtifactError(f"it took more than {DEADLINE} s; run again to resume it")
 
-    for fresh in (False, True):
-        if fresh:
-            _forget(path)
-        try:
-            found = gdown.download(
-                id=file_id,
-                output=str(path),
-                quiet=True,
-                use_cookies=False,
-                resume=True,
-                timeout=timeout,
-                retries=retries,
-                progress=watch,
-            )
-            if found and path.is_file():
-                return
-            reason = "no file came"
-        except ArtifactError as error:
-            if "larger" in str(error):
-                _forget(path)
-            reason = str(error)
-        except gdown.exceptions.FileURLRetrievalError as error:
-            reason = _look(file_id, timeout) or _one_line(error)
-        except gdown.exceptions.DownloadError as error:
-            if ("byte range" in str(error) or "multiple temporary" in str(error)) and not fresh:
-                log.info(
-                    "%s: what was there of it is of no use, starting over: %s", file_id, _one_line(error)
-                )
-                continue
-            reason = f"{_one_line(error)} Run again: it is resumed where it broke off"
-        except requests.exceptions.HTTPError as error:
-            if error.response is not None and error.response.status_code == 416 and not fresh:
-                continue
-            reason = _status(error.response.status_code) if error.response is not None else _one_line(error)
-        except (requests.exceptions.ProxyError, requests.exceptions.SSLError) as error:
-            reason = f"no secure connection to Drive: {_one_line(error)}"
-        except requests.exceptions.Timeout as error:
-            reason = f"Drive did not answer in time: {_one_line(error)}"
-        except requests.exceptions.RequestException as error:
-            reason = f"no connection to Drive: {_one_line(error)}"
-        except (
-            KeyError,
-            AssertionError,
-            ValueError,
-            OSError,
-        ) as error:  # what gdown lets through of odd answers
-            reason = f"an answer that is no file: {type(error).__name__} {_one_line(error)}"
-        path.unlink(missing_ok=True)
-        raise ArtifactError(f"Drive file {file_id} could not be fetched ({reason.rstrip('.')}). {BY_HAND}")
+    return watch
 
 
-def _forget(path: Path) -> None:
+def _attempt(
+    file_id: str, path: Path, watch: Callable[[int, int | None], None], timeout, retries: int
+) -> None:
+    """One call of gdown. Raises ArtifactError with the reason alone."""
+    import gdown
+
+    try:
+        found = gdown.download(
+            id=file_id,
+            output=str(path),
+            quiet=True,
+            use_cookies=False,
+            resume=True,
+            timeout=timeout,
+            retries=retries,
+            progress=watch,
+        )
+    except ArtifactError:
+        raise
+    except gdown.exceptions.FileURLRetrievalError as error:
+        reason = _look(file_id, timeout) or _one_line(error)
+    except gdown.exceptions.DownloadError as error:
+        # gdown raises the same class for all of these, so its message decides.
+        if "byte range" in str(error) or "multiple temporary" in str(error):
+            raise _PartDoesNotFit(_one_line(error)) from None
+        reason = f"{_one_line(error)} Run again: it is resumed where it stopped"
+    except requests.exceptions.HTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        if status == 416:
+            raise _PartDoesNotFit(_status(status)) from None
+        reason = _one_line(error) if status is None else _status(status)
+    except (requests.exceptions.ProxyError, requests.exceptions.SSLError) as error:
+        reason = f"no secure connection to Drive: {_one_line(error)}"
+    except requests.exceptions.Timeout as error:
+        reason = f"Drive did not answer in time: {_one_line(error)}"
+    except requests.exceptions.RequestException as error:
+        reason = f"no connection to Drive: {_one_line(error)}"
+    except (KeyError, AssertionError, ValueError, OSError) as error:  # gdown passes these on for odd answers
+        reason = f"an answer that is no file: {type(error).__name__} {_one_line(error)}"
+    else:
+        if found and path.is_file():
+            return
+        reason = "no file came"
+    raise ArtifactError(reason)
+
+
+def _remove_parts(path: Path) -> None:
     for part in path.parent.glob(f"{path.name}????????.part"):
         part.unlink()
 
 
 def _look(file_id: str, timeout) -> str:
-    """Why no file came, by asking once more and looking at the answer itself: gdown's own words do not tell."""
-    import requests
-
+    """Why no file came, from the page that Drive sends instead, since gdown's error does not have it."""
     try:
         answer = requests.get(f"https://drive.google.com/uc?id={file_id}", timeout=timeout, stream=True)
         text = next(answer.iter_content(1 << 16), b"").decode("utf-8", "replace")
@@ -151,17 +177,17 @@ def _look(file_id: str, timeout) -> str:
     if answer.status_code >= 400:
         return _status(answer.status_code)
     if "accounts.google" in (urlsplit(answer.url).hostname or "") or "ServiceLogin" in text:
-        return "Drive asks to sign in: the file is not shared with anyone who has the link. Ask its owner to share it so"
+        return "Drive asks to sign in: the file is not shared with everyone with the link; ask its owner"
     if re.search("quota|too many users", text, re.I):
         return "Drive's quota page came: too many people fetched it lately. Try again in a day"
-    return "Drive sent a page and no file: check the id, and that the file is shared with anyone who has the link"
+    return "Drive sent a page, not a file: check the id, and that everyone with the link can read it"
 
 
 def _status(code: int) -> str:
     if code == 404:
         return "404: there is no such file. Check the id"
     if code in (401, 403):
-        return f"{code}: Drive refuses it. The file must be shared with anyone who has the link"
+        return f"{code}: Drive refuses it. The file must be shared with everyone with the link"
     return f"Drive answered {code}. Try again later" if code >= 500 else f"Drive answered {code}"
 
 

@@ -1,7 +1,7 @@
-"""The one error of everything that reads a stranger's file."""
+"""The error of all readers of untrusted files."""
 
 from gradleak.errors import UserError
 
 
 class ArtifactError(UserError):
-    """A file that cannot be used: which one, why, and what to do."""
+    """A file that cannot be used. The message has the file, the reason and what to do."""

@@ -1,7 +1,8 @@
-"""A leak in its checked form: plain arrays and JSON, the only form that lies under results/.
+"""A leak in plain form: arrays and JSON, the only form that is kept under results/.
 
-``model.json`` (Keras 3), ``weights_before.npz``, ``delta.npz``, ``meta.json``, and for what came from outside
-``manifest.json``: the files as they arrived, with sizes, hashes, roles and the evidence for each.
+``model.json`` (Keras JSON), ``weights_before.npz``, ``delta.npz``, ``meta.json``. A leak that came from
+outside also has ``manifest.json``: the files as they arrived, with sizes, hashes, roles and the evidence for
+each role.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from gradleak.artifacts import architecture, arrays
+from gradleak.artifacts.bounded_json import parse_json
 from gradleak.artifacts.errors import ArtifactError
+from gradleak.artifacts.tensors import BROKEN, plain_numbers
 from gradleak.files import write_json, write_npz
 
 FILES = ("model.json", "weights_before.npz", "delta.npz", "meta.json")
@@ -22,7 +24,7 @@ FILES = ("model.json", "weights_before.npz", "delta.npz", "meta.json")
 
 @dataclass(frozen=True)
 class Leak:
-    """The artifacts of one draw. Tensors keep their file's order and keys."""
+    """The artifacts of one draw. Tensors keep the order and the keys of their file."""
 
     model_json: str
     before: dict[str, np.ndarray]
@@ -36,7 +38,7 @@ def write_leak(folder: Path, leak: Leak) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.json").write_text(leak.model_json)
     for name, tensors in (("weights_before", leak.before), ("delta", leak.delta)):
-        # The keys are a stranger's, and would become names of members; they go in as data.
+        # The keys are untrusted and would become names of archive members, so they are stored as data.
         write_npz(
             folder / f"{name}.npz",
             keys=np.array(list(tensors), dtype=np.str_),
@@ -48,14 +50,20 @@ def write_leak(folder: Path, leak: Leak) -> None:
 
 
 def read_leak(folder: str | Path) -> Leak:
-    """The leak in ``folder`` as ``write_leak`` left it, checked again. Nothing is unpickled."""
+    """The leak that ``write_leak`` left in ``folder``. Nothing is unpickled.
+
+    Tensors are checked again. The model's JSON is only parsed: ``mapping.classifier`` checks it before it is
+    built. Raises ArtifactError where a file is missing or damaged.
+    """
     folder = Path(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise ArtifactError(f"{folder}: {', '.join(missing)} is missing; remove the folder and run again")
     manifest = folder / "manifest.json"
+    raw = (folder / "model.json").read_bytes()
+    parse_json(raw, str(folder / "model.json"))
     return Leak(
-        architecture.read((folder / "model.json").read_bytes(), str(folder / "model.json")).json,
+        raw.decode("utf-8-sig"),
         _read_tensors(folder / "weights_before.npz"),
         _read_tensors(folder / "delta.npz"),
         _read_dict(folder / "meta.json"),
@@ -67,10 +75,8 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             keys = [str(key) for key in file["keys"].ravel()]
-            return {
-                key: arrays.plain_numbers(file[f"arr_{i}"], f"{path}: {key}") for i, key in enumerate(keys)
-            }
-    except (*arrays.BROKEN, KeyError) as error:
+            return {key: plain_numbers(file[f"arr_{i}"], f"{path}: {key}") for i, key in enumerate(keys)}
+    except (*BROKEN, KeyError) as error:
         raise ArtifactError(f"{path}: damaged ({error}); remove its folder and run again") from None
 
 

@@ -1,4 +1,4 @@
-"""How much a stranger's file may ask for. All are checked against what a header declares, before memory is taken."""
+"""Limits for untrusted files. They are checked against the headers, before memory is allocated."""
 
 MAX_PARAMETERS = 1 << 25  # of a model; a ResNet-50 has 25.6 million
 MAX_FILE = 9 * MAX_PARAMETERS  # bytes of one file: every parameter as float64, and headers
@@ -13,6 +13,6 @@ MAX_ACTIVATIONS = 1 << 24  # numbers in any one layer's output for one image
 MAX_WORK = 1 << 34  # multiply-adds for one image
 MAX_META = 10_000  # values in the metadata, nested ones included
 
-# The child process in which files are read. 1 GB is for all of it, Python and libraries included.
+# The child process in which files are read. The bytes include Python and its libraries.
 CHILD_BYTES = 1 << 30
 CHILD_SECONDS = 50

@@ -1,4 +1,4 @@
-"""Hashes of downloaded files at their first use, and the refusal of any later file that differs."""
+"""Hashes of downloaded files at their first use. A later file with another hash is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def recorded(lock: Path) -> dict[str, dict]:
         return {str(key): {"sha256": str(entry["sha256"]), **entry} for key, entry in found.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(
-            f"{lock}: not a lock file ({error}); restore it, or remove it to trust anew"
+            f"{lock}: not a lock file ({error}); restore it, or remove it to accept the files as they are now"
         ) from None
 
 
@@ -28,14 +28,14 @@ def enforce(lock: Path, file_id: str, sha256: str) -> None:
     known = recorded(lock).get(file_id)
     if known and known["sha256"] != sha256:
         raise ArtifactError(
-            f"Drive file {file_id} is not the one that was first used ({known.get('first_used', 'earlier')}): its SHA-256 "
-            f"is {sha256}, {lock} says {known['sha256']}. Someone changed it, or something else came. If the new one is "
-            f"right, remove its entry from {lock} and run again"
+            f"Drive file {file_id} is not the file of the first use ({known.get('first_used', 'earlier')}): "
+            f"its SHA-256 is {sha256}, {lock} has {known['sha256']}. The file was changed or replaced. "
+            f"If the new one is right, remove its entry from {lock} and run again"
         )
 
 
 def record(lock: Path, hashes: dict[str, tuple[str, int]]) -> None:
-    """Add the ids that are not there yet. hashes: id → (SHA-256, bytes). Safe against other jobs doing the same."""
+    """Add the ids that are missing. hashes: id → (SHA-256, bytes). Safe if several jobs do so at once."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     folder = os.open(lock.parent, os.O_RDONLY)
     try:

@@ -1,4 +1,7 @@
-"""Which of a stranger's files is which: by what is in them, with the evidence. Run in the confined child process."""
+"""The role of each untrusted file (model, weights, delta, metadata), from its content, with the evidence.
+
+Use it in the confined child process alone.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from gradleak.artifacts import architecture, arrays, limits, unpickle
+from gradleak.artifacts import architecture, framework_files, limits, numpy_files, unpickle
 from gradleak.artifacts.architecture import Architecture
+from gradleak.artifacts.bounded_json import parse_json
 from gradleak.artifacts.errors import ArtifactError
 from gradleak.artifacts.leak import Leak
 from gradleak.artifacts.sniff import sniff
 
-NEEDED = "needs one model (its JSON, or a .keras archive), the weights before the round, the delta, and at most one metadata file"
+NEEDED = (
+    "needs one model (its JSON, or a .keras archive), the weights before the round, the delta, "
+    "and at most one metadata file"
+)
 
 
 @dataclass(frozen=True)
 class Vote:
-    """One piece of evidence on which of two files is the delta: the index of that file, and how much it counts."""
+    """Evidence that one of two files is the delta. delta: its index. weight: of the evidence."""
 
     delta: int
     weight: int
@@ -44,7 +51,7 @@ def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None
         _take_json(path, models, metas)
     for path in (path for path, kind in kinds.items() if kind == "keras"):
         progress(path)
-        text, weights = arrays.read_keras(path)
+        text, weights = framework_files.read_keras(path)
         models[path] = architecture.read(text, f"{path}: config.json")
         tensors[path] = in_model_order(weights, models[path], path)
         whole.append(path)
@@ -63,7 +70,7 @@ def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None
         raise ArtifactError(_found(files, kinds, models, metas))
     for path, own in tensors.items():
         _check_amount(path, own, model)
-    delta, before, evidence = tell_delta(tensors, model, whole)
+    delta, before, evidence = find_delta(tensors, model, whole)
     roles = {path: ("model", "a Keras model by its class_name and config") for path in models}
     roles |= {path: ("meta", "a mapping that is no model") for path in metas}
     roles |= {
@@ -79,7 +86,7 @@ def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None
 
 
 def _check_amount(path: Path, tensors: dict[str, np.ndarray], model: Architecture) -> None:
-    """As many numbers as the model has, with or without what is not trained; PyTorch's batch counters do not count."""
+    """Raise unless a file has all parameters, or all trainable ones. PyTorch's counters do not count."""
     there = sum(a.size for key, a in tensors.items() if not key.endswith("num_batches_tracked"))
     trained = sum(v.size for v in model.variables if v.trainable)
     if there not in (trained, model.parameters):
@@ -118,9 +125,9 @@ def _take_json(path: Path, models: dict, metas: dict) -> None:
     size = path.stat().st_size
     if size > limits.MAX_JSON:
         raise ArtifactError(f"{path}: {size} bytes of JSON are more than the limit of {limits.MAX_JSON}")
-    value = architecture.parse_json(path.read_bytes(), str(path))
+    value = parse_json(path.read_bytes(), str(path))
     if isinstance(value, str):  # json.dump(model.to_json()): JSON in JSON
-        value = architecture.parse_json(value, str(path))
+        value = parse_json(value, str(path))
     if architecture.is_model(value):
         models[path] = architecture.read(json.dumps(value), str(path))
     elif isinstance(value, dict):
@@ -131,10 +138,10 @@ def _take_json(path: Path, models: dict, metas: dict) -> None:
 
 def _take_npy(path: Path, most: int, metas: dict, tensors: dict) -> None:
     """A .npy holds the metadata (a dict, or a JSON string) or an object array of tensors."""
-    value = arrays.read_npy(path, most)
+    value = numpy_files.read_npy(path, most)
     if isinstance(value, np.ndarray) and value.dtype.kind in "SU":
         text = value.ravel()[0]
-        value = architecture.parse_json(text if isinstance(text, bytes) else str(text), str(path))
+        value = parse_json(text if isinstance(text, bytes) else str(text), str(path))
     if isinstance(value, dict) and not (
         value and all(isinstance(one, np.ndarray) and one.ndim for one in value.values())
     ):
@@ -145,21 +152,24 @@ def _take_npy(path: Path, most: int, metas: dict, tensors: dict) -> None:
             "are saved one by one with numpy.savez"
         )
     elif isinstance(value, dict | list | tuple | np.ndarray):
-        tensors[path] = arrays.open_up({"it": value}, path)
+        tensors[path] = numpy_files.open_up({"it": value}, path)
     else:
         raise ArtifactError(f"{path}: the metadata is a {type(value).__name__}, not a dict")
 
 
 def _read_archive(path: Path, kind: str, model: Architecture, most: int) -> dict[str, np.ndarray]:
     if kind == "npz":
-        return arrays.read_npz(path, most)
+        return numpy_files.read_npz(path, most)
     if kind == "safetensors":
-        return arrays.read_safetensors(path, most)
-    return in_model_order(arrays.read_h5(path, path, most), model, path)
+        return framework_files.read_safetensors(path, most)
+    return in_model_order(framework_files.read_h5(path, path, most), model, path)
 
 
 def in_model_order(weights: dict[str, np.ndarray], model: Architecture, path: Path) -> dict[str, np.ndarray]:
-    """Keras 3's HDF5 groups (``layers/dense_1/vars/0``: class, number, place) → ``layer/kernel`` in the model's order."""
+    """Tensors by ``layer/kernel``, in the model's order.
+
+    weights: by Keras 3's HDF5 groups, such as ``layers/dense_1/vars/0`` (class, number, place).
+    """
     places: dict[str, list[str]] = {}
     for name in weights:
         places.setdefault(name.rpartition("/vars/")[0], []).append(name)
@@ -181,13 +191,13 @@ def in_model_order(weights: dict[str, np.ndarray], model: Architecture, path: Pa
     return taken
 
 
-# --- delta or weights? ---------------------------------------------------------------------------------------------
+# --- delta or weights? --------------------------------------------------------------------------------------
 
 
-def tell_delta(
+def find_delta(
     tensors: dict[Path, dict[str, np.ndarray]], model: Architecture, whole: list[Path] = ()
 ) -> tuple[Path, Path, str]:
-    """(delta file, weights file, evidence). Both hold equal shapes, so the arrays themselves must tell."""
+    """(delta file, weights file, evidence). The shapes are the same, so the values decide."""
     pair = list(tensors)
     if len(whole) == 1:
         before = whole[0]
@@ -198,9 +208,9 @@ def tell_delta(
     votes = list(_votes(first, second, model))
     score = sum(vote.weight if vote.delta else -vote.weight for vote in votes)
     if score == 0:
-        said = "; ".join(f"{pair[v.delta].name}: {v.why}" for v in votes) or "nothing sets them apart"
+        reasons = "; ".join(f"{pair[v.delta].name}: {v.why}" for v in votes) or "no difference was found"
         raise ArtifactError(
-            f"{pair[0]} and {pair[1]}: cannot tell the delta from the weights ({said}). "
+            f"{pair[0]} and {pair[1]}: the delta cannot be distinguished from the weights ({reasons}). "
             "Give the weights as a .keras archive together with the model, then the other is the delta"
         )
     index = int(score > 0)
@@ -214,7 +224,7 @@ def tell_delta(
 
 
 def _refuse_before_and_after(pair: list[Path], first: dict, second: dict) -> None:
-    """Two files of weights that differ by one round are almost parallel; a delta is at no angle to the weights."""
+    """Raise for two files of weights: before and after a round they are almost parallel, a delta is not."""
     if [a.shape for a in first.values()] != [a.shape for a in second.values()]:
         return
     one, other = (np.concatenate([a.ravel() for a in x.values()]).astype(np.float64) for x in (first, second))
@@ -232,7 +242,8 @@ def _votes(first: dict, second: dict, model: Architecture):
         yield Vote(
             int(np.argmin(zero)),
             3,
-            f"its last kernel sums to zero over the classes, as a softmax's gradient does: {min(zero):.1e} against {max(zero):.1e}",
+            "its last kernel sums to zero over the classes, as a softmax's gradient does: "
+            f"{min(zero):.1e} against {max(zero):.1e}",
         )
     rank = [_rank_share(x) for x in (first, second)]
     if None not in rank and min(rank) < 0.6 < 0.9 < max(rank):

@@ -1,4 +1,4 @@
-"""The restricted unpickler. Used by the child process alone (``child.py``), which also bounds memory and time."""
+"""The restricted unpickler. Use it in the confined child process alone, which bounds memory and time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ FAILURES = (
 class PlainUnpickler(pickle.Unpickler):
     """Rebuilds NumPy arrays and scalars and plain containers, and nothing else.
 
-    An exact allowlist: no module is open as a whole, since modules such as numpy's hold functions that run text.
+    The allow-list names functions and classes, never whole modules: modules such as NumPy's have functions
+    that run text.
     """
 
     ALLOWED = frozenset(
@@ -73,7 +74,7 @@ def load(stream: BinaryIO, what: str) -> Any:
 
 
 def plain(value: Any, what: str) -> Any:
-    """``value`` as JSON types, copied with a bound on size and depth: a pickle can nest one list into itself."""
+    """A copy of ``value`` in JSON types. Size and depth are bounded: a pickle can nest a list into itself."""
     left = [limits.MAX_META]
 
     def copy(one: Any, depth: int) -> Any:

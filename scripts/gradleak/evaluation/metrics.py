@@ -1,6 +1,8 @@
-"""Image and label metrics, and the one-to-one assignment that they are read after.
+"""Metrics of one trial against the truth: images, certificates, labels.
 
-Images are float32 (…, H, W, C) in [0, 1]; the data range is 1.
+Images are float32 (…, H, W, C) in [0, 1]; the data range is 1. PSNR itself is ``gradleak.images.psnr``, since
+attacks compute it, too; ``image_metrics`` applies it to matched pairs. Intervals over trials are in
+``bootstrap``.
 """
 
 from __future__ import annotations
@@ -13,23 +15,25 @@ from skimage.metrics import structural_similarity
 
 from gradleak.images import psnr
 
+RECOVERED = 20  # dB, the PSNR from which an image counts as recovered
+
 
 def pairwise_mse(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Mean squared error of every image of a with every image of b: (A, B), float64.
+    """Mean squared error of every image of ``a`` with every image of ``b``: float64 (A, B).
 
-    By the expansion ‖a‖² + ‖b‖² − 2 a·b in float64, exact to about 1e-15: far below PSNR_CEILING.
+    Computed as (‖a‖² + ‖b‖² − 2 a·b) / pixels, exact to about 1e-15, which is far below PSNR_CEILING.
     """
-    # Not −1: of no images at all it would not be known.
+    # The number of pixels is computed, since reshape cannot infer it for zero images.
     a, b = (i.reshape(len(i), np.prod(i.shape[1:], dtype=int)).astype(np.float64, copy=False) for i in (a, b))
     squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * a @ b.T
     return np.maximum(squared, 0) / a.shape[1]
 
 
 def assign(found: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One-to-one assignment of reconstructions to true images with the highest total PSNR.
+    """One-to-one assignment of M reconstructions to N true images with the highest total PSNR.
 
-    Returns (index into found, index into truth), min(M, N) pairs sorted by the true image. Each reconstruction
-    counts once: a single good image cannot stand for many.
+    Returns (index into found, index into truth), min(M, N) pairs sorted by the true image. Each
+    reconstruction counts once. Solved as a linear sum assignment (Crouse 2016, DOI 10.1109/TAES.2016.140952).
     """
     if not len(found) or not len(truth):
         return np.zeros(0, int), np.zeros(0, int)
@@ -39,17 +43,24 @@ def assign(found: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Structural similarity of two images (Wang et al. 2004), 7×7 window (smaller on smaller images), data range 1."""
+    """Structural similarity of two images (H, W, C), in [−1, 1].
+
+    Wang et al. 2004, DOI 10.1109/TIP.2003.819861:
+    SSIM = mean over windows and channels of (2 μ_a μ_b + c₁) (2 σ_ab + c₂) / ((μ_a² + μ_b² + c₁) (σ_a² + σ_b²
+    + c₂)), c₁ = 0.01², c₂ = 0.03². Windows are uniform, 7×7; on images with a shorter side the largest odd
+    size that fits.
+    """
     side = min(7, *a.shape[:2])
     window = side - (side + 1) % 2  # odd
     return float(structural_similarity(a, b, data_range=1.0, channel_axis=-1, win_size=window))
 
 
 def image_metrics(found: np.ndarray, truth: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Metrics of one trial and, per pair, what the figures need.
+    """Metrics of one trial, and its matched pairs: indices ``found`` and ``truth``, and ``psnr``.
 
-    found: (M, H, W, C), what the attack accepted; truth: (N, H, W, C). Means are over the matched pairs; the
-    shares are over all N true images, so what was not found counts as not recovered.
+    found: (M, H, W, C), what the attack accepted; truth: (N, H, W, C). PSNR in dB, SSIM and MSE are means
+    over the pairs of ``assign``. Shares are over all N true images: one without a pair counts as not
+    recovered.
     """
     rows, columns = assign(found, truth)
     pairs = {"found": rows, "truth": columns}
@@ -64,7 +75,7 @@ def image_metrics(found: np.ndarray, truth: np.ndarray) -> tuple[dict[str, float
         "psnr_best": float(values.max()),
         "ssim": float(np.mean([ssim(found[i], truth[j]) for i, j in zip(rows, columns, strict=True)])),
         "mse": float(mse.mean()),
-        "share_20db": float((values >= 20).sum() / len(truth)),
+        "share_20db": float((values >= RECOVERED).sum() / len(truth)),
         "share_30db": float((values >= 30).sum() / len(truth)),
     }, pairs | {"psnr": values}
 
@@ -77,28 +88,34 @@ def certificate_metrics(
     samples: int,
     truth: np.ndarray,
 ) -> dict[str, float]:
-    """How far certificates can be trusted. images (K, H, W, C) that were looked at, accepted, residual and expected PSNR (K,).
+    """How far the certificates of one trial can be trusted, given its true images ``truth`` (N, H, W, C).
 
-    As ``certified``, and false_positives: accepted images that are more than 20 dB from every true image; samples_exact: whether N
-    is right; residual_rank: Spearman correlation of residual and PSNR; expected_rank: of expected and true PSNR, over accepted ones.
+    images (K, H, W, C), accepted, residual and expected PSNR (K,): all candidates. samples: the estimate of
+    N, 0 for none. As ``certified``, and false_positives: accepted images with less than 20 dB to every true
+    image; samples_exact: 1 if the estimate of N is right; residual_rank: Spearman correlation of residual and
+    PSNR over all candidates; expected_rank: that of expected and true PSNR over the accepted ones.
     """
     out = certified(accepted, expected, samples) | {"false_positives": 0}
     if samples > 0:
         out["samples_exact"] = float(samples == len(truth))
     if len(images):
         nearest = psnr(pairwise_mse(images, truth).min(axis=1))
-        out["false_positives"] = int((accepted & (nearest < 20)).sum())
-        ranks = _rank(residual, nearest), _rank(expected[accepted], nearest[accepted])
-        out |= {
-            n: rank
-            for n, rank in zip(("residual_rank", "expected_rank"), ranks, strict=True)
-            if rank is not None
+        out["false_positives"] = int((accepted & (nearest < RECOVERED)).sum())
+        ranks = {
+            "residual_rank": _rank(residual, nearest),
+            "expected_rank": _rank(expected[accepted], nearest[accepted]),
         }
+        out |= {name: rank for name, rank in ranks.items() if rank is not None}
     return out
 
 
 def certified(accepted: np.ndarray, expected: np.ndarray, samples: int) -> dict[str, float]:
-    """What certificates say without any truth. found: accepted images; expected_psnr: the mean of theirs; samples_estimated: N."""
+    """What the certificates of one trial say without any truth.
+
+    accepted, expected PSNR (K,): all candidates. samples: the estimate of N, 0 for none. Returns certified,
+    the number of accepted images; expected_psnr, the mean of theirs in dB; samples_estimated, N. What is not
+    known is left out.
+    """
     out: dict[str, float] = {"certified": int(accepted.sum())}
     if accepted.any():
         out["expected_psnr"] = float(expected[accepted].mean())
@@ -108,7 +125,7 @@ def certified(accepted: np.ndarray, expected: np.ndarray, samples: int) -> dict[
 
 
 def _rank(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Spearman's correlation; None where there is none."""
+    """Spearman's rank correlation, in [−1, 1]; None if it is not defined."""
     if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
     from scipy.stats import spearmanr  # half a second of imports, for span inversion alone
@@ -117,10 +134,13 @@ def _rank(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def label_metrics(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Counts (C,) against true counts (C,), which sum to N; counts of certified images alone may sum to less.
+    """Estimated counts n̂ (C,) against true counts n (C,), Σ n = N.
 
-    leacc: share of classes whose presence is right; lnacc: share whose count is right; irec: share of images
-    whose label is recovered, Σ min / N; skill: irec above uniform guessing's, as a share of what is left above it.
+    Counts of certified images may sum to less than N.
+    leacc: share of classes whose presence is right; lnacc: share whose count is right (both Ma et al. 2023,
+    iLRG, https://openreview.net/forum?id=FIrQfNSOoTr); irec: share of images whose label is recovered, Σ
+    min(n̂, n) / N; skill: (irec − u) / (1 − u) with u the irec of the uniform guess N / C; count_mae: mean
+    |n̂ − n|; labels_exact: 1 if all counts are right.
     """
     samples = truth.sum()
     irec = np.minimum(estimate, truth).sum() / samples
@@ -139,29 +159,13 @@ def label_metrics(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 def interval_metrics(
     low: np.ndarray, high: np.ndarray, truth: np.ndarray, levels: Sequence[float]
 ) -> dict[str, float]:
-    """Intervals (L, C) of the counts (C,) at nominal ``levels``: share of classes covered, and mean width in images."""
+    """Intervals ``low``, ``high`` (L, C) of true counts (C,) at L nominal levels in (0, 1).
+
+    coverage_<level>: share of classes whose count lies in the interval; width_<level>: its mean width in
+    images.
+    """
     covered = ((low <= truth) & (truth <= high)).mean(axis=1)
     width = (high - low).mean(axis=1)
     return {
         f"coverage_{100 * level:g}": float(value) for level, value in zip(levels, covered, strict=True)
     } | {f"width_{100 * level:g}": float(value) for level, value in zip(levels, width, strict=True)}
-
-
-def bootstrap(
-    values: np.ndarray, groups: np.ndarray, seed: int = 0, resamples: int = 2000
-) -> tuple[float, float, float]:
-    """(mean, low, high): the mean over groups (draws) of group means, with a 95 % percentile bootstrap over groups.
-
-    Seeds of one draw are no independent evidence, so draws are resampled and not trials. One group: low = high = nan.
-    """
-    values, groups = np.asarray(values, float), np.asarray(groups)
-    keep = np.isfinite(values)
-    values, groups = values[keep], groups[keep]
-    if not len(values):
-        return (np.nan,) * 3
-    means = np.array([values[groups == g].mean() for g in np.unique(groups)])
-    if len(means) < 2:
-        return float(means.mean()), np.nan, np.nan
-    sampled = means[np.random.default_rng(seed).integers(0, len(means), (resamples, len(means)))].mean(axis=1)
-    low, high = np.percentile(sampled, [2.5, 97.5])
-    return float(means.mean()), float(low), float(high)

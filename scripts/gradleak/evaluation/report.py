@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from gradleak.evaluation import mapping_report
-from gradleak.evaluation.captions import CAPTIONS
+from gradleak.evaluation.figures.registry import FIGURES
 
 COLUMNS = {
     "share_20db": ("share ≥ 20 dB", 2),
@@ -83,7 +83,7 @@ def render(
         _summary(cells, trials, headline, descriptions),
     ]
     pictures = [path for path in figures if path.stem == "reconstructions"]
-    parts += [_figure(path, CAPTIONS[path.stem]) for path in pictures]
+    parts += [_figure(path, FIGURES[path.stem].caption) for path in pictures]
     parts.append(_failures(trials))
     parts.append(_section("cells"))
     for study, own in cells.groupby("study", sort=False):
@@ -96,7 +96,7 @@ def render(
     parts.append(_section("effects") + _effects(effects))
     parts.append(
         _section("figures")
-        + "".join(_figure(p, CAPTIONS.get(p.stem, "")) for p in figures if p not in pictures)
+        + "".join(_figure(p, FIGURES[p.stem].caption) for p in figures if p not in pictures)
     )
     parts.append(_section("mapping"))
     for (target, found), path in zip(mappings.items(), [*mapping_figures, *[None] * len(mappings)]):

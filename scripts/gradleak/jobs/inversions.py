@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from gradleak.attacks import inversion_files
 from gradleak.attacks.problem import Inversion, Members, Problem
 from gradleak.evaluation.truth import load_truth
-from gradleak.files import read_npz, write_json, write_npz
+from gradleak.files import read_npz, write_json
 from gradleak.images import to_float
 from gradleak.jobs import records
 from gradleak.jobs.job import log, stop_if_asked
@@ -39,8 +40,8 @@ def load_problem(snakemake: Any) -> Problem:
     public = read_npz(inputs.public)
     members = None
     if inputs.get("members"):
-        found = read_npz(inputs.members[0])
-        members = Members(found["images"], found["labels"], found["accepted"])
+        found = inversion_files.read(inputs.members[0])
+        members = Members(found.images, found.labels, found.accepted)
     return Problem(
         model,
         gradients,
@@ -105,14 +106,16 @@ def note(message: str, *values: Any) -> None:
 
 def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:
     """The two files of an attack block: the reconstructions, and the record."""
-    write_npz(
+    inversion_files.write(
         snakemake.output.inversion,
-        images=inversion.images,
-        labels=inversion.labels,
-        seeds=inversion.seeds,
-        objective=inversion.objective,
-        accepted=inversion.accepted,
-        **inversion.certificates,
+        inversion_files.InversionFile(
+            inversion.images,
+            inversion.labels,
+            inversion.seeds,
+            inversion.objective,
+            inversion.accepted,
+            inversion.certificates,
+        ),
     )
     trials = [
         records.trial(

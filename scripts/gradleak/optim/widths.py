@@ -9,8 +9,8 @@ import numpy as np
 # 0.14 to 0.42.
 _ALIVE = 0.5
 # Bytes of one pass, by that estimate, beyond which its tensors leave the caches and a trial takes longer. 32
-# images of cnn7 take 0.1 GB (docs/engine.md). Below it, more trials at once only spread the fixed cost of a
-# pass.
+# images of cnn7 take 0.1 GB (docs/results/engine.md). Below it, more trials at once only spread the fixed
+# cost of a pass.
 _BEST_PASS = 1.3e8
 # Bytes of a pass by the bytes of its variables, for pixels under cnn7: a first guess. A bad guess costs a
 # trace.

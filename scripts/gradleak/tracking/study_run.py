@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradleak.evaluation.captions import CAPTIONS
+from gradleak.evaluation.figures.registry import FIGURES
 from gradleak.jobs.records import digest
 from gradleak.tracking.write_runs import Run
 
@@ -52,7 +52,7 @@ def exhibit(study: str, files: Sequence[Path], cells: list[dict], times: tuple[i
 def _note(files: Sequence[Path]) -> str:
     lines = [
         f"* `{path.parent.name}/{path.name}`"
-        + (f": {CAPTIONS[path.stem]}" if path.stem in CAPTIONS and path.suffix == ".png" else "")
+        + (f": {FIGURES[path.stem].caption}" if path.stem in FIGURES and path.suffix == ".png" else "")
         for path in files
     ]
     return "\n".join(

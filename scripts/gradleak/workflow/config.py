@@ -1,4 +1,4 @@
-"""The configuration as models: what a config file may say, and errors that name the path and the nearest valid name.
+"""The configuration as models, and errors that name the place in the YAML and the nearest valid name.
 
 Imported while the workflow is parsed, so nothing here or below imports TensorFlow, MLflow or pandas.
 """
@@ -25,6 +25,11 @@ from gradleak.strict import StrictModel
 
 ATTACKS = {"labels": LabelOptions, "dlg": DlgOptions, "latent": LatentOptions, "span": SpanOptions}
 COMBINE = ("product", "zip", "one_at_a_time")  # how the axes of an entry may be combined
+RENAMED = {  # keys of earlier versions → their names now; CHANGELOG.md lists them too
+    "optimiser": "optimizer",
+    "fill_unseen": "fill_outside_receptive_field",
+    "states_sign": "sign_in_metadata",
+}
 
 
 class ConfigError(Exception):
@@ -32,7 +37,7 @@ class ConfigError(Exception):
 
 
 class Leaked(StrictModel):
-    """What a target that was not simulated here has in common: little is known, most is found out."""
+    """Settings of updates that were not simulated here. What the user does not state is estimated."""
 
     dataset: Literal[*DATASETS] = Field(
         "mnist-5k", description="Public data of the same kind, for priors and controls."
@@ -41,11 +46,11 @@ class Leaked(StrictModel):
         None, ge=1, description="Images behind the update; default: what the metadata says."
     )
     sign: Literal["auto", "after_minus_before", "before_minus_after"] = Field(
-        "auto", description="Convention of the shared delta; auto: found out from the update, with evidence."
+        "auto", description="Convention of the shared delta; auto: decided from the update, with evidence."
     )
     scale: float | Literal["auto"] = Field(
         "auto",
-        description="Delta per unit of gradient (learning rate × steps × client weight); auto: found out.",
+        description="Delta per unit of gradient (learning rate × steps × client weight); auto: estimated.",
     )
 
     @property
@@ -54,7 +59,7 @@ class Leaked(StrictModel):
 
 
 class LocalTarget(Leaked):
-    """Your own artifacts in a folder: model JSON, weights before, delta, optional metadata. Any file names."""
+    """Your own artifacts in a folder: model JSON, weights before, delta, optional metadata. Any names."""
 
     source: Literal["local"]
     path: str = Field(description="Folder of the artifacts.")
@@ -84,9 +89,9 @@ class Study(StrictModel):
     base: dict[str, Any] = Field({}, description="Parameters that every cell of the study starts from.")
     cells: list[dict[str, Any]] = Field(
         min_length=1,
-        description="Each entry: `attack`, `target` (a name; single settings as `target.batch_size: 8`), any option of "
-        "the attack, `axes` (option → list of values), `combine` (product, zip, one_at_a_time), `exclude` "
-        "(list of option → value, all of which must match).",
+        description="Each entry: `attack`, `target` (a name; single settings as `target.batch_size: 8`), any "
+        "option of the attack, `axes` (option → list of values), `combine` (product, zip, one_at_a_time), "
+        "`exclude` (list of option → value, all of which must match).",
     )
 
 
@@ -102,8 +107,8 @@ class Tracking(StrictModel):
     )
     prune: bool = Field(
         False,
-        description="Compare every single run of the studies with its files, and delete the runs of cells that the studies "
-        "have no more. `make prune` does it once.",
+        description="Compare every run in MLflow with its files, and delete the runs of cells that are no "
+        "longer in the studies. `make prune` does it once.",
     )
 
 
@@ -122,19 +127,19 @@ class Config(StrictModel):
     gpus: int = Field(
         0,
         ge=0,
-        description="GPUs that an attack job and a prior's training ask a cluster for; changes no result's identity.",
+        description="GPUs that an attack job or the training of a prior requests from a cluster.",
     )
     trials_at_once: int = Field(
         0,
         ge=0,
-        description="Trials of a block that an attack job computes side by side, at most; 0: as many as fit into the "
-        "job's memory (`mem_mb`) and the processor's caches. Changes no result beyond rounding.",
+        description="The most trials of a block that an attack job computes side by side; 0: as many as fit "
+        "into the job's memory (`mem_mb`) and the processor's caches. Changes no result beyond rounding.",
     )
 
     partial: bool = Field(
         False,
-        description="Tables, figures and report of what is done; what is not are rows that say why. The workflow does so "
-        "itself at the end of a run in which jobs failed.",
+        description="Tables, figures and report of the finished blocks; the others are rows with the reason. "
+        "A run in which jobs failed does this at its end.",
     )
 
     @property
@@ -145,9 +150,9 @@ class Config(StrictModel):
 
 
 def load(raw: dict[str, Any], studies_folder: str | Path = "config/studies") -> Config:
-    """Check a merged config. A selected study without cells in it is looked up as ``<studies_folder>/<name>.yaml``.
+    """Check a merged config. A selected study without cells is read from ``<studies_folder>/<name>.yaml``.
 
-    Such a file may hold targets, priors and one or more studies; what the config itself says goes first.
+    Such a file may hold targets, priors and studies. The config itself takes precedence over it.
     """
     merged = dict(raw)
     wanted = merged.get("study", "demo")
@@ -202,12 +207,12 @@ def parse(model: Any, value: Any, path: str, places: dict[str, str] | None = Non
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
-UNION_TAGS = ("int", "float", "str")  # what pydantic adds to the place of an error in `int | list[int]`
+UNION_TAGS = ("int", "float", "str")  # added by pydantic to the place of an error in `int | list[int]`
 
 
 def _describe(error: dict, prefix: str, model: Any, places: dict[str, str]) -> str:
     keys = list(error["loc"])
-    # Tags of unions are pydantic's, not the user's: the kind of a target, and which branch did not fit.
+    # Pydantic adds tags of unions that are not in the YAML: the kind of a target, the branch that failed.
     tag = keys.pop(2) if model is Config and keys[:1] == ["targets"] and len(keys) > 2 else None
     while len(keys) > 1 and (
         keys[-1] in UNION_TAGS or re.match(r"(list|literal|function-\w+)\[", str(keys[-1]))
@@ -221,8 +226,7 @@ def _describe(error: dict, prefix: str, model: Any, places: dict[str, str]) -> s
     for key in keys:
         path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
     if error["type"] == "extra_forbidden":
-        name = str(error["loc"][-1])
-        return f"{path}: unknown key{nearest(name, _fields(model, keys[:-1], tag))}"
+        return f"{path}: {unknown(str(error['loc'][-1]), _fields(model, keys[:-1], tag))}"
     if error["type"] == "literal_error":
         expected = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
         return not_one_of(path, error["input"], expected)
@@ -249,6 +253,15 @@ def _fields(model: Any, keys: list, tag: str | None) -> list[str]:
     if keys[0] == "targets":
         section = {"local": LocalTarget, "drive": DriveTarget}.get(tag, ClientOptions)
     return list(section.model_fields) if section else []
+
+
+def unknown(key: str, valid: Iterable[str], words: str = "unknown key") -> str:
+    """The message for a key that is not in ``valid``: its new name, or ``words`` and the nearest name."""
+    prefix, _, name = key.rpartition(".")
+    new = f"{prefix}.{RENAMED[name]}" if prefix and name in RENAMED else RENAMED.get(name)
+    if new in valid:
+        return f"was renamed to {new!r} (see CHANGELOG.md)"
+    return f"{words}{nearest(key, valid)}"
 
 
 def not_one_of(path: str, value: Any, valid: Iterable[str]) -> str:

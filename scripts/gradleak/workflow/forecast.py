@@ -1,4 +1,4 @@
-"""A dry run for people: cells, trials, what is done, what would run and why, and about how long that takes.
+"""A dry run as a summary: cells, trials, finished blocks, what would run and why, and for how long.
 
     python -m gradleak.workflow.forecast [--cores N] [any arguments of Snakemake]
 
@@ -17,17 +17,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-WHY = {  # the start of a reason of Snakemake's → what people read; the first that applies
+WHY = {  # a part of Snakemake's reason → the words shown; the first match counts
     "Missing output files": "not there yet",
-    "Incomplete output files": "was stopped half-way",
+    "Incomplete output files": "was interrupted",
     "Code has changed": "code changed",
     "Params have changed": "parameters or code changed",
     "Set of input files": "other inputs",
     "Updated input files": "newer inputs",
     "Forced execution": "forced",
-    "Input files updated by another job": "follows from the others",
+    "Input files updated by another job": "depends on the others",
 }
-SHORT_JOB = 60  # seconds; below, a cluster spends more on a job's start than a job should be worth
+SHORT_JOB = 60  # seconds; shorter jobs cost a cluster more in start-up than in work
 
 
 class Job(NamedTuple):
@@ -53,7 +53,7 @@ def why(reason: str) -> str:
 
 
 class Past:
-    """Seconds that jobs took, by the benchmark files under ``folder``: results/benchmarks/<rule>/…/<block>.tsv."""
+    """Seconds that jobs took, from the benchmark files ``<folder>/<rule>/…/<block>.tsv``."""
 
     def __init__(self, folder: Path):
         self.of_cell: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -66,18 +66,18 @@ class Past:
             self.of_cell[rule, cell[0] if cell else ""] += taken
 
     def seconds(self, job: Job) -> float | None:
-        """What such a job takes: the mean of its cell's, else of its rule's past ones; None: never seen one."""
+        """The mean time of past jobs of its cell, else of its rule; None without any."""
         past = self.of_cell.get((job.rule, job.cell)) or self.of_rule.get(job.rule)
         return statistics.fmean(past) if past else None
 
 
 def text_of(summary: str, jobs: Iterable[Job], past: Path, cores: int) -> str:
-    """The page. summary: what the workflow says of its studies."""
+    """The summary as text. summary: the lines that the workflow prints about its studies."""
     jobs = list(jobs)
     known = Past(past)
     lines = [summary, ""]
     if not jobs:
-        return "\n".join([*lines, "Nothing to do: all of it is there."])
+        return "\n".join([*lines, "Nothing to do: all results are there."])
     rows = [("rule", "jobs", "hours", "why")]
     total, unknown = 0.0, 0
     for rule, own in _by_rule(jobs).items():
@@ -94,8 +94,8 @@ def text_of(summary: str, jobs: Iterable[Job], past: Path, cores: int) -> str:
         lines.append(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}")
     lines += [
         "",
-        f"{len(jobs)} jobs; by the benchmark files of past ones {total / 3600:.2f} hours of one job after the "
-        f"other, about {total / 3600 / cores:.2f} hours with {cores} at a time.",
+        f"{len(jobs)} jobs. By the benchmark files of past jobs they take {total / 3600:.2f} hours one after "
+        f"another, about {total / 3600 / cores:.2f} hours with {cores} at a time.",
     ]
     if unknown:
         lines.append(f"Not counted: {unknown} jobs of rules without a benchmark file.")
@@ -103,8 +103,8 @@ def text_of(summary: str, jobs: Iterable[Job], past: Path, cores: int) -> str:
         typical = [seconds for job in own if (seconds := known.seconds(job)) is not None]
         if rule.startswith("invert_") and typical and statistics.median(typical) < SHORT_JOB:
             lines.append(
-                f"A job of {rule} takes about {statistics.median(typical):.0f} s, most of it its start. For a cluster "
-                "a larger studies.<name>.block_size (and more seeds) makes fewer and longer jobs."
+                f"A job of {rule} takes about {statistics.median(typical):.0f} s, most of it start-up. On a "
+                "cluster, a larger studies.<name>.block_size (and more seeds) gives fewer and longer jobs."
             )
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""config/config.schema.json and docs/config.md from the models. ``make schema`` writes them; a test keeps them true."""
+"""Writes config/config.schema.json and docs/reference/config.md from the models (``make schema``)."""
 
 from __future__ import annotations
 
@@ -53,17 +53,19 @@ def schema() -> str:
 
 
 def reference() -> str:
-    """docs/config.md as text."""
+    """docs/reference/config.md as text."""
     parts = [
-        "# Configuration\n\nGenerated from the models in `scripts/gradleak/` by `make schema`; do not edit by hand.\n\n"
-        "`config/config.yaml` holds the default study. A file of your own, given with `--configfile mine.yaml`, is laid "
-        "over it and needs to hold only what differs. A study of `config/studies/` is chosen by its name: "
-        "`snakemake --cores 2 --config study=ablation`. Unknown keys, unknown names and empty axes are errors that end "
-        "the run before any job starts.\n"
+        "# Configuration\n\n"
+        "Generated from the models in `scripts/gradleak/` by `make schema`; do not edit by hand.\n\n"
+        "`config/config.yaml` holds the default study. A file of your own, given with "
+        "`--configfile mine.yaml`, is merged into it and needs only the keys that differ. "
+        "A study of `config/studies/` is chosen by its name: `snakemake --cores 2 --config study=ablation`. "
+        "Unknown keys, unknown names and empty axes are errors that end the run before any job starts.\n"
     ]
     for title, model in SECTIONS.items():
         parts.append(
-            f"\n## {title}\n\n{(model.__doc__ or '').strip()}\n\n| key | type | default | what it does |\n| --- | --- | --- | --- |\n"
+            f"\n## {title}\n\n{(model.__doc__ or '').strip()}\n\n"
+            "| key | type | default | what it does |\n| --- | --- | --- | --- |\n"
         )
         properties = model.model_json_schema().get("properties", {})
         for name, field in model.model_fields.items():
@@ -100,7 +102,7 @@ def _default(field: Any) -> str:
 
 def main() -> None:
     (ROOT / "config" / "config.schema.json").write_text(schema())
-    (ROOT / "docs" / "config.md").write_text(reference())
+    (ROOT / "docs" / "reference" / "config.md").write_text(reference())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The Drive flow end to end: the real script, the real download library, a loopback proxy that plays Drive's hosts."""
+"""The Drive flow end to end: real script, real download library, a loopback proxy in the place of Drive."""
 
 import io
 import json
@@ -10,8 +10,8 @@ import pytest
 from drive_proxy import Drive
 from sandbox import Sandbox
 
-from gradleak.artifacts import ArtifactError
 from gradleak.artifacts import drive as downloads
+from gradleak.artifacts.errors import ArtifactError
 
 IDS = [f"{letter * 20}-_{number}" for number, letter in enumerate("abcd")]
 BY_HAND = "download the files in a browser into a folder and use a target with `source: local"
@@ -159,7 +159,7 @@ def test_a_broken_connection_is_resumed_in_the_same_run(fetch, drive):
 def test_a_connection_that_keeps_breaking_is_resumed_by_the_next_run(fetch, drive):
     drive.files[IDS[3]] = LARGE, "cut"
     code, log = fetch()
-    assert_refused(fetch, code, log, "Run again: it is resumed where it broke off")
+    assert_refused(fetch, code, log, "Run again: it is resumed where it stopped")
     parts = [name for name in files_left(fetch) if name.endswith(".part")]
     assert len(parts) == 1, "kept under a name that is not taken for the file"
     drive.files[IDS[3]] = LARGE, "plain"
@@ -186,7 +186,7 @@ def test_a_bad_file_that_is_already_there_is_fetched_again(fetch, drive):
     (fetch.results / "fetched" / IDS[1]).write_bytes(drive.files[IDS[1]][0])
     code, log = fetch()
     assert code == 0, log
-    assert "was there and is fetched again" in log
+    assert "exists and is fetched again" in log
     assert not any(IDS[1] in path for _, path, _ in drive.requests)
 
 
@@ -198,7 +198,7 @@ def test_the_hash_of_the_first_use_is_enforced(fetch, drive, tmp_path):
     drive.files[IDS[2]] = corpus.saved(*changed), how
     code, log = fetch()
     assert code == 1
-    assert re.search(f"{IDS[2]} is not the one that was first used.*remove its entry", log)
+    assert re.search(f"{IDS[2]} is not the file of the first use.*remove its entry", log)
     assert fetch.lock.read_text() == first
     assert IDS[2] not in files_left(fetch)
     (fetch.results / "fetched").mkdir(exist_ok=True)
@@ -208,16 +208,16 @@ def test_the_hash_of_the_first_use_is_enforced(fetch, drive, tmp_path):
     drive.files[IDS[2]] = good, "plain"
     code, log = fetch()
     assert code == 0, log
-    assert "was there and is fetched again" in log
+    assert "exists and is fetched again" in log
 
 
 def test_no_network(fetch):
-    nobody = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-    code, log = fetch(**nobody)
+    unreachable = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    code, log = fetch(**unreachable)
     assert_refused(fetch, code, log, "no secure connection to Drive|no connection to Drive")
 
 
-def test_a_certificate_of_nobody_is_not_trusted(fetch):
+def test_an_unknown_certificate_is_not_trusted(fetch):
     import certifi
 
     code, log = fetch(REQUESTS_CA_BUNDLE=certifi.where())

@@ -1,4 +1,4 @@
-"""Every hostile or broken input ends the real script with a reason, runs nothing, takes little and leaves nothing."""
+"""Every hostile or broken input ends the real script with a reason. It runs no code and leaves no file."""
 
 import re
 import warnings

@@ -133,7 +133,7 @@ def test_nothing_found_is_a_row_without_means(images):
 
 def test_label_metrics_by_hand():
     found = metrics.label_metrics(np.array([3, 1, 0, 0]), np.array([2, 1, 1, 0]))
-    # right presence: classes 0, 1, 3; right count: 1, 3; recovered: 2 + 1 of 4; guessing evenly: 1 + 1 + 1 of 4
+    # right presence: classes 0, 1, 3; right count: 1, 3; recovered: 2 + 1 of 4; uniform guess: 1 + 1 + 1 of 4
     assert found == pytest.approx(
         {"leacc": 0.75, "lnacc": 0.5, "irec": 0.75, "skill": 0.0, "count_mae": 0.5, "labels_exact": 0.0}
     )
@@ -155,38 +155,6 @@ def test_skill_is_negative_below_guessing_and_defined_on_even_batches():
     assert metrics.label_metrics(np.array([2, 0, 1, 1]), even)["skill"] == 0
 
 
-def test_bootstrap_averages_draws_and_not_seeds():
-    values, groups = [0.0, 0.0, 0.0, 1.0], [0, 0, 0, 1]
-    mean, low, high = metrics.bootstrap(values, groups)
-    assert mean == 0.5
-    assert (low, high) == (0, 1)
-
-
-def test_bootstrap_interval_is_near_the_normal_one(rng):
-    values = rng.normal(10, 2, 100)
-    mean, low, high = metrics.bootstrap(values, np.arange(100))
-    half = 1.96 * values.std() / 10
-    assert mean == pytest.approx(values.mean())
-    assert low == pytest.approx(mean - half, abs=0.1 * half)
-    assert high == pytest.approx(mean + half, abs=0.1 * half)
-
-
-def test_bootstrap_of_one_draw_has_no_interval():
-    mean, low, high = metrics.bootstrap([1.0, 3.0], [5, 5])
-    assert mean == 2
-    assert np.isnan([low, high]).all()
-
-
-@pytest.mark.parametrize("values", [[], [np.nan, np.nan]])
-def test_bootstrap_of_nothing_is_nan(values):
-    assert np.isnan(metrics.bootstrap(values, range(len(values)))).all()
-
-
-def test_bootstrap_leaves_out_what_is_missing_and_repeats_itself():
-    values, groups = [1.0, np.nan, 2.0, np.inf, 4.0], [0, 1, 1, 2, 3]
-    assert metrics.bootstrap(values, groups) == metrics.bootstrap([1.0, 2.0, 4.0], [0, 1, 3])
-
-
 def test_intervals_are_scored_by_coverage_and_width():
     truth = np.array([3, 0, 5])
     low, high = np.array([[3, 1, 4], [2, 0, 0]]), np.array([[3, 1, 5], [4, 1, 5]])
@@ -197,7 +165,7 @@ def test_intervals_are_scored_by_coverage_and_width():
 
 def test_certificates_are_scored_against_the_truth_and_speak_without_it(rng):
     truth = rng.uniform(size=(4, 5, 5, 1))
-    off = np.array([0.01, 0.001, 0.3, 0.02])  # the third is a stranger
+    off = np.array([0.01, 0.001, 0.3, 0.02])  # the third is a false positive
     images = np.concatenate([truth + off[:, None, None, None], np.zeros((1, 5, 5, 1))])
     accepted, residual = np.array([True] * 4 + [False]), np.array([2e-5, 1e-7, 1e-6, 3e-5, 1e-2])
     expected = np.array([40, 60, 12, 30, np.nan])

@@ -181,3 +181,11 @@ def test_records_and_scores_of_unlike_length_are_an_error(results, tmp_path):
         json.dump([{"seed": 0}], handle)
     with pytest.raises(ValueError, match="zip"):
         results.frames()
+
+
+def test_a_headline_without_a_setting_is_read_back_so(tmp_path):
+    cells = pd.DataFrame(
+        [{"study": "s", "attack": "span", "setting": "", "verdict": "above", "batch_size": 1}]
+    )
+    cells.to_csv(tmp_path / "headline.csv", index=False)
+    assert tables.read(tmp_path / "headline.csv")["setting"].tolist() == [""]

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from results import image_scores, label_scores
 from syncing import Seen
 
-from gradleak.evaluation.captions import CAPTIONS
+from gradleak.evaluation.figures.registry import FIGURES
 from gradleak.files import read_json
 from gradleak.tracking import sync as tracking
 
@@ -334,7 +334,7 @@ def test_figures_and_tables_are_one_more_run_of_the_study(exhibited, database):
     )
     assert run.data.metrics == {"cells": 3, "trials": 6, "ok": 5}
     assert (run.info.start_time, run.info.end_time) == (1_000_000, 1_008_000)
-    assert f"* `figures/seeds.png`: {CAPTIONS['seeds']}" in run.data.tags["mlflow.note.content"]
+    assert f"* `figures/seeds.png`: {FIGURES['seeds'].caption}" in run.data.tags["mlflow.note.content"]
     where = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts"
     note = seen.client.get_experiment_by_name("gradleak/demo").tags["mlflow.note.content"]
     assert note == f"What it is.\n\n[Figures and tables]({where})"

@@ -16,17 +16,17 @@ def tree(tmp_path):
     shutil.copytree(SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     copies = iter(range(100))
 
-    def digest(script):
+    def digest(script, **options):
         # A fresh copy of the module each time: its library folder is the one that it lies in, its cache is empty.
         path = folder / "gradleak" / "workflow" / "code_digest.py"
         spec = importlib.util.spec_from_file_location(f"copied_code_{next(copies)}", path)
         code = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(code)
-        return code.digest(folder / script)
+        return code.digest(folder / script, **options)
 
     def edit(name, change):
         path = folder / name
-        path.write_text(change(path.read_text()))
+        path.write_text(change(path.read_text() if path.exists() else ""))
 
     return edit, digest
 
@@ -54,6 +54,70 @@ def test_comments_and_layout_change_nothing(tree):
     assert [digest(script) for script in ALL] == before
 
 
+SOURCE = '''
+"""Of the module."""
+import re
+
+LIMIT = 3
+
+
+class A:
+    """Of the class."""
+
+
+def f(x):
+    """Of the function."""
+    if x == "one two three" or re.match("four five six", x):
+        raise ValueError(f"{x} is not a number")
+    return {"seven eight nine": "ten eleven twelve", "k": LIMIT}["seven eight nine"], "not applicable"
+'''
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "counts", "counts_as_text"),
+    [
+        ("Of the module.", "Another docstring.", False, False),
+        ("Of the class.", "Another docstring.", False, False),
+        ("Of the function.", "Another docstring.", False, False),
+        ("is not a number", "must be a number", False, True),
+        ("ten eleven twelve", "another sentence here", False, True),
+        ("LIMIT = 3", "LIMIT = 4", True, True),
+        ("{x} is not", "{len(x)} is not", True, True),
+        ("one two three", "one two four", True, True),
+        ("four five six", "four five seven", True, True),
+        ("seven eight nine", "seven eight ten", True, True),
+        ("not applicable", "not possible", True, True),
+    ],
+)
+def test_only_sentences_and_docstrings_are_left_out(tree, before, after, counts, counts_as_text):
+    """What a program may depend on counts: keys, comparisons, patterns, and strings that are no sentence."""
+    edit, digest = tree
+    edit("gradleak/new.py", lambda _: SOURCE)
+    edit("score.py", appended("\nimport gradleak.new\n"))
+    plain, text = digest("score.py"), digest("score.py", text=True)
+    assert before in SOURCE
+    edit("gradleak/new.py", lambda source: source.replace(before, after))
+    assert (digest("score.py") != plain) == counts
+    assert (digest("score.py", text=True) != text) == counts_as_text
+
+
+def test_an_edit_of_one_label_method_counts_for_the_jobs_that_run_it(tree):
+    edit, digest = tree
+    runs = {
+        "rlu": frozenset({"labels/methods/rlu.py"}),
+        "llg": frozenset({"labels/methods/llg.py"}),
+        "all": None,
+    }
+    before = {name: digest("recover_labels.py", methods=methods) for name, methods in runs.items()}
+    assert len(set(before.values())) == 3
+    edit("gradleak/labels/methods/rlu.py", appended("\nEDITED = 1\n"))
+    after = {name: digest("recover_labels.py", methods=methods) for name, methods in runs.items()}
+    assert [name for name in runs if before[name] != after[name]] == ["rlu", "all"]
+    edit("gradleak/labels/methods/greedy.py", appended("\nEDITED = 1\n"))
+    assert digest("recover_labels.py", methods=runs["llg"]) != after["llg"], "what a method imports counts"
+    assert digest("recover_labels.py", methods=runs["rlu"]) == after["rlu"]
+
+
 @pytest.mark.parametrize(
     ("name", "changed", "same"),
     [
@@ -63,15 +127,21 @@ def test_comments_and_layout_change_nothing(tree):
             ["invert_pixels.py", "score.py", "train_vae.py"],
         ),
         ("gradleak/attacks/matching/dlg.py", ["invert_pixels.py"], ["invert_latent.py", "score.py"]),
-        ("gradleak/evaluation/figures.py", ["plot.py"], ["invert_latent.py", "invert_pixels.py", "score.py"]),
+        (
+            "gradleak/evaluation/figures/labels.py",
+            ["plot.py"],
+            ["invert_latent.py", "invert_pixels.py", "score.py", "plot_mapping.py", "write_report.py"],
+        ),
+        ("gradleak/evaluation/figures/registry.py", ["write_report.py"], ["plot.py", "score.py"]),
         ("gradleak/optim/minimise.py", ["invert_latent.py", "invert_pixels.py"], []),
         ("gradleak/gradients/objectives.py", ["invert_latent.py", "invert_pixels.py"], []),
         ("gradleak/labels/methods/rank1.py", ["recover_labels.py"], ["invert_pixels.py", "score.py"]),
         (
             "gradleak/evaluation/metrics.py",
-            ["score.py", "summarise.py"],
-            ["invert_pixels.py", "train_vae.py"],
+            ["score.py"],
+            ["summarise.py", "invert_pixels.py", "train_vae.py"],
         ),
+        ("gradleak/evaluation/bootstrap.py", ["summarise.py"], ["score.py"]),
         ("gradleak/federated/client.py", ["simulate_client.py"], ["invert_pixels.py", "score.py"]),
         ("gradleak/__init__.py", ALL, []),
         ("gradleak/attacks/__init__.py", ["invert_pixels.py"], []),
@@ -116,12 +186,15 @@ def test_modules_names_what_a_script_runs():
     found = code_digest.modules(SCRIPTS / "invert_latent.py")
     assert {
         "invert_latent.py",
-        "attacks/latent.py",
+        "attacks/matching/latent.py",
         "optim/minimise.py",
         "gradients/matcher.py",
-        "vae.py",
+        "priors/vae.py",
     } <= found
-    assert found.isdisjoint({"attacks/dlg.py", "figures.py", "tracking.py", "metrics.py"})
+    assert not any(
+        name.startswith(("evaluation/metrics", "tracking/", "attacks/span/", "mapping/sign"))
+        for name in found
+    )
 
 
 def test_every_script_has_a_digest_of_its_own():

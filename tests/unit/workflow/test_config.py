@@ -73,6 +73,81 @@ def test_unknown_key_names_its_path_and_the_nearest_name(raw, path, value, expec
     assert expected in error_of(put(raw, path, value)).splitlines()
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "place", "new"),
+    [
+        (("studies", "demo", "cells", 0, "optimiser"), "adam", "cells[0].optimiser", "optimizer"),
+        (("studies", "demo", "base"), {"optimiser": "adam"}, "base.optimiser", "optimizer"),
+        (
+            ("studies", "demo", "cells", 0, "axes"),
+            {"optimiser": ["adam"]},
+            "cells[0].axes.optimiser",
+            "optimizer",
+        ),
+        (
+            ("studies", "demo", "cells", 0),
+            {"attack": "latent", "target": "demo", "optimiser": "adam"},
+            "cells[0].optimiser",
+            "optimizer",
+        ),
+        (
+            ("studies", "demo", "cells", 0, "fill_unseen"),
+            True,
+            "cells[0].fill_unseen",
+            "fill_outside_receptive_field",
+        ),
+        (
+            ("studies", "demo", "cells", 0, "axes"),
+            {"fill_unseen": [True]},
+            "cells[0].axes.fill_unseen",
+            "fill_outside_receptive_field",
+        ),
+        (
+            ("studies", "demo", "cells", 0, "target.states_sign"),
+            True,
+            "cells[0].target.states_sign",
+            "sign_in_metadata",
+        ),
+        (
+            ("studies", "demo", "cells", 0, "axes"),
+            {"target.states_sign": [True, False]},
+            "cells[0].axes.target.states_sign",
+            "sign_in_metadata",
+        ),
+    ],
+)
+def test_a_renamed_key_of_a_study_names_the_new_one(raw, path, value, place, new):
+    assert error_of(put(raw, path, value)) == (
+        f"studies.demo.{place}: was renamed to {new!r} (see CHANGELOG.md)"
+    )
+
+
+def test_a_renamed_key_of_a_target_names_the_new_one(raw):
+    assert error_of(put(raw, ("targets", "demo", "states_sign"), True)) == (
+        "targets.demo.states_sign: was renamed to 'sign_in_metadata' (see CHANGELOG.md)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("optimiser", "optimizer"), ("target.states_sign", "target.sign_in_metadata")],
+)
+def test_a_renamed_key_under_exclude_names_the_new_one(raw, old, new):
+    raw["studies"]["demo"]["cells"][0] |= {"axes": {new: ["adam"]}, "exclude": [{old: "adam"}]}
+    assert error_of(raw) == (
+        f"studies.demo.cells[0].exclude: {old!r} was renamed to {new!r} (see CHANGELOG.md)"
+    )
+
+
+def test_every_renamed_key_is_in_the_changelog():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert all(f"`{old}`" in text and f"`{new}`" in text for old, new in config.RENAMED.items())
+
+
+def test_a_key_that_was_renamed_elsewhere_is_just_unknown(raw):
+    assert error_of(put(raw, ("optimiser",), 1)) == "optimiser: unknown key"
+
+
 @pytest.mark.parametrize("name", ["local", "drive", "simulate"])
 def test_a_target_may_be_called_like_a_source(raw, name):
     put(raw, ("targets", name), {"source": "simulate", "batch_sise": 8})
@@ -192,7 +267,8 @@ def test_wrong_value_is_an_error_at_its_path(raw, path, value, expected):
         ({"exclude": [{}]}, "studies.demo.cells[0].exclude: must be a list of mappings"),
         (
             {"axes": {"weighting": ["depth"]}, "exclude": [{"weihgting": "depth"}]},
-            "studies.demo.cells[0].exclude: 'weihgting' is not a parameter of this entry; did you mean 'weighting'?",
+            "studies.demo.cells[0].exclude: 'weihgting' is not a parameter of this entry; "
+            "did you mean 'weighting'?",
         ),
         (
             {"axes": {"weighting": ["depth"]}, "exclude": [{"weighting": "depth"}]},
@@ -322,11 +398,12 @@ def test_the_ablation_has_a_thousand_trials():
 def test_planning_imports_no_heavy_library():
     code = (
         "import sys, yaml; sys.path.insert(0, 'scripts')\n"
-        "from gradleak import client, code, config, study\n"
+        "from gradleak.workflow import code_digest, config, study\n"
         "raw = yaml.safe_load(open('config/config.yaml'))\n"
         "plan = study.plan(config.load(raw)); plan.cells_csv(); plan.described(); plan.figures()\n"
-        "code.digest('scripts/invert_latent.py')\n"
-        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "code_digest.digest('scripts/invert_latent.py')\n"
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'matplotlib', 'sklearn', 'scipy'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

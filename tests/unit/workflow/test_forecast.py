@@ -23,7 +23,7 @@ rule invert_pixels:
     input: results/mapping/5f3126bc85/0000-0007/gradients.npz
     output: results/inversions/51f429c141/0004-0005.npz, results/inversions/51f429c141/0004-0005.json
     jobid: 30
-    reason: Missing output files: results/inversions/51f429c141/0004-0005.json; Input files updated by another job: x
+    reason: Missing output files: results/inversions/51f429c141/0004-0005.json; Input files updated by another
     wildcards: cell=51f429c141, block=0004-0005
     resources: tmpdir=/tmp, mem_mb=4000
 
@@ -70,7 +70,7 @@ def test_the_page(past):
     page = forecast.text_of("Study x: 2 cells", forecast.jobs_of(DRY_RUN), past, 2)
     assert page.startswith("Study x: 2 cells")
     assert "not there yet: 1, parameters or code changed: 1" in page
-    assert "3 jobs; by the benchmark files of past ones 0.01 hours" in page
+    assert "3 jobs. By the benchmark files of past jobs they take 0.01 hours" in page
     assert "Not counted: 1 jobs" in page
     assert "A job of invert_pixels takes about 15 s" in page
     assert "Nothing to do" in forecast.text_of("Study x", [], past, 2)

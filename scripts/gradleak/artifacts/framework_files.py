@@ -1,0 +1,112 @@
+"""Tensors in HDF5, .keras and .safetensors files of an untrusted sender.
+
+Use it in the confined child process alone: HDF5 is read by a C library.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from gradleak.artifacts import limits
+from gradleak.artifacts.errors import ArtifactError
+from gradleak.artifacts.numpy_files import check_zip
+from gradleak.artifacts.tensors import BROKEN, damaged, natural_order, plain_numbers, reason
+
+
+def read_h5(source: Path | BinaryIO, path: Path, most: int = limits.MAX_FILE) -> dict[str, np.ndarray]:
+    """Keras 3 weights. Links that leave the file, virtual data sets and external storage are refused.
+
+    Names are ``layers/dense_1/vars/0``: class and number, in an order of their own (see ``in_model_order``).
+    """
+    import h5py
+
+    try:
+        with h5py.File(source, "r") as file:
+            if "layer_names" in file.attrs or "model_weights" in file:
+                raise ArtifactError(
+                    f"{path}: HDF5 as Keras 2 wrote it; save with Keras 3 as .weights.h5 or .keras, or "
+                    "the weights with numpy.savez(path, *model.get_weights())"
+                )
+            sets = _datasets(file, h5py, path)
+            total = sum(one.size * 8 for one in sets.values())
+            if total > most:
+                raise ArtifactError(f"{path}: unpacks to {total} bytes, more than the limit of {most}")
+            loaded = {name: plain_numbers(one[()], f"{path}: {name}") for name, one in sets.items()}
+    except ArtifactError:
+        raise
+    except (*BROKEN, KeyError, TypeError, UnicodeError, RecursionError, AttributeError) as error:
+        raise damaged(path, error) from None
+    if not loaded:
+        raise ArtifactError(f"{path}: holds no weights")
+    return loaded
+
+
+def _datasets(file: Any, h5py: Any, path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    left = [("", file, 0)]
+    while left:
+        prefix, group, depth = left.pop(0)
+        for name in group:
+            full = f"{prefix}{name}"
+            if depth == 0 and name == "optimizer":
+                continue
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ArtifactError(f"{path}: {full} is a link out of its place")
+            one = group[name]
+            if len(found) + len(left) > limits.MAX_MEMBERS or depth > 12:
+                raise ArtifactError(f"{path}: more members or levels than any model has")
+            if isinstance(one, h5py.Group):
+                left.append((f"{full}/", one, depth + 1))
+            elif not isinstance(one, h5py.Dataset) or one.is_virtual or one.external:
+                raise ArtifactError(f"{path}: {full} takes its content from outside of the file")
+            elif one.dtype.kind not in "fiub":
+                raise ArtifactError(f"{path}: {full} has dtype {one.dtype}, not numbers")
+            elif "seed_generator" not in full:
+                found[full] = one
+    return found
+
+
+def read_keras(path: Path, most: int = limits.MAX_FILE) -> tuple[bytes, dict[str, np.ndarray]]:
+    """(model JSON, weights) of a Keras 3 archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {m.filename: m for m in check_zip(archive, path, 4 * most)}
+            config, weights = members["config.json"], members["model.weights.h5"]
+            if config.file_size > limits.MAX_JSON:
+                raise ArtifactError(
+                    f"{path}: config.json is larger than the limit of {limits.MAX_JSON} bytes"
+                )
+            if weights.file_size > most:
+                raise ArtifactError(f"{path}: model.weights.h5 is larger than the limit of {most} bytes")
+            text, raw = archive.read(config), archive.read(weights)
+    except ArtifactError:
+        raise
+    except BROKEN as error:
+        raise damaged(path, error) from None
+    return text, read_h5(io.BytesIO(raw), path, most)
+
+
+def read_safetensors(path: Path, most: int = limits.MAX_FILE) -> dict[str, np.ndarray]:
+    """Tensors by name, in natural order of the names (the file's own is by size)."""
+    import safetensors
+
+    if path.stat().st_size > most:
+        raise ArtifactError(f"{path}: {path.stat().st_size} bytes is more than the limit of {most}")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            names = sorted(file.keys(), key=natural_order)
+            if len(names) > limits.MAX_MEMBERS or any(len(name) > limits.MAX_NAME for name in names):
+                raise ArtifactError(f"{path}: more or longer names than any model has")
+            loaded = {name: plain_numbers(file.get_tensor(name), f"{path}: {name}") for name in names}
+    except ArtifactError:
+        raise
+    except (safetensors.SafetensorError, *BROKEN, TypeError, KeyError, AttributeError, ImportError) as error:
+        raise ArtifactError(f"{path}: damaged, cut off, or not float ({reason(error)})") from None
+    if not loaded:
+        raise ArtifactError(f"{path}: holds no tensors")
+    return loaded

@@ -1,0 +1,177 @@
+"""The layers that are built, the options of each, and the values that an option may have: the allow-list.
+
+An option of a layer is read by a check: a function that returns the value in the form of Keras 3, or raises
+Refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from gradleak.artifacts import limits
+
+ACTIVATIONS = (
+    "linear",
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "swish",
+    "mish",
+    "sigmoid",
+    "hard_sigmoid",
+    "tanh",
+    "softplus",
+    "softsign",
+    "exponential",
+    "softmax",
+    "log_softmax",
+)
+
+
+class Refused(Exception):
+    """Why a model is not built. The file and the layer are added where it is caught."""
+
+
+def size(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= limits.MAX_SIZE:
+        raise Refused(f"must be a whole number from 1 to {limits.MAX_SIZE}, not {short(value)}")
+    return value
+
+
+def _axis(value: Any) -> int:
+    if isinstance(value, list) and len(value) == 1:  # as Keras 2 wrote BatchNormalization's
+        value = value[0]
+    if type(value) is not int or abs(value) > limits.MAX_RANK:
+        raise Refused(f"must be one axis, not {short(value)}")
+    return value
+
+
+def _pair(value: Any) -> list[int]:
+    pair = value if isinstance(value, list) else [value, value]
+    if len(pair) != 2:
+        raise Refused(f"must be one or two numbers, not {short(value)}")
+    return [size(one) for one in pair]
+
+
+def _margin(value: Any) -> list[list[int]]:
+    """Padding or cropping of height and width: one number, two, or two pairs; zeros are fine."""
+    rows = value if isinstance(value, list) else [value, value]
+    full = [row if isinstance(row, list) else [row, row] for row in rows]
+    if len(full) != 2 or any(len(row) != 2 for row in full):
+        raise Refused(f"must be two pairs of numbers, not {short(value)}")
+    return [[0 if one == 0 and type(one) is int else size(one) for one in row] for row in full]
+
+
+def flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Refused(f"must be true or false, not {short(value)}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
+        raise Refused(f"must be a finite number, not {short(value)}")
+    return value
+
+
+def _number_or_null(value: Any) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _numbers(value: Any) -> Any:
+    return [_number(one) for one in value] if isinstance(value, list) and value else _number(value)
+
+
+def _sizes(value: Any) -> list[int]:
+    if not isinstance(value, list) or not 1 <= len(value) <= limits.MAX_RANK:
+        raise Refused(f"must be a list of sizes, not {short(value)}")
+    return [-1 if one == -1 else size(one) for one in value]
+
+
+def _axes_or_null(value: Any) -> list[int] | None:
+    return None if value is None else _sizes(value)
+
+
+def _word(*choices: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in choices:
+            raise Refused(f"must be {' or '.join(choices)}, not {short(value)}")
+        return value
+
+    return check
+
+
+def _activation(value: Any) -> str:
+    if isinstance(value, dict) and value.get("class_name") == "function":  # as Keras 3 writes some of them
+        value = value.get("config")
+    if value is None:
+        return "linear"
+    if not isinstance(value, str) or value not in ACTIVATIONS:
+        raise Refused(f"{short(value)} is not one of {', '.join(ACTIVATIONS)}")
+    return value
+
+
+def short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+LAST = _word("channels_last")
+PADDING = _word("valid", "same")
+CONV = {
+    "kernel_size": _pair,
+    "strides": _pair,
+    "padding": PADDING,
+    "data_format": LAST,
+    "dilation_rate": _pair,
+    "activation": _activation,
+    "use_bias": flag,
+}
+POOL = {"pool_size": _pair, "strides": _pair, "padding": PADDING, "data_format": LAST}
+NORM = {"axis": _axis, "epsilon": _number, "center": flag, "scale": flag}
+# class → option → check. Every option that is not here has to be null or to be among IGNORED.
+LAYERS: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "Dense": {"units": size, "activation": _activation, "use_bias": flag},
+    "Conv2D": {"filters": size, "groups": size, **CONV},
+    "DepthwiseConv2D": {"depth_multiplier": size, **CONV},
+    "SeparableConv2D": {"filters": size, "depth_multiplier": size, **CONV},
+    "MaxPooling2D": POOL,
+    "AveragePooling2D": POOL,
+    "GlobalAveragePooling2D": {"data_format": LAST, "keepdims": flag},
+    "GlobalMaxPooling2D": {"data_format": LAST, "keepdims": flag},
+    "Flatten": {"data_format": LAST},
+    "Reshape": {"target_shape": _sizes},
+    "Dropout": {"rate": _number},
+    "SpatialDropout2D": {"rate": _number, "data_format": LAST},
+    "GaussianNoise": {"stddev": _number},
+    "GaussianDropout": {"rate": _number},
+    "BatchNormalization": {"momentum": _number, **NORM},
+    "LayerNormalization": NORM,
+    "GroupNormalization": {"groups": size, **NORM},
+    "Activation": {"activation": _activation},
+    "ReLU": {"max_value": _number_or_null, "negative_slope": _number, "threshold": _number},
+    "LeakyReLU": {"negative_slope": _number},
+    "ELU": {"alpha": _number},
+    "PReLU": {"shared_axes": _axes_or_null},
+    "Softmax": {"axis": _axis},
+    "ZeroPadding2D": {"padding": _margin, "data_format": LAST},
+    "Cropping2D": {"cropping": _margin, "data_format": LAST},
+    "UpSampling2D": {"size": _pair, "data_format": LAST, "interpolation": _word("nearest", "bilinear")},
+    "Rescaling": {"scale": _numbers, "offset": _numbers},
+    "Add": {},
+    "Average": {},
+    "Concatenate": {"axis": _axis},
+}
+RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}
+# Of no effect on a model whose weights are loaded and whose gradient is taken in float32, outside training.
+IGNORED = re.compile(
+    r"name|trainable|dtype|autocast|seed|batch_input_shape|batch_shape|synchronized"
+    r"|renorm_\w+|\w+_initializer"
+)
+NOTED = re.compile(r"\w+_(regularizer|constraint)")

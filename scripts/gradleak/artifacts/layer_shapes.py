@@ -1,0 +1,193 @@
+"""Shapes of variables and outputs of each layer, and its work, before anything is built."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from gradleak.artifacts import limits
+from gradleak.artifacts.layer_options import Refused
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A weight of the model. name: ``layer/kernel``. flat: (H, W, C) if its Dense layer reads a Flatten."""
+
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool
+    flat: tuple[int, int, int] | None = None
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the allow-list with checked options. inputs: names of the layers that it reads."""
+
+    kind: str
+    name: str
+    config: dict[str, Any]
+    inputs: list[str]
+    trainable: bool
+
+
+def measure(layers: list[Layer], source: str, shape: tuple[int, ...]) -> list[Variable]:
+    """The model's variables in layer order; refuses what would be too large to run."""
+    shapes: dict[str, tuple[int, ...]] = {source: shape}
+    found: dict[str, list[Variable]] = {}
+    before = {layer.name: layer for layer in layers}
+    left, work = list(layers), 0
+    while left:
+        ready = [layer for layer in left if layer.inputs and all(name in shapes for name in layer.inputs)]
+        if not ready:
+            raise Refused(f"layer {left[0].name} is not connected to the input")
+        for layer in ready:
+            came = [shapes[name] for name in layer.inputs]
+            try:
+                out, weights, layer_work = _outcome(layer, came)
+            except (IndexError, ValueError, ZeroDivisionError, KeyError):
+                raise Refused(
+                    f"layer {layer.name} ({layer.kind}) does not fit its input {list(came[0])}"
+                ) from None
+            if math.prod(out) > limits.MAX_ACTIVATIONS or any(one < 1 for one in out):
+                limit = "nothing" if min(out) < 1 else f"more than the limit of {limits.MAX_ACTIVATIONS}"
+                raise Refused(
+                    f"layer {layer.name} gives an output of shape {list(out)} for one image, which is {limit}"
+                )
+            work += layer_work
+            if work > limits.MAX_WORK:
+                raise Refused(
+                    f"layer {layer.name}: one image costs more than {limits.MAX_WORK} multiplications"
+                )
+            shapes[layer.name] = out
+            behind = before.get(layer.inputs[0])
+            image = shapes.get(behind.inputs[0]) if behind and behind.kind == "Flatten" else None
+            found[layer.name] = [
+                Variable(
+                    f"{layer.name}/{name}",
+                    size,
+                    layer.trainable and trained,
+                    image
+                    if layer.kind == "Dense" and name == "kernel" and image and len(image) == 3
+                    else None,
+                )
+                for name, size, trained in weights
+            ]
+            left.remove(layer)
+    return [variable for layer in layers for variable in found[layer.name]]
+
+
+def _outcome(layer: Layer, came: list[tuple[int, ...]]) -> tuple[tuple[int, ...], list, int]:
+    """(output shape of one image, [(name, shape, trainable)], multiply-adds)."""
+    kind, c, x = layer.kind, layer.config, came[0]
+    if kind in ("Add", "Average", "Concatenate"):
+        return _merged(kind, c, came), [], 0
+    if len(came) != 1:
+        raise Refused(f"layer {layer.name} ({kind}) has {len(came)} inputs")
+    bias = c.get("use_bias", True)
+    if kind == "Dense":
+        units = c["units"]
+        return (
+            (*x[:-1], units),
+            [("kernel", (x[-1], units), True), *_biases(bias, units)],
+            math.prod(x) * units,
+        )
+    if kind in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D"):
+        return _convolved(kind, c, x, bias)
+    if kind in ("MaxPooling2D", "AveragePooling2D"):
+        pool = c.get("pool_size", [2, 2])
+        return (*_slid(x, pool, c.get("strides", pool), [1, 1], c.get("padding", "valid")), x[2]), [], 0
+    if kind in ("GlobalAveragePooling2D", "GlobalMaxPooling2D"):
+        return ((1, 1, x[2]) if c.get("keepdims") else (x[2],)), [], 0
+    if kind == "Flatten":
+        return (math.prod(x),), [], 0
+    if kind == "Reshape":
+        return _reshaped(x, c["target_shape"]), [], 0
+    if kind == "ZeroPadding2D":
+        (top, bottom), (left, right) = c.get("padding", [[1, 1], [1, 1]])
+        return (x[0] + top + bottom, x[1] + left + right, x[2]), [], 0
+    if kind == "Cropping2D":
+        (top, bottom), (left, right) = c.get("cropping", [[0, 0], [0, 0]])
+        return (x[0] - top - bottom, x[1] - left - right, x[2]), [], 0
+    if kind == "UpSampling2D":
+        height, width = c.get("size", [2, 2])
+        return (x[0] * height, x[1] * width, x[2]), [], 0
+    return x, _of_each(kind, c, x), math.prod(x)
+
+
+def _biases(there: bool, size: int) -> list:
+    return [("bias", (size,), True)] if there else []
+
+
+def _convolved(kind: str, c: dict, x: tuple, bias: bool) -> tuple:
+    kernel, channels = c["kernel_size"], x[2]
+    area = _slid(
+        x, kernel, c.get("strides", [1, 1]), c.get("dilation_rate", [1, 1]), c.get("padding", "valid")
+    )
+    if kind == "Conv2D":
+        filters, groups = c["filters"], c.get("groups", 1)
+        if channels % groups or filters % groups:
+            raise ValueError
+        weights = [("kernel", (*kernel, channels // groups, filters), True)]
+    elif kind == "DepthwiseConv2D":
+        filters = channels * c.get("depth_multiplier", 1)
+        weights = [("kernel", (*kernel, channels, c.get("depth_multiplier", 1)), True)]
+    else:
+        filters, middle = c["filters"], channels * c.get("depth_multiplier", 1)
+        weights = [
+            ("depthwise_kernel", (*kernel, channels, c.get("depth_multiplier", 1)), True),
+            ("pointwise_kernel", (1, 1, middle, filters), True),
+        ]
+    work = math.prod(area) * sum(math.prod(shape) for _, shape, _ in weights)
+    return (*area, filters), [*weights, *_biases(bias, filters)], work
+
+
+def _slid(x: tuple, window: list, strides: list, dilation: list, padding: str) -> tuple[int, int]:
+    """Height and width after a window slid over (H, W, C)."""
+    if len(x) != 3:
+        raise ValueError
+    reach = [(w - 1) * d + 1 for w, d in zip(window, dilation, strict=True)]
+    if padding == "same":
+        return tuple(-(-size // s) for size, s in zip(x, strides))
+    return tuple((size - r) // s + 1 for size, r, s in zip(x, reach, strides))
+
+
+def _merged(kind: str, c: dict, came: list[tuple]) -> tuple[int, ...]:
+    if kind != "Concatenate":
+        if len(set(came)) != 1:
+            raise ValueError
+        return came[0]
+    rank, axis = len(came[0]), c.get("axis", -1)
+    axis = axis - 1 if axis > 0 else axis + rank
+    if not 0 <= axis < rank or len({(*one[:axis], *one[axis + 1 :]) for one in came}) != 1:
+        raise ValueError
+    return (*came[0][:axis], sum(one[axis] for one in came), *came[0][axis + 1 :])
+
+
+def _reshaped(x: tuple, target: list[int]) -> tuple[int, ...]:
+    known = math.prod(one for one in target if one != -1)
+    if target.count(-1) > 1 or math.prod(x) % known or (-1 not in target and known != math.prod(x)):
+        raise ValueError
+    return tuple(math.prod(x) // known if one == -1 else one for one in target)
+
+
+def _of_each(kind: str, c: dict, x: tuple) -> list:
+    """Variables of a layer that keeps the shape."""
+    if kind == "PReLU":
+        shared = c.get("shared_axes") or []
+        return [("alpha", tuple(1 if axis in shared else n for axis, n in enumerate(x, 1)), True)]
+    if not kind.endswith("Normalization"):
+        return []
+    axis = c.get("axis", -1)
+    if axis == 0:
+        raise ValueError
+    size = (x[axis - 1] if axis > 0 else x[axis],)
+    found = [("gamma", size, True)] if c.get("scale", True) else []
+    found += [("beta", size, True)] if c.get("center", True) else []
+    if kind == "BatchNormalization":
+        found += [("moving_mean", size, False), ("moving_variance", size, False)]
+    return found

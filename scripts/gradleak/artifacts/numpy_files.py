@@ -1,0 +1,179 @@
+"""Tensors in .npz and .npy files of an untrusted sender. Headers are checked before memory is allocated.
+
+Use it in the confined child process alone: it unpickles object arrays (with the restricted unpickler).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from gradleak.artifacts import limits, unpickle
+from gradleak.artifacts.errors import ArtifactError
+from gradleak.artifacts.tensors import BROKEN, damaged, plain_numbers, reason
+
+
+def check_zip(archive: zipfile.ZipFile, path: Path, most: int) -> list[zipfile.ZipInfo]:
+    """The members of a zip, after a check of their names, number and size. most: bytes of all, unpacked."""
+    members = archive.infolist()
+    if len(members) > limits.MAX_MEMBERS:
+        raise ArtifactError(f"{path}: {len(members)} members are more than the limit of {limits.MAX_MEMBERS}")
+    names = [member.filename.removesuffix(".npy") for member in members]
+    if len(set(names)) != len(names):
+        raise ArtifactError(f"{path}: two members have the same name")
+    for member in members:
+        name = member.filename
+        if len(name) > limits.MAX_NAME or not name.isprintable():
+            raise ArtifactError(f"{path}: a member has a name that no tensor has ({name[:60]!r}…)")
+        if (
+            name.startswith("/")
+            or "\\" in name
+            or ".." in PurePosixPath(name).parts
+            or re.match("[A-Za-z]:", name)
+        ):
+            raise ArtifactError(f"{path}: the member {name!r} points out of the archive")
+        if member.flag_bits & 1:
+            raise ArtifactError(f"{path}: {name} is encrypted")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ArtifactError(f"{path}: {name} is compressed in a way that numpy does not write")
+    total = sum(member.file_size for member in members)
+    if total > most:
+        raise ArtifactError(f"{path}: unpacks to {total} bytes, more than the limit of {most}")
+    return members
+
+
+def read_npz(path: Path, most: int = limits.MAX_FILE) -> dict[str, np.ndarray]:
+    """All tensors of an .npz in archive order. One member with an object array of tensors is opened up."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            loaded = {}
+            for member in check_zip(archive, path, most):
+                name = member.filename.removesuffix(".npy")
+                if not member.filename.endswith(".npy"):
+                    raise ArtifactError(f"{path}: {name} is no array")
+                with archive.open(member) as stream:
+                    loaded[name] = read_array(stream, member.file_size, f"{path}: {name}")
+                if not isinstance(loaded[name], np.ndarray) or loaded[name].dtype.hasobject:
+                    continue
+                loaded[name] = plain_numbers(loaded[name], f"{path}: {name}")
+    except ArtifactError:
+        raise
+    except BROKEN as error:
+        raise damaged(path, error) from None
+    return open_up(loaded, path)
+
+
+def read_npy(path: Path, most: int = limits.MAX_FILE) -> Any:
+    """The array of an .npy, or what is pickled in it if it is of objects."""
+    size = path.stat().st_size
+    if size > most:
+        raise ArtifactError(f"{path}: {size} bytes is more than the limit of {most}")
+    try:
+        with path.open("rb") as stream:
+            return read_array(stream, size, str(path))
+    except ArtifactError:
+        raise
+    except BROKEN as error:
+        raise damaged(path, error) from None
+
+
+def read_array(stream: BinaryIO, size: int, what: str) -> Any:
+    """One .npy of ``size`` bytes. Its header has to promise exactly the bytes that are there.
+
+    Object arrays come unpickled, a 0-d one as what is in it.
+    """
+    counted = _Counting(stream)
+    try:
+        version = np.lib.format.read_magic(counted)
+        # Version 3 differs from 2 in that names of fields may be in UTF-8, and there are none in plain
+        # arrays.
+        reader = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = reader(counted, max_header_size=4096)
+    except (
+        ValueError,
+        EOFError,
+        SyntaxError,
+        TypeError,
+        RecursionError,
+        MemoryError,
+        zlib.error,
+        tokenize.TokenError,
+    ) as error:
+        raise ArtifactError(f"{what}: its .npy header cannot be read ({reason(error)})") from None
+    if dtype.hasobject:
+        return _unpickled(counted, shape, what)
+    if dtype.kind in "SU" and math.prod(shape) == 1 and size < limits.MAX_JSON:  # metadata as a JSON string
+        return np.frombuffer(counted.read(size), dtype, count=1).reshape(shape)
+    if dtype.kind not in "fiub" or dtype.itemsize > 16 or dtype.subdtype or dtype.names:
+        raise ArtifactError(f"{what} has dtype {str(dtype)[:60]}, not numbers")
+    declared, there = math.prod(shape) * dtype.itemsize, size - counted.read_so_far
+    if declared != there or min(shape, default=1) < 0 or len(shape) > limits.MAX_RANK:
+        raise ArtifactError(
+            f"{what}: damaged, cut off, or its header lies: it promises {dtype} {list(shape)}, "
+            f"{declared} bytes, and {there} are there"
+        )
+    data = counted.read(declared)
+    if len(data) != declared:
+        raise ArtifactError(f"{what}: damaged or cut off: {len(data)} of {declared} bytes came")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+class _Counting:
+    """A stream that knows how many bytes were read."""
+
+    def __init__(self, stream: BinaryIO):
+        self.stream, self.read_so_far = stream, 0
+
+    def read(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        self.read_so_far += len(data)
+        return data
+
+    def readline(self) -> bytes:
+        data = self.stream.readline()
+        self.read_so_far += len(data)
+        return data
+
+
+def _unpickled(stream: _Counting, shape: tuple, what: str) -> Any:
+    found = unpickle.load(stream, what)
+    if isinstance(found, np.ndarray) and found.ndim == 0 and found.dtype.hasobject:
+        return found.item()
+    return found
+
+
+def open_up(loaded: dict[str, Any], path: Path) -> dict[str, np.ndarray]:
+    """A single object that holds the tensors (a list, an object array, a dict) → the tensors."""
+    if len(loaded) == 1 and not _is_numeric(only := next(iter(loaded.values()))):
+        loaded = tensors_in(only, f"{path}: {next(iter(loaded))}")
+    if not loaded:
+        raise ArtifactError(f"{path}: holds no arrays")
+    return {name: plain_numbers(array, f"{path}: {name}") for name, array in loaded.items()}
+
+
+def tensors_in(value: Any, what: str) -> dict[str, np.ndarray]:
+    """{name or place: array} of an unpickled container; refuses what is none of tensors."""
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        value = value.ravel().tolist()
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list | tuple):
+        items = [(f"arr_{place}", one) for place, one in enumerate(value)]
+    else:
+        raise ArtifactError(f"{what} has the type {type(value).__name__}, not numbers")
+    if len(items) > limits.MAX_MEMBERS:
+        raise ArtifactError(f"{what} holds {len(items)} things, more than the limit of {limits.MAX_MEMBERS}")
+    return {str(name)[: limits.MAX_NAME]: array for name, array in items}
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and not value.dtype.hasobject

@@ -1,0 +1,119 @@
+"""Targets, priors and cells with all their settings resolved, and their ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gradleak.federated.options import ClientOptions
+from gradleak.priors.options import VaeOptions
+from gradleak.workflow.config import ATTACKS
+from gradleak.workflow.identity import identify, spec_of
+from gradleak.workflow.seed_blocks import block_name
+
+COUNTS = ("draws", "draws_per_job")  # settings of a target that are, like seeds, no part of its id
+
+
+@dataclass(frozen=True)
+class Target:
+    """The source of an update."""
+
+    id: str
+    options: Any
+    spec: dict[str, Any]
+
+    @property
+    def has_truth(self) -> bool:
+        return isinstance(self.options, ClientOptions) or bool(getattr(self.options, "truth", None))
+
+    @property
+    def user_claims(self) -> dict[str, Any]:
+        """What the user says about the update, for the mapping to check; nothing about a simulated one."""
+        if isinstance(self.options, ClientOptions):
+            return {"samples": None, "sign": "auto", "scale": "auto"}
+        return {key: getattr(self.options, key) for key in ("samples", "sign", "scale")}
+
+    def draw_blocks(self, draws: list[int]) -> list[str]:
+        """The blocks of draws that hold ``draws``; one job simulates or maps one block."""
+        return sorted({self._block(draw) for draw in draws})
+
+    def _block(self, draw: int) -> str:
+        if not isinstance(self.options, ClientOptions):
+            return block_name([0])
+        size = self.options.draws_per_job
+        first = draw // size * size
+        return block_name(range(first, first + size))
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A VAE, trained on public data."""
+
+    id: str
+    options: VaeOptions
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid without its seed."""
+
+    id: str
+    options: Any
+    spec: dict[str, Any]  # of the attack alone, defaults left out
+    target: Target
+    target_name: str
+    prior: Prior | None
+    members: Cell | None = (
+        None  # the span cell whose accepted images a label cell counts in, or DLG holds fixed
+    )
+
+    @property
+    def attack(self) -> str:
+        return self.options.attack
+
+    @property
+    def stage(self) -> str:
+        """The folder of results/ that holds the cell's results."""
+        return "labels" if self.attack == "labels" else "inversions"
+
+    def draws(self, seeds: list[int]) -> list[int]:
+        """The draw that each seed attacks."""
+        return [seed % self.target.options.draws for seed in seeds]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter with its value, defaults included, as one flat mapping."""
+        flat = {key: value for key, value in self.options.model_dump(mode="json").items() if key != "attack"}
+        if "members" in flat:
+            flat["members"] = self.members.in_words if self.members else "none"
+        settings = self.target.options.model_dump(mode="json", exclude=set(COUNTS))
+        return flat | {f"target.{key}": value for key, value in settings.items()}
+
+    @property
+    def in_words(self) -> str:
+        """The attack and what differs from the defaults: ``span starts=16``."""
+        said = {**self.spec, **({"prior": self.options.prior} if self.prior else {})}
+        parts = (f"{key}={value}" for key, value in sorted(said.items()) if key != "attack")
+        return " ".join([self.attack, *parts])
+
+    @property
+    def label_cell(self) -> Cell | None:
+        """The label cell that gives the class counts of a cell with ``labels: recovered``."""
+        if getattr(self.options, "labels", None) != "recovered":
+            return None
+        members = self.options.members if self.members else None
+        options = ATTACKS["labels"](method=self.options.label_method, members=members)
+        return make_cell(options, self.target, self.target_name, None, self.members)
+
+
+def make_cell(
+    options: Any, target: Target, target_name: str, prior: Prior | None, members: Cell | None = None
+) -> Cell:
+    """The cell with its id. The id depends on what a target or prior is, not on its name in the config."""
+    spec = spec_of(options, *(["prior"] if prior else []), *(["members"] if members else []))
+    identity = {"cell": spec, "target": target.spec, **({"prior": prior.spec} if prior else {})}
+    if members:
+        identity["members"] = members.id
+        spec = {**spec, "members": {k: v for k, v in members.spec.items() if k != "attack"}}
+    return Cell(identify(identity), options, spec, target, target_name, prior, members)

@@ -1,0 +1,161 @@
+"""The plan: all cells, blocks, targets and priors of the selected studies. Rules look everything up here."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gradleak.evaluation import cell_names
+from gradleak.evaluation.figures import registry
+from gradleak.labels.registry import WITH_INTERVALS
+from gradleak.workflow.cells import Cell, Prior, Target
+from gradleak.workflow.config import Config
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    name: str
+    description: str
+    cells: dict[str, tuple[str, ...]]  # cell id → its blocks
+
+
+@dataclass(frozen=True)
+class Plan:
+    config: Config
+    studies: list[StudyPlan]
+    cells: dict[str, Cell]  # those of the studies, and the label and span cells that they need
+    blocks: dict[tuple[str, str], list[int]]  # (cell id, block) → seeds
+
+    @cached_property
+    def targets(self) -> dict[str, Target]:
+        return {cell.target.id: cell.target for cell in self.cells.values()}
+
+    @cached_property
+    def priors(self) -> dict[str, Prior]:
+        return {cell.prior.id: cell.prior for cell in self.cells.values() if cell.prior}
+
+    @property
+    def target_names(self) -> dict[str, str]:
+        """Target id → its name in the config."""
+        return {cell.target.id: cell.target_name for cell in self.cells.values()}
+
+    def asked(self) -> list[tuple[str, str]]:
+        """The distinct (cell, block) pairs of the selected studies."""
+        pairs = (
+            (cell, block)
+            for study in self.studies
+            for cell, blocks in study.cells.items()
+            for block in blocks
+        )
+        return sorted(set(pairs))
+
+    def shown(self) -> list[tuple[str, str]]:
+        """The first block of every image cell: the one that pictures and loss curves are drawn from."""
+        first: dict[str, str] = {}
+        for cell, block in self.asked():
+            if self.cells[cell].attack != "labels":
+                first.setdefault(cell, block)
+        return list(first.items())
+
+    def mapped(self) -> list[tuple[str, str]]:
+        """The distinct (target id, block of draws) pairs that the cells attack."""
+        pairs = (
+            (self.cells[cell].target.id, block)
+            for (cell, _), seeds in self.blocks.items()
+            for block in self.cells[cell].target.draw_blocks(self.cells[cell].draws(seeds))
+        )
+        return sorted(set(pairs))
+
+    def without(self, missing: Iterable[tuple[str, str]]) -> Plan:
+        """The plan less the (cell, block) pairs ``missing``. Cells that have no blocks left are dropped."""
+        gone = set(missing)
+        if not gone:
+            return self
+        asked = set(self.asked()) - gone
+        studies = [replace(study, cells=_only(study.cells, asked)) for study in self.studies]
+        kept = {cell for cell, _ in asked}
+        cells = {id: cell for id, cell in self.cells.items() if id in kept}
+        blocks = {pair: seeds for pair, seeds in self.blocks.items() if pair in asked}
+        return Plan(self.config, studies, cells, blocks)
+
+    def datasets(self) -> list[str]:
+        return sorted({cell.target.options.dataset for cell in self.cells.values()})
+
+    def dataset_path(self, name: str) -> str | None:
+        """The folder that the config names for a data set."""
+        return self.config.datasets[name].path if name in self.config.datasets else None
+
+    def cell_ids(self, attack: str) -> str:
+        """A wildcard constraint: the cells of one attack."""
+        return _any_of(c.id for c in self.cells.values() if c.attack == attack)
+
+    def target_ids(self, *sources: str) -> str:
+        """A wildcard constraint: the targets of some sources."""
+        return _any_of(t.id for t in self.targets.values() if t.options.source in sources)
+
+    def label_cell(self, cell: str) -> str | None:
+        """The id of the label cell that gives the class counts of a cell with ``labels: recovered``."""
+        found = self.cells[cell].label_cell
+        return found.id if found else None
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """Cell id → attack, target, parameters, for tables and MLflow."""
+        return {
+            cell: {"attack": c.attack, "target": c.target_name, "parameters": c.parameters}
+            for cell, c in sorted(self.cells.items())
+            if any(cell in study.cells for study in self.studies)
+        }
+
+    def figures(self) -> list[str]:
+        """The figures that the studies have something to show in."""
+        cells = [self.cells[cell] for cell, _ in self.asked()]
+        scored = [cell for cell in cells if cell.target.has_truth]
+        methods = {cell.options.method for cell in scored if cell.attack == "labels"}
+        facts = registry.StudyFacts(
+            attacks=frozenset(cell.attack for cell in cells),
+            scored=frozenset(cell.attack for cell in scored),
+            has_intervals=not methods.isdisjoint(WITH_INTERVALS),
+        )
+        return registry.shown(facts)
+
+    def cells_csv(self) -> str:
+        """The text of cells.csv: what each id stands for, in the columns in which cells differ."""
+        rows = [
+            {"cell": id, "attack": cell["attack"], "target": cell["target"], **cell["parameters"]}
+            for id, cell in self.described().items()
+        ]
+        columns = dict.fromkeys(["cell", "attack", "target", *cell_names.varying(rows)])
+        out = io.StringIO()
+        writer = csv.DictWriter(out, list(columns), extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return out.getvalue()
+
+    def summary(self, results: Path = Path("results")) -> str:
+        """One line a study: its cells, trials, blocks, and how many blocks have scores under ``results``."""
+        done = {(path.parent.name, path.stem) for path in (results / "scores").glob("*/*.json")}
+        lines = []
+        for study in self.studies:
+            blocks = [(cell, block) for cell, names in study.cells.items() for block in names]
+            trials = sum(len(self.blocks[pair]) for pair in blocks)
+            lines.append(
+                f"Study {study.name}: {len(study.cells):,} cells, {trials:,} trials in {len(blocks):,} "
+                f"blocks, {sum(pair in done for pair in blocks):,} of them done"
+            )
+        return "\n".join(lines)
+
+
+def _only(cells: dict[str, tuple[str, ...]], asked: set[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """The blocks of each cell that are in ``asked``; cells without any are left out."""
+    kept = {cell: tuple(b for b in blocks if (cell, b) in asked) for cell, blocks in cells.items()}
+    return {cell: blocks for cell, blocks in kept.items() if blocks}
+
+
+def _any_of(ids: Iterable[str]) -> str:
+    """A regular expression for wildcards: one of ``ids``."""
+    return "|".join(sorted(ids)) or "none"

@@ -1,0 +1,105 @@
+"""A point of the grid → a cell: its target, options, prior and members looked up and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gradleak.federated.datasets import SHAPES
+from gradleak.workflow.cells import COUNTS, Cell, Prior, Target, make_cell
+from gradleak.workflow.config import ATTACKS, Config, ConfigError, LocalTarget, nearest, not_one_of, parse
+from gradleak.workflow.identity import identify, spec_of
+
+TARGET = "target."  # the prefix of options that change single settings of the target
+
+
+def resolve(point: dict[str, Any], config: Config, path: str, places: dict[str, str]) -> Cell:
+    """The cell at ``point``. Raises ConfigError.
+
+    path: the entry's place in the config. places: where each key of ``point`` is written, for the messages.
+    """
+    target = _target(point, config, path, places)
+    name = point["target"]
+    attack = point.get("attack")
+    if not isinstance(attack, str) or attack not in ATTACKS:
+        raise ConfigError(not_one_of(f"{path}.attack", attack, ATTACKS))
+    chosen = {k: v for k, v in point.items() if k != "target" and not k.startswith(TARGET)}
+    options = parse(ATTACKS[attack], chosen, path, places)
+    if hasattr(options, "label_method"):
+        where = places.get("label_method", f"{path}.label_method")
+        parse(ATTACKS["labels"], {"method": options.label_method}, path, {"method": where})
+    prior = _prior(options, config, path)
+    if prior:
+        drawn, wanted = SHAPES[prior.options.dataset], SHAPES[target.options.dataset]
+        if drawn != wanted:
+            raise ConfigError(
+                f"{path}.prior: {options.prior!r} draws images {drawn}, and target {name!r} has {wanted}"
+            )
+    if getattr(options, "labels", None) == "oracle" and not target.has_truth:
+        raise ConfigError(f"{path}.labels: oracle needs truth, and target {name!r} has none")
+    return make_cell(options, target, name, prior, _members(point, options, config, path, places))
+
+
+def _members(
+    point: dict[str, Any], options: Any, config: Config, path: str, places: dict[str, str]
+) -> Cell | None:
+    """The span cell of a cell's option ``members``, on the target of ``point``."""
+    asked = getattr(options, "members", None)
+    if asked is None:
+        return None
+    where = places.get("members", f"{path}.members")
+    own = [key for key in asked if key == "attack" or key.partition(".")[0] == "target"]
+    if own:
+        raise ConfigError(
+            f"{where}.{own[0]}: members are found by span inversion on the cell's own target; leave it out"
+        )
+    target = {key: value for key, value in point.items() if key.partition(".")[0] == "target"}
+    written = {key: place for key, place in places.items() if key in target} | {
+        key: f"{where}.{key}" for key in asked
+    }
+    return resolve({**asked, "attack": "span", **target}, config, where, written)
+
+
+def _target(point: dict[str, Any], config: Config, path: str, places: dict[str, str]) -> Target:
+    """The target that ``point`` names, with the single settings that it changes."""
+    name = point.get("target")
+    if not isinstance(name, str) or name not in config.targets:
+        raise ConfigError(f"{path}.target: there is no target {name!r}{nearest(str(name), config.targets)}")
+    options = config.targets[name]
+    overrides = {key.removeprefix(TARGET): value for key, value in point.items() if key.startswith(TARGET)}
+    if overrides:
+        written = {key.removeprefix(TARGET): place for key, place in places.items() if key.startswith(TARGET)}
+        given = options.model_dump(exclude_unset=True)
+        options = parse(type(options), {**given, **overrides}, path, written)
+    spec = spec_of(options, *COUNTS, *(["truth"] if isinstance(options, LocalTarget) else []))
+    return Target(identify(spec), options, spec)
+
+
+def _prior(options: Any, config: Config, path: str) -> Prior | None:
+    """The prior that the options name, if any."""
+    name = getattr(options, "prior", None)
+    if name is None:
+        return None
+    if name not in config.priors:
+        raise ConfigError(f"{path}.prior: there is no prior {name!r}{nearest(name, config.priors)}")
+    spec = spec_of(config.priors[name])
+    return Prior(identify({"prior": spec}), config.priors[name], spec)
+
+
+def check_local(name: str, target: LocalTarget) -> None:
+    """Raises ConfigError where the files of the local target ``name`` are missing."""
+    if not local_files(target):
+        raise ConfigError(
+            f"targets.{name}.path: no files in {target.path!r} (from {Path.cwd()}); "
+            "it must hold the model JSON, the weights before and the delta"
+        )
+    if target.truth and not Path(target.truth).is_file():
+        raise ConfigError(f"targets.{name}.truth: {target.truth!r} is not a file")
+
+
+def local_files(target: LocalTarget) -> list[str]:
+    """The files in the folder of a local target, sorted; hidden ones are left out."""
+    folder = Path(target.path)
+    if not folder.is_dir():
+        return []
+    return sorted(str(p) for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))

@@ -1,0 +1,10 @@
+"""What the tests of this room share: every figure is closed."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")

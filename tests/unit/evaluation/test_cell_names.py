@@ -1,0 +1,84 @@
+"""Which settings vary, and what a cell is called."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gradleak.evaluation import cell_names, tables
+
+
+def test_a_cell_in_words_names_what_is_not_the_usual():
+    cell = {
+        "attack": "dlg",
+        "batch_size": 8,
+        "weighting": "uniform",
+        "labels": "recovered",
+        "control": "none",
+    }
+    assert cell_names.words(cell | {"param.init": "uniform"}) == "dlg, N=8, recovered labels"
+    assert cell_names.words(cell | {"param.init": "features"}) == "dlg, N=8, recovered labels, features init"
+    assert (
+        cell_names.words(cell | {"param.init": np.nan, "weighting": "depth"}, skip=("batch_size",))
+        == "dlg, depth, recovered labels"
+    )
+
+
+def test_cells_of_the_same_words_are_named_by_what_sets_them_apart():
+    cells = pd.DataFrame(
+        {
+            "attack": "span",
+            "batch_size": [32, 32, 32, 64],
+            "param.target.width": [np.nan, 512, np.nan, np.nan],
+            "param.joint_rounds": [0, 0, 16, 0],
+            "param.target.clients": 1,
+        }
+    )
+    assert tables.names(cells).tolist() == [
+        "span, N=32",
+        "span, N=32, width 512",
+        "span, N=32, joint rounds 16",
+        "span, N=64",
+    ]
+    assert tables.names(cells, skip=("batch_size",)).tolist() == [
+        "span",
+        "span, width 512",
+        "span, joint rounds 16",
+        "span",
+    ]
+
+
+def test_settings_come_in_a_fixed_order_and_the_batch_size_once():
+    columns = ["cell", "psnr", "method", "target", "param.steps", "batch_size", "param.target.samples"]
+    assert cell_names.settings(columns) == ["target", "batch_size", "method", "param.steps"]
+
+
+def test_a_name_that_a_cell_lacks_does_not_vary_for_it():
+    cells = [{"steps": 5, "seed": 1}, {"method": "rank1"}, {"steps": 6, "seed": 1.0}]
+    assert cell_names.varying(cells) == ["steps"]
+
+
+@pytest.mark.parametrize("unset", [None, math.nan, ""])
+def test_a_value_that_is_not_set_is_a_value(unset):
+    assert cell_names.varying([{"width": 512}, {"width": unset}]) == ["width"]
+    assert cell_names.varying([{"width": None}, {"width": unset}]) == []
+
+
+def test_lists_and_numpy_scalars_are_values_too():
+    assert cell_names.varying([{"a": [1, 2]}, {"a": [1, 2]}]) == []
+    assert cell_names.varying([{"a": [1, 2]}, {"a": [2, 1]}]) == ["a"]
+    assert cell_names.varying([{"a": np.int64(3)}, {"a": 3.0}]) == []
+    assert cell_names.varying([{"a": True}, {"a": 1}]) == ["a"]
+
+
+def test_names_of_values_and_settings_are_for_people():
+    assert cell_names.setting_name("param.target.local_epochs") == "local epochs"
+    assert [cell_names.value_name(value) for value in (0.05, 4.0, "inverse_depth", "4.0", None, True)] == [
+        *("0.05", "4", "inverse depth", "4", "default", "True")
+    ]
+
+
+def test_values_of_different_types_are_compared():
+    cells = [{"attack": "dlg", "param.tv": value} for value in ("auto", 0.1, 0.2)]
+    assert cell_names.names(cells) == ["dlg, tv auto", "dlg", "dlg, tv 0.2"]
