@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from gradleak.files import read_json, read_npz, write_json, write_npz
+from gradleak.files import read_json, read_npz, write_npz
 from gradleak.jobs import job, records
 from gradleak.labels import members, registry
 from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, Members, NotApplicable
@@ -121,7 +121,7 @@ def main(snakemake) -> None:
         records.trial(seed, draw, "not applicable" if trial in reasons else "ok", reasons.get(trial, ""))
         for trial, (seed, draw) in enumerate(zip(snakemake.params.seeds, snakemake.params.draws, strict=True))
     ]
-    write_json(snakemake.output.record, records.of_block(snakemake, trials, began, {}))
+    records.write(snakemake, trials, began, {})
 
 
 if "snakemake" in globals():

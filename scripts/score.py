@@ -5,9 +5,9 @@ import numpy as np
 from gradleak.evaluation import metrics, reference_classifier
 from gradleak.evaluation.truth import load_truth
 from gradleak.federated.datasets import CLASSES
-from gradleak.files import read_json, read_npz, write_json, write_npz
+from gradleak.files import read_npz, write_json, write_npz
 from gradleak.images import to_float
-from gradleak.jobs import job
+from gradleak.jobs import job, records
 
 SHOWN = 32  # matched pairs kept per trial for the figures
 SHOWN_LEVEL = 0.9  # of the intervals, in labels.csv
@@ -138,7 +138,7 @@ def unscored(found: dict, record: dict) -> tuple[list[dict], dict]:
 
 
 def main(snakemake) -> None:
-    found, record = read_npz(snakemake.input.result), read_json(snakemake.input.record)
+    found, record = read_npz(snakemake.input.result), records.read(snakemake.input.record)
     truth_files = list(snakemake.input.get("truth", []))
     x, y = load_truth(truth_files, snakemake.params.draws) if truth_files else (None, None)
     shown: dict = {}
