@@ -31,7 +31,7 @@ class Preempted(UserError):
 
 @contextlib.contextmanager
 def job(snakemake: Any, tensorflow: bool = False, resumes: bool = False) -> Iterator[None]:
-    """Send all output of a script to its rule's log. On failure end the process, with the reason in the log and on the console.
+    """Send all output of a script to its rule's log. On failure end the process with the reason.
 
     tensorflow: use TensorFlow, with the rule's threads. resumes: the script saves its state and then calls
     ``stop_if_asked``; SIGTERM waits until it does.

@@ -159,7 +159,7 @@ def _change(
     present: dict[str, list[Any]],
     kept: dict[str, Any],
 ) -> Change:
-    """The change from the runs ``present`` to ``parent`` and ``wanted``. kept: present runs that are right."""
+    """The change from the runs ``present`` to ``parent`` and ``wanted``. kept: runs that are right."""
     ids = {run.info.run_id for run in kept.values()}
     above = kept[parent.identity].info.run_id if parent.identity in kept else None
     return Change(
