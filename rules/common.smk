@@ -38,12 +38,13 @@ ENVIRONMENT = "../envs/environment.yaml"
 
 
 @functools.cache
-def digest(script):
-    return code_digest.digest(BASE / "scripts" / script)
+def digest(script, text=False, methods=None):
+    return code_digest.digest(BASE / "scripts" / script, text, methods)
 
 
-def code_of(script):
-    return lambda w: digest(script)  # evaluated only for jobs that may run
+def code_of(script, text=False):
+    """The digest of a script. text: its product is text for people, so that an edit of a sentence counts."""
+    return lambda w: digest(script, text)  # evaluated only for jobs that may run
 
 
 def cell(w):

@@ -1,4 +1,5 @@
 # Class counts from the last layer. What needs the whole model is rehearsed once for all methods.
+from gradleak.labels import registry as methods
 
 
 rule simulate_shadow_clients:
@@ -73,6 +74,6 @@ rule recover_labels:
         spec=lambda w: cell(w).spec,
         seeds=seeds,
         draws=draws,
-        code=code_of("recover_labels.py"),
+        code=lambda w: digest("recover_labels.py", methods=frozenset(methods.modules(cell(w).options.method))),
     script:
         "../scripts/recover_labels.py"

@@ -1,7 +1,6 @@
 # Tables, figures, and the page that people read.
 from gradleak.evaluation.figures import registry as figures
 
-
 FIGURE_FILES = {
     **{name: f"results/tables/{name}.csv" for name in ("trials", "cells", "labels", "effects")},
     "pairs": [f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()],
@@ -27,7 +26,7 @@ rule list_cells:
         ENVIRONMENT
     params:
         text=PLAN.cells_csv(),
-        code=code_of("list_cells.py"),
+        code=code_of("list_cells.py", text=True),
     script:
         "../scripts/list_cells.py"
 
@@ -76,7 +75,7 @@ rule summarise:
         cells=PLAN.described(),
         studies={s.name: s.cells for s in PLAN.studies},
         missing=missing_blocks,
-        code=code_of("summarise.py"),
+        code=code_of("summarise.py", text=True),
     script:
         "../scripts/summarise.py"
 
@@ -106,9 +105,29 @@ rule plot:
     params:
         cells=[c for c, _ in DONE.shown()],
         caption=lambda w: figures.FIGURES[w.figure].caption,
-        code=code_of("plot.py"),
+        code=code_of("plot.py", text=True),
     script:
         "../scripts/plot.py"
+
+
+rule assess_prospects:
+    input:
+        gradients="results/mapping/{target}/{block}/gradients.npz",
+        report="results/mapping/{target}/{block}/mapping.json",
+    output:
+        prospects="results/mapping/{target}/{block}/prospects.json",
+    log:
+        "results/logs/assess_prospects/{target}/{block}.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("assess_prospects.py", text=True),
+    script:
+        "../scripts/assess_prospects.py"
 
 
 rule plot_mapping:
@@ -131,7 +150,7 @@ rule plot_mapping:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_of("plot_mapping.py"),
+        code=code_of("plot_mapping.py", text=True),
     script:
         "../scripts/plot_mapping.py"
 
@@ -156,7 +175,7 @@ rule plot_prior:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_of("plot_prior.py"),
+        code=code_of("plot_prior.py", text=True),
     script:
         "../scripts/plot_prior.py"
 
@@ -172,6 +191,7 @@ rule write_report:
         + [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
         gradients=[f"results/mapping/{t}/{b}/gradients.npz" for t, b in DONE.mapped()],
         mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in DONE.mapped()],
+        prospects=[f"results/mapping/{t}/{b}/prospects.json" for t, b in DONE.mapped()],
         mapping_figures=[f"results/figures/mapping/{t}_{b}.png" for t, b in DONE.mapped()],
         prior_figures=[f"results/figures/priors/{p}.png" for p in DONE.priors],
         references=[f"results/reference_classifiers/{d}.json" for d in DONE.datasets()],
@@ -189,6 +209,6 @@ rule write_report:
         mapped=[f"{DONE.target_names[t]} ({t}), draws {b}" for t, b in DONE.mapped()],
         descriptions={s.name: s.description for s in PLAN.studies},
         settings=PLAN.described(),
-        code=code_of("write_report.py"),
+        code=code_of("write_report.py", text=True),
     script:
         "../scripts/write_report.py"

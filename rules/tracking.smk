@@ -36,6 +36,6 @@ rule sync_mlflow:
         cells=PLAN.described(),
         descriptions={s.name: s.description for s in PLAN.studies},
         prune=PLAN.config.tracking.prune,
-        code=code_of("sync_mlflow.py"),
+        code=code_of("sync_mlflow.py", text=True),
     script:
         "../scripts/sync_mlflow.py"

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from gradleak.evaluation import report, tables
 from gradleak.files import read_json, replacing
-from gradleak.jobs import job
+from gradleak.jobs import job, records
 
 PROJECT = Path(report.__file__).parents[3]  # Snakemake runs a copy of this script from elsewhere
 
 
 def provenance(snakemake) -> dict:
     """What made the page: revision, environment, machines, hashes, and the commands that make it again."""
-    records = [read_json(path) for path in snakemake.input.records]
-    environments = {" ".join(f"{k} {v}" for k, v in r["environment"].items() if k != "host") for r in records}
-    hosts = sorted({r["environment"]["host"] for r in records})
+    blocks = [records.read(path) for path in snakemake.input.records]
+    environments = {" ".join(f"{k} {v}" for k, v in r["environment"].items() if k != "host") for r in blocks}
+    hosts = sorted({r["environment"]["host"] for r in blocks})
     lock = PROJECT / "envs" / "requirements.lock"
     facts = {
         "code, git revision": _git("describe", "--always", "--dirty", "--abbrev=40") or "no git repository",
@@ -62,8 +62,10 @@ def main(snakemake) -> None:
         effects=tables.read(snakemake.input.effects),
         figures=[Path(path) for path in snakemake.input.figures],
         mappings={
-            target: read_json(path)
-            for target, path in zip(snakemake.params.mapped, snakemake.input.mappings, strict=True)
+            target: read_json(path) | {"prospects": read_json(rows)}
+            for target, path, rows in zip(
+                snakemake.params.mapped, snakemake.input.mappings, snakemake.input.prospects, strict=True
+            )
         },
         mapping_figures=[Path(path) for path in snakemake.input.mapping_figures],
         prior_figures=[Path(path) for path in snakemake.input.prior_figures],

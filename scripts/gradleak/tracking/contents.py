@@ -44,7 +44,7 @@ class Contents:
         return min(began), max(ended)
 
     def trial(self, row: dict) -> tuple[dict, dict, int]:
-        """The record of a trial's block, its matched pairs (none for labels), and the trial's index in both."""
+        """The record of a trial's block, its matched pairs (empty for labels), and the index of the trial."""
         key = row["cell"], row["block"]
         if self._last[0] != key:
             record, pairs = self._blocks[key]
