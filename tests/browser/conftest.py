@@ -1,4 +1,4 @@
-"""A real Chromium, and a study to look at: the one in results/ if `make run` left one there, else a small one made up here."""
+"""A real Chromium, and a finished study: the one in results/ if there is one, else a small synthetic one."""
 
 import os
 import shutil
