@@ -2,7 +2,6 @@
 
 import time
 
-from gradleak.attacks.span import attack
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.files import read_npz
 from gradleak.jobs import job
@@ -12,7 +11,9 @@ from gradleak.priors.options import VaeOptions
 
 def main(snakemake) -> None:
     began = time.monotonic()
-    from gradleak.jobs import inversions  # imports TensorFlow: only now is the log open
+    # TensorFlow is imported here, now that the log is open.
+    from gradleak.attacks.span import attack
+    from gradleak.jobs import inversions
 
     problem = inversions.load_problem(snakemake)
     options = SpanOptions(**snakemake.params.spec)

@@ -1,4 +1,4 @@
-"""Which pixels a classifier does not look at, by changing each of them; and what is put in their place."""
+"""Pixels outside the receptive field, by changing each of them; and their prediction."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def sequential(*stack, size):
 
 
 def skipping():
-    """A strided convolution that skips pixels, and beside it a pooling that sees some of them; nested, normalised."""
+    """A strided convolution that skips pixels, and beside it a pooling that reads some of them; nested, normalised."""
     image = keras.Input((9, 9, 2))
     sparse = layers.Conv2D(3, 1, strides=3, activation="relu")(image)
     pooled = layers.MaxPooling2D(2, strides=3)(image)
@@ -26,7 +26,7 @@ def skipping():
 
 
 MODELS = {
-    "all seen": lambda: sequential(layers.Conv2D(4, 3, padding="same", activation="sigmoid"), size=6),
+    "all inside": lambda: sequential(layers.Conv2D(4, 3, padding="same", activation="sigmoid"), size=6),
     "pooling drops": lambda: sequential(
         layers.Conv2D(4, 2, activation="relu"),
         layers.MaxPooling2D(),
@@ -45,8 +45,8 @@ def depended_on(model) -> np.ndarray:
     """By brute force: whether a change of the pixel ever changes a logit, over random weights and images."""
     rng = np.random.default_rng(0)
     shape = model.input_shape[1:]
-    seen = np.zeros(shape, bool)
-    changes = np.eye(seen.size).reshape(seen.size, *shape)
+    inside = np.zeros(shape, bool)
+    changes = np.eye(inside.size).reshape(inside.size, *shape)
     for _ in range(30):
         for variable in model.trainable_variables:
             variable.assign(rng.normal(size=variable.shape))
@@ -55,16 +55,16 @@ def depended_on(model) -> np.ndarray:
             moved = model.predict_on_batch(image + size * changes) != model.predict_on_batch(
                 image + 0 * changes
             )
-            seen |= moved.any(axis=1).reshape(shape)
-    return seen
+            inside |= moved.any(axis=1).reshape(shape)
+    return inside
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_no_change_of_an_unseen_pixel_changes_a_logit_and_any_other_does(name):
+def test_no_change_of_a_pixel_outside_changes_a_logit_and_any_other_does(name):
     model = MODELS[name]()
     found = receptive_field.mask(model)
     np.testing.assert_array_equal(found, ~depended_on(model))
-    assert found.any() == (name != "all seen")
+    assert found.any() == (name != "all inside")
 
 
 def test_the_model_keeps_its_weights():
@@ -98,7 +98,7 @@ def test_a_fill_comes_closer_than_the_mean_and_leaves_the_rest_alone(images):
     assert error < 0.1 * of_mean
 
 
-def test_nothing_seen_gives_the_mean_and_nothing_hidden_changes_nothing(images):
+def test_all_pixels_outside_give_the_mean_and_none_outside_change_nothing(images):
     everything = np.ones(images.shape[1:], bool)
     public, private = images[:500], images[500:]
     np.testing.assert_allclose(

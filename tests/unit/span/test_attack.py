@@ -110,11 +110,3 @@ def test_a_model_without_a_dense_layer_is_not_applicable(digits):
     found = attack.invert(given, SpanOptions(**SMALL))
     assert found.status == ["not applicable"]
     assert "dense layer" in found.reason
-
-
-def test_trials_of_different_length_are_padded():
-    columns = [np.ones((2, 3)), np.zeros((0, 3))]
-    padded = attack._padded(columns, -1, np.float64)
-    assert padded.shape == (2, 2, 3)
-    assert (padded[0] == 1).all()
-    assert (padded[1] == -1).all()

@@ -19,7 +19,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from gradleak.attacks import receptive_field
+from gradleak.attacks import inversion_files, receptive_field
+from gradleak.attacks.inversion_files import PADDING
 from gradleak.attacks.problem import Inversion, Problem
 from gradleak.attacks.span import (
     control,
@@ -174,36 +175,31 @@ def _read(file: Path) -> TrialResult:
     return TrialResult(**saved)
 
 
-def _padded(columns: list[np.ndarray], fill: float, dtype: type) -> np.ndarray:
-    """[T, M, ...]: T arrays of different lengths, filled up with ``fill``."""
-    out = np.full((len(columns), max(map(len, columns)), *columns[0].shape[1:]), fill, dtype)
-    for row, column in zip(out, columns, strict=True):
-        row[: len(column)] = column
-    return out
-
-
 def _inversion(problem: Problem, results: list[TrialResult], seconds: float) -> Inversion:
     curves = [list(result.unexplained) or [1.0] for result in results]
     rounds = max(map(len, curves))
+
+    def padded(column: str, name: str) -> np.ndarray:
+        """A column of all results, padded as the array ``name`` of the file."""
+        return inversion_files.padded([getattr(result, column) for result in results], *PADDING[name])
+
+    certificates = {
+        name: padded(name, name) for name in ("residual", "normalised_residual", "weight", "margin")
+    }
     return Inversion(
-        images=_padded([result.images for result in results], 0, np.float32),
-        labels=_padded([result.labels for result in results], 0, np.int64),
+        images=padded("images", "images"),
+        labels=padded("labels", "labels"),
         seeds=np.asarray(problem.seeds, np.int64),
         objective=np.array([curve[-1] for curve in curves]),
-        accepted=_padded([result.accepted for result in results], False, bool),
+        accepted=padded("accepted", "accepted"),
         status=["ok"] * len(results),
         history_steps=np.arange(1, rounds + 1),
         history=np.array([curve + curve[-1:] * (rounds - len(curve)) for curve in curves], np.float32),
         seconds={"search": seconds},
         certificates={
-            "residual": _padded([result.residual for result in results], -1, np.float64),
-            "normalised_residual": _padded(
-                [result.normalised_residual for result in results], -1, np.float64
-            ),
-            "weight": _padded([result.weight for result in results], -1, np.float64),
-            "margin": _padded([result.margin for result in results], -1, np.float64),
+            **certificates,
             # Over the pixels inside the receptive field; NaN: no member.
-            "expected_psnr": psnr(_padded([result.error for result in results], np.nan, np.float64)),
+            "expected_psnr": psnr(padded("error", "expected_psnr")),
             "samples_estimated": np.array([result.samples for result in results]),
         },
     )

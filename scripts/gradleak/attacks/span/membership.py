@@ -126,10 +126,12 @@ def is_joint_member(
     arbitrary. near (bool [B]): whether the image was a candidate in the whole update, too; then the rule of
     certified near members is enough.
     """
-    share = np.where(near, thresholds.CERTIFIED_BELOW_CONTROL, thresholds.JOINT_BELOW_CONTROL)
-    deep = (certificates.residual < share * control_minimum) & _surely_weighs(
-        certificates.weight, certificates.uncertainty, samples
+    deep = np.where(
+        near,
+        certificates.residual < thresholds.CERTIFIED_BELOW_CONTROL * control_minimum,
+        certificates.residual < thresholds.JOINT_BELOW_CONTROL * control_minimum,
     )
+    deep &= _surely_weighs(certificates.weight, certificates.uncertainty, samples)
     return deep | is_exact_member(certificates, samples, thresholds.JOINT_NORMALISED_RESIDUAL)
 
 

@@ -29,8 +29,7 @@ RANK_MARGIN = 3.0
 # --- dense layer, and which layer is searched ---
 
 # Share of the squared feature of a mean of two images that must differ from the mean of their features, for
-# the features to count as nonlinear. Derived: float32 rounding leaves about 1e-13, a nonlinear layer more
-# than 1e-3.
+# the features to count as nonlinear. Derived: far above the rounding of float32, about 1e-14.
 NONLINEAR_SHARE = 1e-6
 # Public images that show what kind of layer it is.
 LAYER_IMAGES = 64
@@ -59,8 +58,8 @@ CHUNK = 500
 RAY_STRENGTH = 10.0
 # A row of M counts as zero for all members if its norm is below so many times that of its noise. Set by hand.
 RAY_ROW_NOISE = 10.0
-# How far below zero an entry of a ray may be, in standard deviations of its noise. Derived: beyond 5 σ none
-# of 10⁶ entries lies.
+# How far below zero an entry of a ray may be, in standard deviations of its noise. Derived: of 3 million
+# entries one lies beyond 5 σ.
 RAY_SLACK = 5.0
 # Reweighted programs for each ray, at most (Candès et al. 2008: most of the gain is in the first few).
 RAY_REWEIGHTINGS = 5
@@ -73,7 +72,7 @@ RAY_SAME = 0.995
 
 # --- images from features ---
 
-# Least ρ under the logarithm. Derived: float32 features carry an error of about (1e-6)².
+# Least ρ under the logarithm. Derived: features in float32 have a relative error of about 1e-6.
 RESIDUAL_FLOOR = 1e-12
 # Bound on the norm of an image's gradient of log ρ. Set by hand: below it nearly everywhere, so that all
 # images move alike.
@@ -152,7 +151,7 @@ SIMILAR_FEATURE = 0.98
 # Error (RMS of pixels) of an image whose feature is at ρ, in units of √ρ. Measured on trained nets before
 # this table.
 ERROR_OF_RESIDUAL = 1.5
-# Least error that an image is said to have. Derived: float32 differences show no less.
+# Least error (RMS of pixels) that an image is said to have. Set by hand, near the rounding of float32 pixels.
 LEAST_ERROR = 1e-6
 # Size of the differences, in pixels, that Jacobians are made of. Derived: between rounding and curvature in
 # float64.
@@ -161,8 +160,8 @@ JACOBIAN_STEP = 1e-5
 BLACK_STEPS = 10
 # How far from zero a unit's input is held on its side of the ReLU. Derived: far below any input's error.
 UNIT_MARGIN = 1e-9
-# Misfit at which nothing is left to explain, in units of what noise leaves. Derived: 1 is expected; the
-# spread is below 0.05.
+# Misfit at which nothing is left to explain, in units of what noise leaves. Derived: 1 is expected, with a
+# relative spread of 1/√(2n) for n entries; the rest is set by hand.
 EXPLAINED = 1.3
 # Largest growth of χ² without an image, as a share of the most that it can be, for the image to be weak. Set
 # by hand.
