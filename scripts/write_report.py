@@ -6,16 +6,16 @@ from pathlib import Path
 
 from gradleak.evaluation import report, tables
 from gradleak.files import read_json, replacing
-from gradleak.jobs import job
+from gradleak.jobs import job, records
 
 PROJECT = Path(report.__file__).parents[3]  # Snakemake runs a copy of this script from elsewhere
 
 
 def provenance(snakemake) -> dict:
     """What made the page: revision, environment, machines, hashes, and the commands that make it again."""
-    records = [read_json(path) for path in snakemake.input.records]
-    environments = {" ".join(f"{k} {v}" for k, v in r["environment"].items() if k != "host") for r in records}
-    hosts = sorted({r["environment"]["host"] for r in records})
+    blocks = [records.read(path) for path in snakemake.input.records]
+    environments = {" ".join(f"{k} {v}" for k, v in r["environment"].items() if k != "host") for r in blocks}
+    hosts = sorted({r["environment"]["host"] for r in blocks})
     lock = PROJECT / "envs" / "requirements.lock"
     facts = {
         "code, git revision": _git("describe", "--always", "--dirty", "--abbrev=40") or "no git repository",

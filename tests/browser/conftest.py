@@ -1,4 +1,4 @@
-"""A real Chromium, and a study to look at: the one in results/ if `make run` left one there, else a small one made up here."""
+"""A real Chromium, and a finished study: the one in results/ if there is one, else a small synthetic one."""
 
 import os
 import shutil
@@ -66,7 +66,7 @@ def _made_up(folder):
 
     from gradleak.evaluation import report
     from gradleak.evaluation.figures import mapping, registry, style
-    from gradleak.tracking import sync
+    from gradleak.tracking import stores
 
     made = Results(folder / "tables")
     made.cell("a").cell("b", weighting="depth").cell("c", **{"target.batch_size": 1}).cell(
@@ -115,7 +115,7 @@ def _made_up(folder):
     (folder / "report.html").write_text(page)
     uri = f"sqlite:///{folder}/mlflow/mlflow.db"
     (folder / "mlflow").mkdir()
-    sync.create_schema(uri)
+    stores.create_schema(uri)
     made.shown = [*drawn, made.folder / "headline.csv"]
     syncing.sync(uri, made)
     return folder
