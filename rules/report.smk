@@ -1,7 +1,6 @@
 # Tables, figures, and the page that people read.
 from gradleak.evaluation.figures import registry as figures
 
-
 FIGURE_FILES = {
     **{name: f"results/tables/{name}.csv" for name in ("trials", "cells", "labels", "effects")},
     "pairs": [f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()],
@@ -111,6 +110,26 @@ rule plot:
         "../scripts/plot.py"
 
 
+rule assess_prospects:
+    input:
+        gradients="results/mapping/{target}/{block}/gradients.npz",
+        report="results/mapping/{target}/{block}/mapping.json",
+    output:
+        prospects="results/mapping/{target}/{block}/prospects.json",
+    log:
+        "results/logs/assess_prospects/{target}/{block}.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("assess_prospects.py", text=True),
+    script:
+        "../scripts/assess_prospects.py"
+
+
 rule plot_mapping:
     input:
         report="results/mapping/{target}/{block}/mapping.json",
@@ -172,6 +191,7 @@ rule write_report:
         + [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
         gradients=[f"results/mapping/{t}/{b}/gradients.npz" for t, b in DONE.mapped()],
         mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in DONE.mapped()],
+        prospects=[f"results/mapping/{t}/{b}/prospects.json" for t, b in DONE.mapped()],
         mapping_figures=[f"results/figures/mapping/{t}_{b}.png" for t, b in DONE.mapped()],
         prior_figures=[f"results/figures/priors/{p}.png" for p in DONE.priors],
         references=[f"results/reference_classifiers/{d}.json" for d in DONE.datasets()],

@@ -1,4 +1,4 @@
-"""Other clients' images → the reference classifier, and how good it is on images that it has not seen."""
+"""Pretraining pool → the reference classifier, and its accuracy on public images, which it is not trained on."""
 
 from gradleak.evaluation import reference_classifier
 from gradleak.files import read_npz, write_json
@@ -7,13 +7,13 @@ from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
-    others, public = read_npz(snakemake.input.pretraining), read_npz(snakemake.input.public)
-    trained = reference_classifier.train(to_float(others["x"]), others["y"])
+    pretraining, public = read_npz(snakemake.input.pretraining), read_npz(snakemake.input.public)
+    trained = reference_classifier.train(to_float(pretraining["x"]), pretraining["y"])
     reference_classifier.save(trained, snakemake.output.reference)
-    held = slice(None, 2000)
-    found = reference_classifier.accuracy(trained, to_float(public["x"][held]), public["y"][held])
-    write_json(snakemake.output.accuracy, {"accuracy_on_public": found})
-    job.log.info("accuracy on unseen public images: %.4f", found)
+    tested = slice(None, 2000)
+    accuracy = reference_classifier.accuracy(trained, to_float(public["x"][tested]), public["y"][tested])
+    write_json(snakemake.output.accuracy, {"accuracy_on_public": accuracy})
+    job.log.info("accuracy on public images: %.4f", accuracy)
 
 
 if "snakemake" in globals():

@@ -62,8 +62,10 @@ def main(snakemake) -> None:
         effects=tables.read(snakemake.input.effects),
         figures=[Path(path) for path in snakemake.input.figures],
         mappings={
-            target: read_json(path)
-            for target, path in zip(snakemake.params.mapped, snakemake.input.mappings, strict=True)
+            target: read_json(path) | {"prospects": read_json(rows)}
+            for target, path, rows in zip(
+                snakemake.params.mapped, snakemake.input.mappings, snakemake.input.prospects, strict=True
+            )
         },
         mapping_figures=[Path(path) for path in snakemake.input.mapping_figures],
         prior_figures=[Path(path) for path in snakemake.input.prior_figures],

@@ -127,7 +127,9 @@ def test_rewording_the_prospects_reruns_what_shows_them(rerun):
     assert rerun.planned() == {"assess_prospects": 1, "write_report": 1, "sync_mlflow": 1}
 
 
-@pytest.mark.parametrize("name", ["mapping/sign.py", "mapping/settle.py", "artifacts/roles.py", "labels/methods/rlg.py"])
+@pytest.mark.parametrize(
+    "name", ["mapping/sign.py", "mapping/settle.py", "artifacts/roles.py", "labels/methods/rlg.py"]
+)
 def test_rewording_a_message_reruns_no_attack_and_no_simulation(rerun, name):
     path = rerun.folder / "scripts/gradleak" / name
     source = path.read_text()

@@ -60,7 +60,7 @@ def value_name(value: Any) -> str:
 
 
 def words(cell: Mapping[str, Any], skip: Iterable[str] = ()) -> str:
-    """A cell in a few words: attack and the settings WORDS, but for neutral values and the columns ``skip``."""
+    """A cell in a few words: attack and the settings WORDS; not neutral values and the columns ``skip``."""
     parts = [] if "attack" in skip else [cell["attack"]]
     for column, text in WORDS:
         value = cell.get(column)

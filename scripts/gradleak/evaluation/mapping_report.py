@@ -28,7 +28,7 @@ EXPECT = {"good": "good", "poor": "poor", "none": "hopeless"}
 
 
 def section(name: str, found: dict[str, Any]) -> str:
-    """HTML. found: a mapping.json, of which any part but sign, scale, samples and verdict may be missing."""
+    """HTML. found: mapping.json and prospects. All but sign, scale, samples and verdict may be missing."""
     parts = [f"<h3>{_e(name)}</h3><p>{_e(headline(found))}</p>"]
     if found.get("contradictions"):
         lines = "".join(f"<li>{_e(line)}</li>" for line in found["contradictions"])
@@ -42,10 +42,10 @@ def section(name: str, found: dict[str, Any]) -> str:
         if key in found
     )
     parts.append(_table(("question", "answer", "how sure", "evidence"), rows))
-    if found.get("preflight"):
+    if found.get("prospects"):
         rows = "".join(
             f"<tr><td class='w'>{_e(row['attack'])}</td><td class='w'><b>{EXPECT[row['expect']]}</b></td><td class='w'>{_e(row['why'])}</td></tr>"
-            for row in found["preflight"]
+            for row in found["prospects"]
         )
         parts.append(
             "<p>What each attack can expect here, before it has run:</p>"

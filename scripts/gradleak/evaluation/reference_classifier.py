@@ -1,7 +1,7 @@
 """The reference classifier: does an independent classifier recognise the reconstruction as its true class?
 
-A support vector machine on principal components, trained on the *others* pool: it shares neither its kind nor its
-data with the target model's gradient, and has never seen a private or a public image.
+A support vector machine on principal components, trained on the pretraining pool. It is of another kind than the
+target model, and is trained on no private and no public image.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TRAIN_ON = 8000
 
 
 class ReferenceClassifier(NamedTuple):
-    """What scikit-learn's PCA and SVC have learnt. Plain arrays: to load those costs a score job more than its work."""
+    """The parameters of scikit-learn's PCA and SVC as plain arrays: importing scikit-learn takes a job seconds."""
 
     mean: np.ndarray  # [F], of an image
     components: np.ndarray  # [K, F]
@@ -31,7 +31,7 @@ class ReferenceClassifier(NamedTuple):
 
 
 def train(x: np.ndarray, y: np.ndarray) -> ReferenceClassifier:
-    """x: float32 (n, H, W, C) in [0, 1]; y: int (n,)."""
+    """Train on the first TRAIN_ON images. x: float32 (n, H, W, C) in [0, 1]; y: int (n,)."""
     pca, svc = fitted(x, y)
     return ReferenceClassifier(
         pca.mean_,
@@ -46,7 +46,8 @@ def train(x: np.ndarray, y: np.ndarray) -> ReferenceClassifier:
 
 
 def fitted(x: np.ndarray, y: np.ndarray) -> tuple:
-    """The PCA and the SVC themselves, of three classes or more."""
+    """The PCA and the SVC themselves, for three classes or more."""
+    # scikit-learn takes a second to import, and scoring needs ``predict`` alone.
     from sklearn.decomposition import PCA
     from sklearn.svm import SVC
 
@@ -64,7 +65,7 @@ def load(path: str | Path) -> ReferenceClassifier:
 
 
 def predict(classifier: ReferenceClassifier, images: np.ndarray) -> np.ndarray:
-    """Classes of ``images`` (n, H, W, C): each pair of classes votes, and of equal votes the first class has it."""
+    """Classes of ``images`` (n, H, W, C): each pair of classes votes; of equal votes the first class wins."""
     seen = ((images.reshape(len(images), -1) - classifier.mean) @ classifier.components.T).astype(np.float64)
     squares = (
         (seen**2).sum(axis=1)[:, None] + (classifier.vectors**2).sum(axis=1) - 2 * seen @ classifier.vectors.T
@@ -83,7 +84,7 @@ def predict(classifier: ReferenceClassifier, images: np.ndarray) -> np.ndarray:
 
 
 def accuracy(classifier: ReferenceClassifier, images: np.ndarray, labels: np.ndarray) -> float:
-    """Share of ``images`` (n, H, W, C) recognised as ``labels`` (n,); nan for none."""
+    """Share of ``images`` (n, H, W, C) that are classified as ``labels`` (n,); NaN for no images."""
     if not len(images):
         return float("nan")
     return float((predict(classifier, images) == labels).mean())

@@ -1,4 +1,4 @@
-"""Reading the private batches: for the scoring, and for cells that ask for oracle labels."""
+"""Reading the private batches: for scoring, and for cells with oracle labels."""
 
 from __future__ import annotations
 

@@ -1,0 +1,123 @@
+"""Scores of small blocks: labels, images with and without certificates, updates without truth."""
+
+import numpy as np
+import pytest
+
+from gradleak.attacks.inversion_files import InversionFile
+from gradleak.evaluation import reference_classifier, scoring
+from gradleak.images import to_float
+
+OK, DIVERGED = {"seed": 0, "status": "ok"}, {"seed": 1, "status": "diverged"}
+
+
+@pytest.fixture
+def truth(rng):
+    return scoring.Truth(rng.integers(0, 256, (2, 4, 8, 8, 1), dtype=np.uint8), np.array([[0, 1, 2, 2]] * 2))
+
+
+@pytest.fixture(scope="module")
+def references(digits):
+    classifier = reference_classifier.train(to_float(digits["pretraining"].x), digits["pretraining"].y)
+    return scoring.References(classifier, to_float(digits["public"].x[:20]).astype(np.float64))
+
+
+def inversion(truth, accepted, certificates=None):
+    """An attack that returns the true images in reverse order, of which it accepts some."""
+    images = to_float(truth.x)[:, ::-1]
+    return InversionFile(
+        images, truth.y[:, ::-1], np.arange(2), np.zeros(2), np.array([accepted] * 2), certificates or {}
+    )
+
+
+def test_images_are_scored_against_their_pairs(truth, references):
+    found = inversion(truth, [True, True, False, True])
+    (row, empty), pairs = scoring.score_images(found, truth, [OK, DIVERGED], references)
+    assert row["matched"] == 3
+    assert row["psnr"] == 100
+    assert row["share_20db"] == 0.75
+    assert row["pair_label_accuracy"] == 1
+    assert (row["counts"][:3], row["true_counts"][:3]) == ([1, 0, 2], [1, 1, 2])
+    assert row["irec"] == 0.75
+    assert 0 <= row["reference_accuracy"] <= 1
+    assert row["nearest_public_psnr"] < 20
+    assert "certified" not in row
+    assert empty == {"seed": 1}
+    assert pairs["pairs"].tolist() == [3, 0]
+    assert pairs["found"].shape == pairs["truth"].shape == (2, 3, 8, 8, 1)
+    np.testing.assert_array_equal(pairs["found"][0], pairs["truth"][0])
+    assert not pairs["psnr"][1].any()
+
+
+def test_padding_is_scored_as_no_candidate(truth, references):
+    residual = np.array([[1e-6, 1e-5, 1e-4, -1]] * 2)
+    certificates = {
+        "residual": residual,
+        "expected_psnr": np.array([[40, 50, np.nan, np.nan]] * 2),
+        "samples_estimated": np.array([4, 4]),
+    }
+    found = inversion(truth, [True, True, False, False], certificates)
+    (row, _), _ = scoring.score_images(found, truth, [OK, OK | {"seed": 1}], references)
+    assert (row["certified"], row["false_positives"], row["samples_exact"]) == (2, 0, 1)
+    assert row["expected_psnr"] == 45
+    assert "residual_rank" not in row  # all three candidates have the same PSNR
+
+
+def test_nothing_accepted_is_a_row_without_means(truth, references):
+    (row, _), pairs = scoring.score_images(inversion(truth, [False] * 4), truth, [OK, DIVERGED], references)
+    assert row["matched"] == row["share_20db"] == row["pair_label_accuracy"] == 0
+    assert "reference_accuracy" not in row
+    assert pairs["found"].shape == (2, 0, 8, 8, 1)
+
+
+def test_without_truth_the_certificates_speak(truth):
+    certificates = {
+        "residual": np.full((2, 4), 1e-6),
+        "expected_psnr": np.full((2, 4), 30.0),
+        "samples_estimated": np.array([0, 4]),
+    }
+    rows, pairs = scoring.without_truth(
+        inversion(truth, [True, False, True, True], certificates), [OK, OK | {"seed": 1}]
+    )
+    assert [(row["certified"], row["expected_psnr"], row.get("samples_estimated")) for row in rows] == [
+        (3, 30, None),
+        (3, 30, 4),
+    ]
+    assert rows[0]["counts"][:3] == [1, 1, 1]
+    assert pairs["pairs"].tolist() == [3, 3]
+    assert pairs["truth"].shape == (2, 0, 8, 8, 1)
+    assert pairs["psnr"].shape == (2, 0)
+
+
+@pytest.fixture
+def estimates():
+    """Two trials of a label method whose first has intervals."""
+    return {
+        "counts": np.array([[2, 1, 1], [4, 0, 0]]),
+        "levels": np.array([0.5, 0.9]),
+        "low": np.array([[[2, 1, 1], [1, 0, 0]], [[1, 1, 1], [1, 1, 1]]]),
+        "high": np.array([[[2, 1, 1], [3, 2, 2]], [[0, 0, 0], [0, 0, 0]]]),
+        "expected_irec": np.array([0.75, np.nan]),
+    }
+
+
+def test_labels_are_scored_with_their_intervals(estimates):
+    y = np.array([[0, 0, 1, 1], [0, 0, 0, 0]])
+    rows = scoring.score_labels(estimates, y, [OK, OK | {"seed": 1}])
+    assert rows[0] | {"low": [1, 0, 0], "high": [3, 2, 2], "true_counts": [2, 2, 0], "irec": 0.75} == rows[0]
+    assert rows[0]["expected_irec"] == 0.75
+    assert rows[0]["coverage_90"] == 1
+    assert rows[0]["coverage_50"] == pytest.approx(1 / 3)
+    assert rows[1]["labels_exact"] == 1
+    assert not {"low", "high", "coverage_90", "expected_irec"} & rows[1].keys()
+
+
+def test_labels_without_truth_keep_what_was_estimated(estimates):
+    rows = scoring.score_labels(estimates, None, [OK, DIVERGED])
+    assert rows[0]["counts"] == [2, 1, 1]
+    assert "irec" not in rows[0]
+    assert rows[1] == {"seed": 1}
+
+
+def test_the_ceiling_of_a_draw_is_the_mean_of_its_images():
+    parts = [{"draws": np.array([0, 1]), "psnr": np.array([[10.0, 20.0], [30.0, 30.0]])}]
+    assert scoring.prior_ceilings(parts, [1, 0, 1]) == [30, 15, 30]
