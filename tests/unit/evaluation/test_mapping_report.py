@@ -1,4 +1,4 @@
-"""The mapping page says what was found, how sure it is, and what does not agree; and escapes what false_positives wrote."""
+"""A mapping in the report: findings, how sure they are, contradictions; all text from outside is escaped."""
 
 import keras
 import numpy as np
@@ -65,7 +65,7 @@ def test_the_page_answers_every_question_in_words(leaks, settle):
     assert "do not agree" not in page
 
 
-def test_what_a_stranger_wrote_is_escaped():
+def test_text_from_outside_is_escaped():
     evil = "<script>alert(1)</script>"
     found = {
         "sign": {"value": evil, "evidence": evil, "confidence": 0.5},
@@ -99,7 +99,7 @@ def test_metadata_that_contradict_the_update_are_recorded_and_shown(leaks, settl
     assert message in mapping_report.section("mine", found)
 
 
-# --- suspicions -------------------------------------------------------------------------------------------------------
+# suspicions
 
 
 def noisy(sigma):
@@ -151,7 +151,7 @@ def test_a_zero_update_is_of_no_precision_and_no_noise():
     assert suspicions.find_clipping(zeros)["value"] == 0
 
 
-# --- before any hours are spent ------------------------------------------------------------------------------------------
+# before any hours are spent
 
 
 def prospects(
