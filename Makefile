@@ -45,7 +45,7 @@ report: setup  ## Snakemake's own report with the provenance of every figure and
 ui: setup  ## MLflow on the results of this folder
 	$(BIN)/python scripts/open_ui.py $(ARGS)
 
-tracking-server: setup  ## MLflow on PostgreSQL, for a team; see docs/tracking.md
+tracking-server: setup  ## MLflow on PostgreSQL, for a team; see docs/how-to/tracking.md
 	$(BIN)/python scripts/serve_mlflow.py $(ARGS)
 
 prune: setup  ## compare every run in MLflow with results/, and delete those of cells that have left the study
@@ -58,7 +58,7 @@ lint: setup  ## what CI checks before the tests: style and layout of Python and 
 	$(BIN)/mypy
 	$(SNAKE) --lint
 
-schema: setup  ## regenerate config/config.schema.json and docs/config.md from the models
+schema: setup  ## regenerate config/config.schema.json and docs/reference/config.md from the models
 	PYTHONPATH=scripts $(BIN)/python -m gradleak.workflow.schema
 
 clean:

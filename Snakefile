@@ -11,12 +11,12 @@ include: "rules/common.smk"
 
 
 rule all:
+    default_target: True
     input:
         "results/cells.csv",
         "results/report.html",
         multiext("results/tables/", "trials.csv", "cells.csv", "labels.csv", "headline.csv", "effects.csv"),
         tracked(),
-    default_target: True
     localrule: True
 
 
@@ -37,5 +37,7 @@ onstart:
 
 
 onerror:
-    print("gradleak: a job failed. Its reason is above and in its log under results/logs/; what was finished is kept.")
-    hooks.report_what_is_done(workflow.main_snakefile, config, log)
+    print(
+        "gradleak: a job failed. The reason is above and in its log under results/logs/. Finished blocks are kept."
+    )
+    hooks.report_what_is_done(workflow, config, log)

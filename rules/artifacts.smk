@@ -8,15 +8,15 @@ rule split_dataset:
         public="results/data/{dataset}/public.npz",
     log:
         "results/logs/split_dataset/{dataset}.log",
+    localrule: True  # it may download, and a cluster's nodes may not
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=10,
     params:
         path=lambda w: PLAN.dataset_path(w.dataset),
         code=code_of("split_dataset.py"),
-    localrule: True  # it may download, and a cluster's nodes may not
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/split_dataset.py"
 
@@ -32,6 +32,10 @@ rule simulate_client:
         "results/logs/simulate_client/{target}/{block}.log",
     benchmark:
         "results/benchmarks/simulate_client/{target}/{block}.tsv"
+    wildcard_constraints:
+        target=PLAN.target_ids("simulate"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=3000,
@@ -40,10 +44,6 @@ rule simulate_client:
         spec=lambda w: target(w).spec,
         draws=lambda w: seed_blocks.seeds_of_block(w.block),
         code=code_of("simulate_client.py"),
-    wildcard_constraints:
-        target=PLAN.target_ids("simulate"),
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/simulate_client.py"
 
@@ -55,6 +55,11 @@ rule fetch_artifacts:
         artifacts=directory("results/targets/{target}/{block}"),
     log:
         "results/logs/fetch_artifacts/{target}/{block}.log",
+    wildcard_constraints:
+        target=PLAN.target_ids("local", "drive"),
+    localrule: True  # it may download, and a cluster's nodes may not
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=30,
@@ -63,11 +68,6 @@ rule fetch_artifacts:
         cache="results/fetched",
         lock="artifacts.lock.json",
         code=code_of("fetch_artifacts.py"),
-    localrule: True  # it may download, and a cluster's nodes may not
-    wildcard_constraints:
-        target=PLAN.target_ids("local", "drive"),
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/fetch_artifacts.py"
 
@@ -79,14 +79,14 @@ rule import_truth:
         truth="results/truth/{target}/{block}.npz",
     log:
         "results/logs/import_truth/{target}/{block}.log",
+    wildcard_constraints:
+        target=PLAN.target_ids("local"),
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=10,
     params:
         code=code_of("import_truth.py"),
-    wildcard_constraints:
-        target=PLAN.target_ids("local"),
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/import_truth.py"

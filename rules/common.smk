@@ -1,4 +1,4 @@
-# Config in, plan out. All naming and expansion is in scripts/gradleak/study.py; here are one-line look-ups only.
+# The plan of the run, and one-line look-ups in it. scripts/gradleak/workflow/ expands and names everything.
 import functools
 import os
 import sys
@@ -9,7 +9,16 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "scripts"))
 
-from gradleak.workflow import code_digest, config as configuration, failures, hooks, resolve, scheduling, seed_blocks, study
+from gradleak.workflow import (
+    code_digest,
+    config as configuration,
+    failures,
+    hooks,
+    resolve,
+    scheduling,
+    seed_blocks,
+    study,
+)
 
 try:
     PLAN = study.plan(configuration.load(config, BASE / "config" / "studies"))
@@ -21,7 +30,7 @@ if workflow.is_main_process:
     print(PLAN.summary(), file=sys.stderr)
 
 MISSING = failures.missing(PLAN) if PLAN.config.partial else []
-DONE = PLAN.without((m.cell, m.block) for m in MISSING)  # what tables, figures and report are made from
+DONE = PLAN.without(MISSING)  # the blocks that tables, figures and report are made from
 
 DATABASE = "results/mlflow/mlflow.db"
 TRACKING_URI = PLAN.config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}"
@@ -29,26 +38,85 @@ ENVIRONMENT = "../envs/environment.yaml"
 
 
 @functools.cache
-def digest(script): return code_digest.digest(BASE / "scripts" / script)
+def digest(script, text=False, methods=None):
+    return code_digest.digest(BASE / "scripts" / script, text, methods)
 
 
-def code_of(script): return lambda w: digest(script)  # only of the jobs that are looked at
-def cell(w): return PLAN.cells[w.cell]
-def seeds(w): return PLAN.blocks[w.cell, w.block]
-def draws(w): return cell(w).draws(seeds(w))
-def target(w): return PLAN.targets[w.target]
-def pool(options, name): return f"results/data/{options.dataset}/{name}.npz"
-def draw_files(w, pattern): return [pattern.format(target=cell(w).target.id, block=b) for b in cell(w).target.draw_blocks(draws(w))]
-def mappings(w): return draw_files(w, "results/mapping/{target}/{block}/gradients.npz")
-def truths(w): return draw_files(w, "results/truth/{target}/{block}.npz") if cell(w).target.has_truth else []
-def ceilings(w): return draw_files(w, f"results/ceilings/{cell(w).prior.id}/{{target}}/{{block}}.npz") if cell(w).prior and truths(w) else []
-def oracle_truths(w): return truths(w) if cell(w).options.labels == "oracle" else []
-def labels_for(w): return [f"results/labels/{c}/{w.block}.npz" for c in [PLAN.label_cell(w.cell)] if c]
-def members_for(w): return [f"results/members/{c.id}/{w.block}.npz" for c in [cell(w).members] if c]
-def found_for(w): return [f"results/inversions/{c.id}/{w.block}.npz" for c in [cell(w).members] if c]
-def database(): return [DATABASE] if TRACKING_URI == f"sqlite:///{DATABASE}" else []
-def tracked(): return [*database(), "results/mlflow/synced.json"] if PLAN.config.tracking.enabled else []
-def blocks(pattern): return [pattern.format(cell=c, block=b, stage=PLAN.cells[c].stage) for c, b in DONE.asked()]
+def code_of(script, text=False):
+    """The digest of a script. text: its product is text for people, so that an edit of a sentence counts."""
+    return lambda w: digest(script, text)  # evaluated only for jobs that may run
+
+
+def cell(w):
+    return PLAN.cells[w.cell]
+
+
+def seeds(w):
+    return PLAN.blocks[w.cell, w.block]
+
+
+def draws(w):
+    return cell(w).draws(seeds(w))
+
+
+def target(w):
+    return PLAN.targets[w.target]
+
+
+def pool(options, name):
+    return f"results/data/{options.dataset}/{name}.npz"
+
+
+def draw_files(w, pattern):
+    return [pattern.format(target=cell(w).target.id, block=b) for b in cell(w).target.draw_blocks(draws(w))]
+
+
+def mappings(w):
+    return draw_files(w, "results/mapping/{target}/{block}/gradients.npz")
+
+
+def truths(w):
+    return draw_files(w, "results/truth/{target}/{block}.npz") if cell(w).target.has_truth else []
+
+
+def ceilings(w):
+    return (
+        draw_files(w, f"results/ceilings/{cell(w).prior.id}/{{target}}/{{block}}.npz")
+        if cell(w).prior and truths(w)
+        else []
+    )
+
+
+def oracle_truths(w):
+    return truths(w) if cell(w).options.labels == "oracle" else []
+
+
+def labels_for(w):
+    return [f"results/labels/{c}/{w.block}.npz" for c in [PLAN.label_cell(w.cell)] if c]
+
+
+def members_for(w):
+    return [f"results/members/{c.id}/{w.block}.npz" for c in [cell(w).members] if c]
+
+
+def found_for(w):
+    return [f"results/inversions/{c.id}/{w.block}.npz" for c in [cell(w).members] if c]
+
+
+def database():
+    return [DATABASE] if TRACKING_URI == f"sqlite:///{DATABASE}" else []
+
+
+def missing_blocks(w):
+    return [tuple(m) for m in failures.explained(PLAN, MISSING, workflow.rules)]
+
+
+def tracked():
+    return [*database(), "results/mlflow/synced.json"] if PLAN.config.tracking.enabled else []
+
+
+def blocks(pattern):
+    return [pattern.format(cell=c, block=b, stage=PLAN.cells[c].stage) for c, b in DONE.asked()]
 
 
 wildcard_constraints:

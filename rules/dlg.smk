@@ -1,4 +1,4 @@
-# DLG: dummy images whose gradient matches the leaked one.
+# DLG: dummy images whose gradient matches the leaked one. The other attacks use this rule with inputs of their own.
 
 
 rule invert_pixels:
@@ -15,20 +15,21 @@ rule invert_pixels:
         "results/logs/invert_pixels/{cell}/{block}.log",
     benchmark:
         "results/benchmarks/invert_pixels/{cell}/{block}.tsv"
-    threads: PLAN.config.threads
-    resources:
-        mem_mb=lambda w, attempt: 4000 * attempt,
-        trials_at_once=PLAN.config.trials_at_once,  # here, since a change of it is no reason to run again
-        runtime=lambda w, attempt: 240 * attempt,
-        gpu=PLAN.config.gpus,
-    params:
-        spec=lambda w: cell(w).spec,
-        seeds=seeds,
-        draws=draws,
-        code=code_of("invert_pixels.py"),
     wildcard_constraints:
         cell=PLAN.cell_ids("dlg"),
     conda:
         ENVIRONMENT
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        trials_at_once=PLAN.config.trials_at_once,  # a resource, since a change of it does not rerun the job
+        runtime=lambda w, attempt: 240 * attempt,
+        gpu=PLAN.config.gpus,
+    params:
+        script="invert_pixels.py",
+        spec=lambda w: cell(w).spec,
+        seeds=seeds,
+        draws=draws,
+        code=code_of("invert_pixels.py"),
     script:
-        "../scripts/invert_pixels.py"
+        "../scripts/{params.script}"

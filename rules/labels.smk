@@ -1,4 +1,5 @@
 # Class counts from the last layer. What needs the whole model is rehearsed once for all methods.
+from gradleak.labels import registry as methods
 
 
 rule simulate_shadow_clients:
@@ -12,14 +13,14 @@ rule simulate_shadow_clients:
         "results/logs/simulate_shadow_clients/{target}/{block}.log",
     benchmark:
         "results/benchmarks/simulate_shadow_clients/{target}/{block}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=3000,
         runtime=60,
     params:
         code=code_of("simulate_shadow_clients.py"),
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/simulate_shadow_clients.py"
 
@@ -32,16 +33,16 @@ rule extract_member_features:
         members="results/members/{cell}/{block}.npz",
     log:
         "results/logs/extract_member_features/{cell}/{block}.log",
+    wildcard_constraints:
+        cell=PLAN.cell_ids("span"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
     params:
         code=code_of("extract_member_features.py"),
-    wildcard_constraints:
-        cell=PLAN.cell_ids("span"),
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/extract_member_features.py"
 
@@ -50,7 +51,11 @@ rule recover_labels:
     input:
         mapping=mappings,
         report=lambda w: draw_files(w, "results/mapping/{target}/{block}/mapping.json"),
-        shadow=lambda w: draw_files(w, "results/shadow_clients/{target}/{block}.npz") if cell(w).options.needs_shadow_clients else [],
+        shadow=lambda w: (
+            draw_files(w, "results/shadow_clients/{target}/{block}.npz")
+            if cell(w).options.needs_shadow_clients
+            else []
+        ),
         members=members_for,
     output:
         labels="results/labels/{cell}/{block}.npz",
@@ -59,6 +64,8 @@ rule recover_labels:
         "results/logs/recover_labels/{cell}/{block}.log",
     benchmark:
         "results/benchmarks/recover_labels/{cell}/{block}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
@@ -67,8 +74,6 @@ rule recover_labels:
         spec=lambda w: cell(w).spec,
         seeds=seeds,
         draws=draws,
-        code=code_of("recover_labels.py"),
-    conda:
-        ENVIRONMENT
+        code=lambda w: digest("recover_labels.py", methods=frozenset(methods.modules(cell(w).options.method))),
     script:
         "../scripts/recover_labels.py"

@@ -1,4 +1,4 @@
-# Is the update understood? Nothing is attacked before it is.
+# Update → model. Every attack reads the gradients.
 
 
 rule validate_mapping:
@@ -13,6 +13,8 @@ rule validate_mapping:
         "results/logs/validate_mapping/{target}/{block}.log",
     benchmark:
         "results/benchmarks/validate_mapping/{target}/{block}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=3000,
@@ -20,7 +22,5 @@ rule validate_mapping:
     params:
         user_claims=lambda w: target(w).user_claims,
         code=code_of("validate_mapping.py"),
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/validate_mapping.py"

@@ -12,8 +12,10 @@ rule train_vae:
         "results/logs/train_vae/{prior}.log",
     benchmark:
         "results/benchmarks/train_vae/{prior}.tsv"
+    priority: 10  # latent cells wait for it, so it goes first
+    conda:
+        ENVIRONMENT
     threads: PLAN.config.threads
-    priority: 10 # latent cells wait for it, so it goes first
     resources:
         mem_mb=lambda w, attempt: 3000 * attempt,
         runtime=lambda w, attempt: 120 * attempt,
@@ -21,7 +23,5 @@ rule train_vae:
     params:
         spec=lambda w: PLAN.priors[w.prior].spec,
         code=code_of("train_vae.py"),
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/train_vae.py"

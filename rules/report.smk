@@ -1,16 +1,19 @@
 # Tables, figures, and the page that people read.
 from gradleak.evaluation.figures import registry as figures
 
-
-FIGURE_INPUTS = {
+FIGURE_FILES = {
     **{name: f"results/tables/{name}.csv" for name in ("trials", "cells", "labels", "effects")},
     "pairs": [f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()],
     "records": [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
 }
 
 
-def figure_inputs(w): return {name: FIGURE_INPUTS[name] for name in figures.FIGURES[w.figure].inputs}
-def figure_group(w): return figures.FIGURES[w.figure].group
+def figure_inputs(w):
+    return {name: FIGURE_FILES[name] for name in figures.FIGURES[w.figure].inputs}
+
+
+def figure_group(w):
+    return figures.FIGURES[w.figure].group
 
 
 rule list_cells:
@@ -18,12 +21,12 @@ rule list_cells:
         cells="results/cells.csv",
     log:
         "results/logs/list_cells.log",
-    params:
-        text=PLAN.cells_csv(),
-        code=code_of("list_cells.py"),
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        text=PLAN.cells_csv(),
+        code=code_of("list_cells.py", text=True),
     script:
         "../scripts/list_cells.py"
 
@@ -33,14 +36,37 @@ rule summarise:
         rows=blocks("results/scores/{cell}/{block}.json"),
         records=blocks("results/{stage}/{cell}/{block}.json"),
     output:
-        trials=report("results/tables/trials.csv", category="Tables", labels={"table": "trials"}, caption="../docs/captions/trials.rst"),
-        cells=report("results/tables/cells.csv", category="Tables", labels={"table": "cells"}, caption="../docs/captions/cells.rst"),
+        trials=report(
+            "results/tables/trials.csv",
+            category="Tables",
+            labels={"table": "trials"},
+            caption="../docs/captions/trials.rst",
+        ),
+        cells=report(
+            "results/tables/cells.csv",
+            category="Tables",
+            labels={"table": "cells"},
+            caption="../docs/captions/cells.rst",
+        ),
         labels="results/tables/labels.csv",
-        headline=report("results/tables/headline.csv", category="Tables", labels={"table": "headline"}, caption="../docs/captions/headline.rst"),
-        effects=report("results/tables/effects.csv", category="Tables", labels={"table": "effects"}, caption="../docs/captions/effects.rst"),
+        headline=report(
+            "results/tables/headline.csv",
+            category="Tables",
+            labels={"table": "headline"},
+            caption="../docs/captions/headline.rst",
+        ),
+        effects=report(
+            "results/tables/effects.csv",
+            category="Tables",
+            labels={"table": "effects"},
+            caption="../docs/captions/effects.rst",
+        ),
         latex="results/tables/headline.tex",
     log:
         "results/logs/summarise.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=60,
@@ -48,11 +74,8 @@ rule summarise:
         blocks=DONE.asked(),
         cells=PLAN.described(),
         studies={s.name: s.cells for s in PLAN.studies},
-        missing=[tuple(m) for m in MISSING],
-        code=code_of("summarise.py"),
-    localrule: True
-    conda:
-        ENVIRONMENT
+        missing=missing_blocks,
+        code=code_of("summarise.py", text=True),
     script:
         "../scripts/summarise.py"
 
@@ -61,24 +84,50 @@ rule plot:
     input:
         unpack(figure_inputs),
     output:
-        figure=report("results/figures/{figure}.png", category="Figures", subcategory=figure_group, labels={"figure": "{figure}"}, caption="../docs/captions/figure.rst"),
+        figure=report(
+            "results/figures/{figure}.png",
+            category="Figures",
+            subcategory=figure_group,
+            labels={"figure": "{figure}"},
+            caption="../docs/captions/figure.rst",
+        ),
         vector="results/figures/{figure}.pdf",
     log:
         "results/logs/plot/{figure}.log",
     wildcard_constraints:
         figure="|".join(figures.FIGURES),
+    localrule: True
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=30,
     params:
         cells=[c for c, _ in DONE.shown()],
         caption=lambda w: figures.FIGURES[w.figure].caption,
-        code=code_of("plot.py"),
+        code=code_of("plot.py", text=True),
+    script:
+        "../scripts/plot.py"
+
+
+rule assess_prospects:
+    input:
+        gradients="results/mapping/{target}/{block}/gradients.npz",
+        report="results/mapping/{target}/{block}/mapping.json",
+    output:
+        prospects="results/mapping/{target}/{block}/prospects.json",
+    log:
+        "results/logs/assess_prospects/{target}/{block}.log",
     localrule: True
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("assess_prospects.py", text=True),
     script:
-        "../scripts/plot.py"
+        "../scripts/assess_prospects.py"
 
 
 rule plot_mapping:
@@ -86,17 +135,22 @@ rule plot_mapping:
         report="results/mapping/{target}/{block}/mapping.json",
         spectrum="results/mapping/{target}/{block}/spectrum.npz",
     output:
-        figure=report("results/figures/mapping/{target}_{block}.png", category="Mapping", labels={"target": "{target}", "draws": "{block}"}, caption="../docs/captions/mapping.rst"),
+        figure=report(
+            "results/figures/mapping/{target}_{block}.png",
+            category="Mapping",
+            labels={"target": "{target}", "draws": "{block}"},
+            caption="../docs/captions/mapping.rst",
+        ),
     log:
         "results/logs/plot_mapping/{target}/{block}.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_of("plot_mapping.py"),
-    localrule: True
-    conda:
-        ENVIRONMENT
+        code=code_of("plot_mapping.py", text=True),
     script:
         "../scripts/plot_mapping.py"
 
@@ -106,17 +160,22 @@ rule plot_prior:
         history="results/priors/{prior}/history.json",
         panel="results/priors/{prior}/panel.npz",
     output:
-        figure=report("results/figures/priors/{prior}.png", category="Priors", labels={"prior": "{prior}"}, caption="../docs/captions/prior.rst"),
+        figure=report(
+            "results/figures/priors/{prior}.png",
+            category="Priors",
+            labels={"prior": "{prior}"},
+            caption="../docs/captions/prior.rst",
+        ),
     log:
         "results/logs/plot_prior/{prior}.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_of("plot_prior.py"),
-    localrule: True
-    conda:
-        ENVIRONMENT
+        code=code_of("plot_prior.py", text=True),
     script:
         "../scripts/plot_prior.py"
 
@@ -128,9 +187,11 @@ rule write_report:
         headline="results/tables/headline.csv",
         effects="results/tables/effects.csv",
         figures=[f"results/figures/{name}.png" for name in DONE.figures()],
-        records=[f"results/{DONE.cells[c].stage}/{c}/{b}.json" for c, b in DONE.asked()][:1] + [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
+        records=[f"results/{DONE.cells[c].stage}/{c}/{b}.json" for c, b in DONE.asked()][:1]
+        + [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
         gradients=[f"results/mapping/{t}/{b}/gradients.npz" for t, b in DONE.mapped()],
         mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in DONE.mapped()],
+        prospects=[f"results/mapping/{t}/{b}/prospects.json" for t, b in DONE.mapped()],
         mapping_figures=[f"results/figures/mapping/{t}_{b}.png" for t, b in DONE.mapped()],
         prior_figures=[f"results/figures/priors/{p}.png" for p in DONE.priors],
         references=[f"results/reference_classifiers/{d}.json" for d in DONE.datasets()],
@@ -138,6 +199,9 @@ rule write_report:
         report="results/report.html",
     log:
         "results/logs/write_report.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=30,
@@ -145,9 +209,6 @@ rule write_report:
         mapped=[f"{DONE.target_names[t]} ({t}), draws {b}" for t, b in DONE.mapped()],
         descriptions={s.name: s.description for s in PLAN.studies},
         settings=PLAN.described(),
-        code=code_of("write_report.py"),
-    localrule: True
-    conda:
-        ENVIRONMENT
+        code=code_of("write_report.py", text=True),
     script:
         "../scripts/write_report.py"

@@ -10,13 +10,13 @@ rule train_reference_classifier:
         accuracy="results/reference_classifiers/{dataset}.json",
     log:
         "results/logs/train_reference_classifier/{dataset}.log",
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=30,
     params:
         code=code_of("train_reference_classifier.py"),
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/train_reference_classifier.py"
 
@@ -29,6 +29,8 @@ rule score_prior:
         ceiling="results/ceilings/{prior}/{target}/{block}.npz",
     log:
         "results/logs/score_prior/{prior}/{target}/{block}.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=3000,
@@ -36,8 +38,6 @@ rule score_prior:
     params:
         prior=lambda w: PLAN.priors[w.prior].spec,
         code=code_of("score_prior.py"),
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/score_prior.py"
 
@@ -57,6 +57,8 @@ rule score:
         "results/logs/score/{cell}/{block}.log",
     benchmark:
         "results/benchmarks/score/{cell}/{block}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
@@ -66,7 +68,5 @@ rule score:
         seeds=seeds,
         draws=draws,
         code=code_of("score.py"),
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/score.py"

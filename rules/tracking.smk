@@ -27,15 +27,15 @@ rule sync_mlflow:
         marker="results/mlflow/synced.json",
     log:
         "results/logs/sync_mlflow.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         uri=TRACKING_URI,
         blocks=PLAN.asked(),
         cells=PLAN.described(),
         descriptions={s.name: s.description for s in PLAN.studies},
         prune=PLAN.config.tracking.prune,
-        code=code_of("sync_mlflow.py"),
-    localrule: True
-    conda:
-        ENVIRONMENT
+        code=code_of("sync_mlflow.py", text=True),
     script:
         "../scripts/sync_mlflow.py"

@@ -1,6 +1,4 @@
-"""Images that span inversion accepted → what they are at the last layer of the round's starting model."""
-
-import numpy as np
+"""Images that span inversion certified → their features and logits under the round's starting model."""
 
 from gradleak.files import read_npz, write_npz
 from gradleak.jobs import job
@@ -8,25 +6,13 @@ from gradleak.mapping.files import model_of, read_block
 
 
 def main(snakemake) -> None:
-    from gradleak.federated import shadow_clients
+    from gradleak.federated.last_layer import member_features  # imports TensorFlow: only now is the log open
 
     found = read_npz(snakemake.input.inversion)
     model = model_of(read_block(snakemake.input.gradients))
-    trial, image = np.nonzero(found["accepted"])
-    # One more image, so that there is a batch even where nobody was found.
-    images = np.concatenate(
-        [found["images"][trial, image], np.zeros((1, *model.input_shape[1:]), np.float32)]
-    )
-    features, logits = shadow_clients.taps(model).predict(images, batch_size=256, verbose=0)
-    write_npz(
-        snakemake.output.members,
-        trial=trial,
-        seeds=found["seeds"],
-        labels=found["labels"][trial, image],
-        features=features[:-1],
-        logits=logits[:-1],
-    )
-    job.log.info("%d members in %d updates", len(trial), len(found["seeds"]))
+    members = member_features(model, found["images"], found["labels"], found["accepted"])
+    write_npz(snakemake.output.members, **members, seeds=found["seeds"])
+    job.log.info("%d members in %d updates", len(members["trial"]), len(found["seeds"]))
 
 
 if "snakemake" in globals():

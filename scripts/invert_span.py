@@ -22,8 +22,8 @@ def main(snakemake) -> None:
             VaeOptions(**snakemake.params.prior), problem.shape, read_npz(snakemake.input.prior[0])
         )[1]
     checkpoint = inversions.checkpoint(snakemake)
-    found = attack.invert(problem, options, decoder, checkpoint, inversions.note)
-    inversions.write_inversion(snakemake, found, began)
+    inversion = attack.invert(problem, options, decoder, checkpoint, inversions.note)
+    inversions.write_inversion(snakemake, inversion, began)
     inversions.forget(checkpoint)
 
 

@@ -1,9 +1,8 @@
-"""Private pool + starting weights → the artifacts of a run of clients, and their truth apart from them."""
+"""Private and pretraining images → the artifacts of simulated clients, and their truth in a file of its own."""
 
 import numpy as np
 
 from gradleak.artifacts.leak import write_leak
-from gradleak.federated import client
 from gradleak.federated.datasets import Images
 from gradleak.federated.options import ClientOptions
 from gradleak.files import read_npz, replacing_folder, write_npz
@@ -11,6 +10,8 @@ from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
+    from gradleak.federated import client  # imports TensorFlow: only now is the log open
+
     options = ClientOptions(**snakemake.params.spec)
     draws = list(snakemake.params.draws)
     model = client.global_model(options, Images(**read_npz(snakemake.input.pretraining)))

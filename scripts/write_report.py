@@ -10,7 +10,10 @@ from gradleak.jobs import job
 def main(snakemake) -> None:
     inputs, params = snakemake.input, snakemake.params
     made_from = [inputs.headline, inputs.cells, inputs.trials, inputs.effects, *inputs.gradients]
-    mappings = dict(zip(params.mapped, map(read_json, inputs.mappings), strict=True))
+    mappings = {
+        name: read_json(path) | {"prospects": read_json(prospects)}
+        for name, path, prospects in zip(params.mapped, inputs.mappings, inputs.prospects, strict=True)
+    }
     accuracy = {Path(path).stem: read_json(path)["accuracy_on_public"] for path in inputs.references}
     page = report.render(
         report.Report(

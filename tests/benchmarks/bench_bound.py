@@ -1,11 +1,12 @@
-"""How much of a client's images the host layer's gradient determines, by whatever search: an estimate from above.
+"""An upper estimate of the members that the searched layer's gradient determines, whatever the search.
 
     python tests/benchmarks/bench_bound.py [SETTING ...] [--draws 5] [--components 100]
 
-M = (1/N) Σ f_n δ_nᵀ + rounding is made linear at the true images, for an attacker who is told the labels, N, the covariance of
-public images, and of every image all but its ``components`` strongest principal components. What the rounding leaves open of those
-is the posterior of a linear Gaussian model, C = (JᵀJ / σ² + Λ⁻¹)⁻¹. Counted are images whose expected error is 20 dB or better;
-``lowest``: the expected PSNR of the worst and of the second worst. Settings of bench_span with one local step.
+M = (1/N) Σ f_n δ_nᵀ + rounding is linearised at the true images. The attacker of this model knows the labels,
+N, the covariance of public images, and of every image all but its ``components`` strongest principal
+components. The posterior of these is that of a linear Gaussian model, C = (JᵀJ / σ² + Λ⁻¹)⁻¹. Counted are
+images whose expected error is 20 dB or better; ``lowest``: the expected PSNR of the worst and of the second
+worst. Settings of bench_span with one local step.
 """
 
 import argparse
@@ -14,28 +15,28 @@ import bench_span
 import numpy as np
 import scipy.linalg
 
-from gradleak.attacks.span.dense_layer import Host
-from gradleak.attacks.span.starting_images import features
+from gradleak.attacks.span.dense_layer import DenseLayer, features_of
 from gradleak.evaluation import metrics
 
 _STEP = 1e-4  # of the central differences over pixels in [0, 1]
 
 
 def slopes(
-    host: Host, images: np.ndarray, labels: np.ndarray, directions: np.ndarray
+    layer: DenseLayer, images: np.ndarray, labels: np.ndarray, directions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How features and δ change along ``directions`` [K, H, W, C] of each image: [N, K, I] and [N, K, O]."""
-    of_features, of_signals = [], []
+    """Derivatives of features [N, K, I] and δ [N, K, O] along ``directions`` [K, H, W, C] of each image."""
+    feature_slopes, delta_slopes = [], []
     for image, label in zip(images, labels, strict=True):
-        ends = [features(host, image + sign * _STEP * directions) for sign in (1, -1)]
-        deltas = [host.signal(end, np.full(len(end), label)).numpy() for end in ends]
-        of_features.append((ends[0] - ends[1]) / (2 * _STEP))
-        of_signals.append((deltas[0] - deltas[1]) / (2 * _STEP))
-    return np.array(of_features), np.array(of_signals)
+        ends = [features_of(layer, image + sign * _STEP * directions) for sign in (1, -1)]
+        deltas = [layer.delta(end, np.full(len(end), label)).numpy() for end in ends]
+        feature_slopes.append((ends[0] - ends[1]) / (2 * _STEP))
+        delta_slopes.append((deltas[0] - deltas[1]) / (2 * _STEP))
+    return np.array(feature_slopes), np.array(delta_slopes)
 
 
 def information(f: np.ndarray, d: np.ndarray, df: np.ndarray, dd: np.ndarray) -> np.ndarray:
-    """JᵀJ [N K, N K] of N M along all directions: the inner products of df δᵀ + f dδᵀ, without making these matrices."""
+    """JᵀJ [N K, N K] of N M along all directions: the inner products of df δᵀ + f dδᵀ, without forming these
+    matrices."""
     count, components = df.shape[:2]
 
     def products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -55,7 +56,7 @@ def expected(information: np.ndarray, variances: np.ndarray) -> np.ndarray:
     """Squared error [N] that the posterior leaves of each image. variances [K]: of the prior."""
     components = len(variances)
     precision = information + np.diag(np.tile(1 / variances, len(information) // components))
-    scale = 1 / np.sqrt(np.diag(precision))  # faint images beside strong ones
+    scale = 1 / np.sqrt(np.diag(precision))  # weak images beside strong ones
     factor = scipy.linalg.cholesky(precision * scale[:, None] * scale, lower=True)
     inverse = scipy.linalg.solve_triangular(factor, np.diag(scale), lower=True)
     return np.square(inverse).sum(axis=0).reshape(-1, components).sum(axis=1)
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--components", type=int, default=100)
     arguments = parser.parse_args()
-    print("| setting | client | ≥ 20 dB | lowest | visible |\n" + "| --- " * 5 + "|")
+    print("| setting | client | ≥ 20 dB | lowest | above rounding |\n" + "| --- " * 5 + "|")
     for name in arguments.settings:
         problem, images, labels = bench_span.update_of(name, arguments.draws)
         public = problem.public.reshape(len(problem.public), -1).astype(float)
@@ -75,18 +76,19 @@ def main() -> None:
         variances = values[: arguments.components] ** 2 / len(public)
         directions = axes[: arguments.components].reshape(-1, *problem.shape)
         for draw in range(arguments.draws):
-            judge, x, y = bench_span.Judge(problem, draw), images[draw].astype(float), labels[draw]
-            host = judge.host
-            f = features(host, x)
-            known = (
-                information(f, host.signal(f, y).numpy(), *slopes(host, x, y, directions))
-                / (len(x) * judge.span.deviation) ** 2
+            update, x, y = bench_span.ClientUpdate(problem, draw), images[draw].astype(float), labels[draw]
+            layer = update.layer
+            f = features_of(layer, x)
+            found = (
+                information(f, layer.delta(f, y).numpy(), *slopes(layer, x, y, directions))
+                / (len(x) * update.span.deviation) ** 2
             )
-            reached = metrics.psnr(expected(known, variances) / public.shape[1])
+            reached = metrics.psnr(expected(found, variances) / public.shape[1])
             worst = np.sort(reached)[:2]
             print(
-                f"| {name} | {draw} | {(reached >= 20).sum()} of {len(x)} | {worst[0]:.0f}, {worst[1]:.0f} dB | "
-                f"{judge.visible(x, y).sum()} |",
+                f"| {name} | {draw} | {(reached >= 20).sum()} of {len(x)} | "
+                f"{worst[0]:.0f}, {worst[1]:.0f} dB | "
+                f"{update.above_rounding(x, y).sum()} |",
                 flush=True,
             )
 

@@ -29,7 +29,7 @@ from gradleak.attacks.matching import dlg
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.problem import Problem
 from gradleak.evaluation import bootstrap, metrics
-from gradleak.federated import client, datasets
+from gradleak.federated import client, datasets, rounds
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 
@@ -67,7 +67,7 @@ def problem_of(net: str, images: int) -> tuple[Problem, np.ndarray]:
     )
     model = client.global_model(options, pools["pretraining"])
     # Gradients as such, not the rounded difference of weights: that loss is the client's protocol, not the attack's.
-    gradient = client.gradient_function(model)
+    gradient = rounds.gradient_function(model)
     draws = [
         datasets.draw_batch(pools["private"], images, options.alpha, [draw, 0]) for draw in range(CLIENTS)
     ]

@@ -1,4 +1,4 @@
-"""Every label method under one protocol, vectorised over batches: the tables of docs/labels.md.
+"""Every label method under one protocol, vectorised over batches: the tables of docs/results/labels.md.
 
     python tests/benchmarks/bench_labels.py fedsgd  [--models …] [--seeds 1] [--batches 50] [--output results/benchmarks]
     python tests/benchmarks/bench_labels.py fedavg | unknown | together
@@ -29,11 +29,12 @@ import pandas as pd
 
 from gradleak.evaluation import metrics
 from gradleak.federated import client, datasets, shadow_clients
+from gradleak.federated.last_layer import tapped
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 from gradleak.labels import registry, several_rounds, unknown_scale
 from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, NotApplicable, counted
-from gradleak.labels.simulated import virtual
+from gradleak.labels.simulated import linear, posterior, shadow
 
 TRAINED = {"untrained": 0, "100 steps": 100, "1000 steps": 1000}
 SPREADS = {"IID": None, "Dir .5": 0.5, "Dir .15": 0.15}
@@ -60,9 +61,9 @@ def counts_of(y: np.ndarray) -> np.ndarray:
 def one_step(model, pools: dict, public, size: int, batches: int, seed: int) -> tuple[Evidence, np.ndarray]:
     """All spreads in one stack: their evidence and, apart from it, the true counts."""
     private = pools["private"]
-    features, logits = shadow_clients.taps(model).predict(to_float(private.x), batch_size=256, verbose=0)
+    features, logits = tapped(model).predict(to_float(private.x), batch_size=256, verbose=0)
     index = np.concatenate([indices(private.y, batches, size, alpha, seed) for alpha in SPREADS.values()])
-    weight, bias = virtual.gradients(features, logits, private.y, index)
+    weight, bias = shadow.gradients(features, logits, private.y, index)
     kernel, offset = model.layers[-1].get_weights()
     return Evidence(kernel, offset, weight, bias, size, public), counts_of(private.y[index])
 
@@ -219,18 +220,16 @@ def together(arguments, pools: dict) -> pd.DataFrame:
             raws, variances = [], []
             for number, (steps, model) in enumerate(models.items(), 1):
                 public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
-                features, logits = shadow_clients.taps(model).predict(
-                    to_float(private.x), batch_size=256, verbose=0
-                )
+                features, logits = tapped(model).predict(to_float(private.x), batch_size=256, verbose=0)
                 evidence = Evidence(
                     *model.layers[-1].get_weights(),
-                    *virtual.gradients(features, logits, private.y, index),
+                    *shadow.gradients(features, logits, private.y, index),
                     32,
                     public,
                 )
-                fitted = registry.posterior.fit(evidence)
+                fitted = posterior.fit(evidence)
                 raws.append(fitted.predict(evidence))
-                variances.append(np.mean((fitted.held_out - fitted.rounds.counts) ** 2))
+                variances.append(np.mean((fitted.held_out - fitted.shadow.counts) ** 2))
                 for kind, found in {
                     "alone": counted(raws[-1], 32),
                     "with all before": several_rounds.combine(np.stack(raws), np.array(variances), 32),
@@ -253,7 +252,7 @@ def secure_aggregation(
     """Sums of three to six of six clients each round; after R rounds, each client's counts and which are determined."""
     rows, private = [], pools["private"]
     public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
-    features, logits = shadow_clients.taps(model).predict(to_float(private.x), batch_size=256, verbose=0)
+    features, logits = tapped(model).predict(to_float(private.x), batch_size=256, verbose=0)
     for sample in range(max(1, batches // 10)):
         rng = np.random.default_rng([seed, sample])
         own = indices(private.y, clients, size, 0.15, 1000 + seed * 100 + sample)
@@ -265,13 +264,13 @@ def secure_aggregation(
             index = own[present].reshape(1, -1)
             evidence = Evidence(
                 *model.layers[-1].get_weights(),
-                *virtual.gradients(features, logits, private.y, index),
+                *shadow.gradients(features, logits, private.y, index),
                 index.size,
                 public,
             )
-            fitted = registry.linear.fit(evidence, virtual.rounds_of(evidence))
+            fitted = linear.fit(evidence, shadow.shadow_clients_of(evidence))
             totals.append(fitted.predict(evidence)[0])
-            spreads.append(np.mean((fitted.held_out - virtual.rounds_of(evidence).counts) ** 2))
+            spreads.append(np.mean((fitted.held_out - shadow.shadow_clients_of(evidence).counts) ** 2))
             if number in (2, 4, 6, 8, 10):
                 found = several_rounds.unmix(
                     np.stack(totals), np.stack(participation), np.full(clients, size), np.array(spreads)
@@ -304,7 +303,7 @@ def table(frame: pd.DataFrame, columns: list[str], value: str = "irec") -> str:
             "–" if np.isnan(v) else f"**{v:.3f}**" if v >= best[c] - 5e-4 else f"{v:.3f}"
             for c, v in row.items()
         ]
-        name = f"*{method}*" if registry.METHODS[method].ours else method
+        name = method if registry.METHODS[method].published else f"*{method}*"
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

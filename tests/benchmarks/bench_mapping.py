@@ -1,7 +1,7 @@
-"""How often the sign and the optimiser's family are found, and found right, on simulated clients of many kinds.
+"""How often the sign and the optimiser's family are found, and are right, on simulated clients of many kinds.
 
-Every draw is judged alone, under both signs, from its update and 400 public images: no metadata, no label. Writes
-results/benchmarks/mapping.json with every draw; see docs/artifacts.md.
+Every draw is judged alone, under both signs, from its update and 400 public images: no metadata, no label.
+Writes results/benchmarks/mapping.json with every draw; see docs/results/mapping.md.
 """
 
 import argparse
@@ -34,7 +34,7 @@ MODELS = {
 
 
 def settings(rng: np.random.Generator) -> ClientOptions:
-    """A client of any kind: data set, model, training before the round, batch, steps, optimiser, class shares."""
+    """A random client: data set, model, training before the round, batch, steps, optimiser, class shares."""
     dataset = str(rng.choice(list(MODELS)))
     batch = int(rng.choice([1, 2, 4, 8, 16, 32, 64]))
     optimizer = str(rng.choice(list(RATES)))
@@ -53,11 +53,11 @@ def settings(rng: np.random.Generator) -> ClientOptions:
 
 
 def judge(options: ClientOptions, model, draw, public) -> dict:
-    """What the mapping says of one draw, as it was shared and negated."""
+    """What the mapping finds for one draw, as it was shared and negated."""
     before = [v.numpy() for v in model.trainable_variables]
-    noise = find_noise([a[None] for a in draw.delta], before, 1.0)["value"]
-    family = find_optimizer(draw.delta, before, noise=bool(noise))["value"]
-    said = [weigh([sign * a[None] for a in draw.delta], public, family == "adam")[0] for sign in (1, -1)]
+    noise = find_noise([a[None] for a in draw.delta], before, 1.0).value
+    family = find_optimizer(draw.delta, before, noise=bool(noise)).value
+    said = [weigh([sign * a[None] for a in draw.delta], public, family == "adam").value for sign in (1, -1)]
     assert said in (
         [None, None],
         ["after_minus_before", "before_minus_after"],

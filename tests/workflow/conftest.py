@@ -69,6 +69,15 @@ class Project:
         found = dict(re.findall(r"^(\S+) +(\d+)$", table.group(1), re.M)) if table else {}
         return {rule: int(count) for rule, count in found.items() if rule not in ("total", "all")}
 
+    def pretend(self) -> None:
+        """Make Snakemake believe that all jobs have run with the code as it is: empty files stand for results."""
+        for outputs in re.findall(r"^    output: (.*)$", self.snakemake("-n"), re.M):
+            for name in outputs.split(", "):
+                path = self.folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+        self.snakemake("--touch")
+
     def bytes_of(self, *patterns: str) -> dict[str, bytes]:
         """Without hidden files: what a job was writing when it was killed lies there under a name that nothing reads."""
         return {

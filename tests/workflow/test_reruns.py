@@ -1,5 +1,6 @@
 """What runs again, and what does not: each promise by a run of Snakemake."""
 
+import ast
 import copy
 import os
 import signal
@@ -112,6 +113,73 @@ def test_changing_the_plot_style_redraws_plots_and_shows_them_everywhere(rerun):
     path.write_text(path.read_text().replace('"font.size": 9', '"font.size": 10'))
     planned = rerun.planned()
     assert set(planned) == {"plot", "plot_mapping", "plot_prior", "write_report", "sync_mlflow"}
+
+
+def test_rewording_the_prospects_reruns_what_shows_them(rerun):
+    """``mapping/preflight.py`` states what each attack can expect. No attack reads it."""
+    path = rerun.folder / "scripts/gradleak/mapping/preflight.py"
+    source = path.read_text()
+    docstring = ast.get_docstring(ast.parse(source), clean=False)
+    path.write_text(source.replace(docstring, "Another docstring.", 1))
+    assert rerun.planned() == {}
+    sentence = max(sentences(source), key=len)
+    path.write_text(source.replace(sentence, "Another sentence for people", 1))
+    assert rerun.planned() == {"assess_prospects": 1, "write_report": 1, "sync_mlflow": 1}
+
+
+@pytest.mark.parametrize(
+    "name", ["mapping/sign.py", "mapping/settle.py", "artifacts/roles.py", "labels/methods/rlg.py"]
+)
+def test_rewording_a_message_reruns_no_attack_and_no_simulation(rerun, name):
+    path = rerun.folder / "scripts/gradleak" / name
+    source = path.read_text()
+    path.write_text(source.replace(max(sentences(source), key=len), "Another sentence for people", 1))
+    assert rerun.planned() == {}
+
+
+def test_an_edit_of_the_reader_of_untrusted_files_reruns_nothing_of_simulated_targets(rerun):
+    path = rerun.folder / "scripts/gradleak/artifacts/roles.py"
+    path.write_text(path.read_text() + "\n_EDITED = 1\n")
+    assert rerun.planned() == {}
+
+
+def test_editing_a_label_method_reruns_its_own_cells(rerun):
+    for name, planned in (("rlu", {}), ("rank1", {"recover_labels": 2, "score": 2, **AGGREGATES})):
+        path = rerun.folder / f"scripts/gradleak/labels/methods/{name}.py"
+        path.write_text(path.read_text() + "\n_EDITED = 1\n")
+        assert rerun.planned() == planned
+
+
+def test_editing_the_joint_fit_reruns_span_cells_only(rerun):
+    config = copy.deepcopy(TINY)
+    config["studies"]["tiny"]["cells"].append({"attack": "span", "target": "tiny"})
+    rerun.configure(config)
+    rerun.pretend()
+    assert rerun.planned() == {}
+    path = rerun.folder / "scripts/gradleak/attacks/span/joint_fit.py"
+    path.write_text(path.read_text() + "\n_EDITED = 1\n")
+    assert rerun.planned() == {"invert_span": 2, "score": 2, **AGGREGATES}
+
+
+def test_rewording_a_caption_redraws_its_figure(rerun):
+    path = rerun.folder / "scripts/gradleak/evaluation/figures/registry.py"
+    source = path.read_text()
+    caption = next(text for text in sentences(source) if "objective" in text)
+    path.write_text(source.replace(caption, "Another caption for this figure.", 1))
+    assert rerun.planned() == {"plot": 1, "write_report": 1, "sync_mlflow": 1}
+
+
+def sentences(source):
+    """The plain string literals of some source that hold sentences, docstrings apart."""
+    tree = ast.parse(source)
+    kept = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    found = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in kept | parts
+    ]
+    return [text for text in found if text.count(" ") >= 3 and source.count(text) == 1]
 
 
 def test_a_lost_database_is_rebuilt(rerun):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import requests
+
 from gradleak.artifacts import limits
 from gradleak.artifacts import lock as first_use
 from gradleak.artifacts.errors import ArtifactError
@@ -119,7 +121,6 @@ def _attempt(
 ) -> None:
     """One call of gdown. Raises ArtifactError with the reason alone."""
     import gdown
-    import requests
 
     try:
         found = gdown.download(
@@ -168,8 +169,6 @@ def _remove_parts(path: Path) -> None:
 
 def _look(file_id: str, timeout) -> str:
     """Why no file came, from the page that Drive sends instead, since gdown's error does not have it."""
-    import requests
-
     try:
         answer = requests.get(f"https://drive.google.com/uc?id={file_id}", timeout=timeout, stream=True)
         text = next(answer.iter_content(1 << 16), b"").decode("utf-8", "replace")
@@ -178,12 +177,10 @@ def _look(file_id: str, timeout) -> str:
     if answer.status_code >= 400:
         return _status(answer.status_code)
     if "accounts.google" in (urlsplit(answer.url).hostname or "") or "ServiceLogin" in text:
-        return "Drive asks to sign in: the file is not shared with everyone with the link. Ask its owner to share it"
+        return "Drive asks to sign in: the file is not shared with everyone with the link; ask its owner"
     if re.search("quota|too many users", text, re.I):
         return "Drive's quota page came: too many people fetched it lately. Try again in a day"
-    return (
-        "Drive sent a page, not a file: check the id, and that everyone with the link can read it"
-    )
+    return "Drive sent a page, not a file: check the id, and that everyone with the link can read it"
 
 
 def _status(code: int) -> str:

@@ -1,7 +1,8 @@
-"""Pixels that a classifier's units do not look at: no gradient says anything of them.
+"""Pixels outside the receptive field of a classifier's units: its gradients do not depend on them.
 
-Pooling drops the last row and column of an odd map, and the convolutions before it then need less of the image: of
-28 × 28 pixels ``cnn7`` sees 26 × 26. What is not seen can only be guessed from what is, with the help of public images.
+Pooling drops the last row and column of an odd map, and the convolutions before it then read less of the
+image: of 28 × 28 pixels ``cnn7`` reads 26 × 26. The others are predicted from these, with public images as
+training data.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import numpy as np
 if TYPE_CHECKING:
     import keras
 
-_IMAGES = 2000  # public images that the guess is learnt from, at most
+_TRAINING_IMAGES = 2000  # public images that the prediction is learnt from, at most
 _TREES = {"n_estimators": 100, "max_features": 0.3, "random_state": 0, "n_jobs": 1}
 
 
 def mask(model: keras.Model) -> np.ndarray:
     """bool [H, W, C]: True where the logits of ``model`` do not depend on the pixel, whatever the weights.
 
-    Read off a linear net of the same connections, with positive kernels, where the derivative is zero for such pixels
-    and for no others. ``model`` is Sequential or Functional, built of Keras's own layers.
+    Computed on a linear net of the same connections with positive kernels, where the derivative is zero for
+    such pixels and for no others. ``model`` is Sequential or Functional, built of Keras's own layers.
     """
     import keras
     import tensorflow as tf
@@ -39,7 +40,7 @@ def mask(model: keras.Model) -> np.ndarray:
 
 
 def _linear(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A layer with the same connections as ``layer`` that neither chooses nor bends."""
+    """A linear layer with the same connections as ``layer``: averages for maxima, no activation."""
     from keras import layers
 
     averages = {
@@ -54,34 +55,43 @@ def _linear(layer: keras.layers.Layer) -> keras.layers.Layer:
     return averages.get(type(layer), type(layer)).from_config(config)
 
 
-def fill(images: np.ndarray, mask: np.ndarray, public: np.ndarray) -> np.ndarray:
-    """``images`` [..., H, W, C] in [0, 1] with the pixels under ``mask`` [H, W, C] guessed from the others.
+def fill(images: np.ndarray, outside: np.ndarray, public: np.ndarray) -> np.ndarray:
+    """``images`` [..., H, W, C] in [0, 1] with the pixels ``outside`` the receptive field predicted from the
+    others.
 
-    By randomised trees (Geurts et al. 2006) grown on ``public`` [P, H, W, C], and their mean where nothing is seen. The
-    rest is left as it is. Trees, since what lies at the border is no linear function of the rest: a digit of MNIST is 20
-    pixels long, so that where it begins says where it ends.
+    outside: bool [H, W, C]. By randomised trees (Geurts et al. 2006) trained on ``public`` [P, H, W, C]; by
+    the mean of these if all pixels are outside. Pixels inside stay as they are. Trees, because pixels at the
+    border are no linear function of the others: a digit of MNIST is 20 pixels long, so that its first row
+    determines its last.
     """
-    hidden, flat = mask.ravel(), images.reshape(-1, *mask.shape)
-    if not hidden.any() or not len(flat):
+    flat_outside, flat = outside.ravel(), images.reshape(-1, *outside.shape)
+    if not flat_outside.any() or not len(flat):
         return images
-    from sklearn.ensemble import ExtraTreesRegressor  # a second that a model which sees all does without
+    from sklearn.ensemble import (
+        ExtraTreesRegressor,
+    )  # takes a second to import, and most models need no trees
 
-    known = public[:_IMAGES].astype(np.float64)
-    wanted = known.reshape(len(known), -1)[:, hidden]
-    if hidden.all():
-        guess = wanted.mean(axis=0)
+    training = public[:_TRAINING_IMAGES].astype(np.float64)
+    targets = training.reshape(len(training), -1)[:, flat_outside]
+    if flat_outside.all():
+        predicted = targets.mean(axis=0)
     else:
-        trees = ExtraTreesRegressor(**_TREES).fit(_seen(known, mask), wanted)
-        guess = trees.predict(_seen(flat, mask)).reshape(len(flat), -1)  # one column comes back flat
+        trees = ExtraTreesRegressor(**_TREES).fit(_inputs(training, outside), targets)
+        predicted = trees.predict(_inputs(flat, outside)).reshape(len(flat), -1)  # one column comes back flat
     filled = flat.reshape(len(flat), -1).copy()
-    filled[:, hidden] = np.clip(guess, 0, 1)
+    filled[:, flat_outside] = np.clip(predicted, 0, 1)
     return filled.reshape(images.shape)
 
 
-def _seen(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """What the guess is made from [B, F]: the pixels that are seen, and the brightest of each row and column."""
-    shown = np.where(mask, 0.0, images)
+def _inputs(images: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Inputs of the prediction [B, F]: the pixels inside the receptive field, and the maximum of each row and
+    column."""
+    inside = np.where(outside, 0.0, images)
     return np.concatenate(
-        [images.reshape(len(images), -1)[:, ~mask.ravel()], shown.max(axis=(2, 3)), shown.max(axis=(1, 3))],
+        [
+            images.reshape(len(images), -1)[:, ~outside.ravel()],
+            inside.max(axis=(2, 3)),
+            inside.max(axis=(1, 3)),
+        ],
         axis=1,
     )

@@ -29,14 +29,14 @@ EXPECT = {"good": "good", "poor": "poor", "none": "hopeless"}
 
 
 def section(name: str, found: dict[str, Any]) -> str:
-    """HTML. found: a mapping.json, of which any part but sign, scale, samples and verdict may be missing."""
+    """HTML. found: mapping.json and prospects. All but sign, scale, samples and verdict may be missing."""
     parts = [f"<h3>{escape(name)}</h3><p>{escape(headline(found))}</p>"]
     if found.get("contradictions"):
         lines = "".join(f"<li>{escape(line)}</li>" for line in found["contradictions"])
         parts.append(f'<div class="bad"><b>Claims and findings do not agree:</b><ul>{lines}</ul></div>')
     rows = [_finding(key, question, found[key]) for key, question in QUESTIONS.items() if key in found]
     parts.append(table(text_heads("question", "answer", "how sure", "evidence"), rows))
-    if found.get("preflight"):
+    if found.get("prospects"):
         rows = [
             row(
                 [
@@ -45,7 +45,7 @@ def section(name: str, found: dict[str, Any]) -> str:
                     text_cell(escape(one["why"])),
                 ]
             )
-            for one in found["preflight"]
+            for one in found["prospects"]
         ]
         parts.append("<p>Prospects of each attack, before it runs:</p>")
         parts.append(table(text_heads("attack", "prospect", "why"), rows))

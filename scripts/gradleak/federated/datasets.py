@@ -1,10 +1,11 @@
-"""Data sets, and the split that keeps the adversary's public images apart from every private one.
+"""Data sets, and their split into private, pretraining and public images.
 
 A data set is cut once, by a fixed permutation within each class, into three disjoint pools:
 
 * ``private``: the simulated clients draw their batches here;
-* ``pretraining``: data of other clients; starting weights are trained on it, and so is the reference classifier;
-* ``public``: all that the adversary owns (priors, starts, class statistics).
+* ``pretraining``: data of other clients; starting weights are trained on it, and so is the reference
+classifier;
+* ``public``: the adversary's own images (priors, starts, class statistics), disjoint from every private one.
 
 Images are uint8 (n, H, W, C) on disk, float32 in [0, 1] in memory; labels are int64 (n,).
 """
@@ -131,8 +132,8 @@ def split(name: str, images: Images) -> dict[str, Images]:
 def draw_batch(pool: Images, samples: int, alpha: float | None, seed: list[int]) -> Images:
     """One client's private data: ``samples`` images with Dirichlet(``alpha``) class shares.
 
-    ``alpha = None`` draws IID. Without replacement while a class lasts; a class that runs out passes
-    what is missing on to the remaining ones in proportion (Hsu et al. 2019 draw clients this way).
+    ``alpha = None`` draws IID. Without replacement: once a class is used up, the others are drawn in
+    proportion to their shares (Hsu et al. 2019 draw clients this way).
     """
     if samples > len(pool.y):
         raise ValueError(f"a client of {samples} samples does not fit the private pool of {len(pool.y)}")
@@ -145,7 +146,7 @@ def draw_batch(pool: Images, samples: int, alpha: float | None, seed: list[int])
     index: list[int] = []
     while len(index) < samples:
         open_shares = np.array([shares[c] if left[c] else 0.0 for c in range(CLASSES)])
-        if open_shares.sum() <= 0:  # every class with a share is used up: fall back on what is there
+        if open_shares.sum() <= 0:  # every class with a share is used up: any other will do
             open_shares = np.array([len(members) for members in left], float)
         counts = rng.multinomial(samples - len(index), open_shares / open_shares.sum())
         for c, count in enumerate(counts):

@@ -1,4 +1,6 @@
-"""What a client may do to its update before it shares it: clip, add noise, send the largest entries alone, round."""
+"""Defences of a client, applied to its update before it is shared: clipping, noise, sparsification,
+rounding.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,13 @@ def defend(
     top_k: float = 1.0,
     precision: Literal[*PRECISIONS] = "float32",
 ) -> list[np.ndarray]:
-    """float32 tensors of one update, in that order: clipped, noised, thinned out, rounded.
+    """float32 tensors of one update, in this order: clipped, with noise added, sparsified, rounded.
 
-    clip_norm: L2 norm over all tensors that is not exceeded. noise_std: of white Gaussian noise on every entry; with
-    ``clip_norm`` the Gaussian mechanism of DP-FedAvg (McMahan et al. 2018) with noise multiplier noise_std / clip_norm,
-    applied by the client itself. top_k: share in (0, 1] of each tensor's entries that is kept, the largest (Aji and
-    Heafield 2017, without its memory of what was dropped). precision: the number format that is sent.
+    clip_norm: L2 norm over all tensors that is not exceeded. noise_std: of white Gaussian noise on every
+    entry; with ``clip_norm`` the Gaussian mechanism of DP-FedAvg (McMahan et al. 2018) with noise multiplier
+    noise_std / clip_norm, applied by the client itself. top_k: share in (0, 1] of each tensor's entries that
+    is kept, the largest (Aji and Heafield 2017, without its memory of what was dropped). precision: the
+    number format that is sent.
     """
     if clip_norm is not None:
         norm = np.sqrt(sum(np.square(part, dtype=float).sum() for part in delta))

@@ -59,7 +59,9 @@ def cnn7_dropout(shape: tuple[int, int, int]) -> keras.Model:
 
 
 def cnn_pooled(shape: tuple[int, int, int]) -> keras.Model:
-    """``cnn7`` with its features averaged over the image, as in most nets since Lin et al. 2014: its first dense layer sees 64 numbers."""
+    """``cnn7`` with its features averaged over the image, as in most nets since Lin et al. 2014: its
+    first dense layer has 64 inputs.
+    """
     from keras.layers import Conv2D, Dense, GlobalAveragePooling2D, MaxPooling2D
 
     return _sequential(
@@ -77,7 +79,9 @@ def cnn_pooled(shape: tuple[int, int, int]) -> keras.Model:
 
 
 def lenet_sigmoid(shape: tuple[int, int, int]) -> keras.Model:
-    """The strided sigmoid LeNet that DLG was published with (Zhu et al. 2019), twice differentiable everywhere."""
+    """The strided sigmoid LeNet that DLG was published with (Zhu et al. 2019), twice differentiable
+    everywhere.
+    """
     from keras.layers import Conv2D, Dense, Flatten
 
     kwargs = {"padding": "same", "activation": "sigmoid"}
@@ -111,7 +115,9 @@ def fcn3(shape: tuple[int, int, int], width: int = 300) -> keras.Model:
 
 
 def fcn3_published(shape: tuple[int, int, int]) -> keras.Model:
-    """``fcn3`` as those tables have it: pixels normalised by (.1307, .3081), weights and biases ±1/√fan_in."""
+    """``fcn3`` as those tables have it: pixels normalised by (.1307, .3081), weights and biases
+    ±1/√fan_in.
+    """
     from keras.initializers import RandomUniform
     from keras.layers import Dense, Flatten, Rescaling
 

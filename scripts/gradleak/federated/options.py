@@ -13,11 +13,11 @@ from gradleak.strict import StrictModel
 
 
 class ClientOptions(StrictModel):
-    """A simulated target: who trains what, on which data, for how long, and how the delta is shared."""
+    """A simulated target: the client's data, model and training, and how it shares the delta."""
 
     source: Literal["simulate"] = "simulate"
     dataset: Literal[*DATASETS] = Field(
-        "mnist-5k", description="Where private, other and public images come from."
+        "mnist-5k", description="Data set of the private, pretraining and public images."
     )
     model: Literal[*MODELS] = Field("cnn7", description="The classifier being trained.")
     width: int | None = Field(
@@ -27,7 +27,7 @@ class ClientOptions(StrictModel):
     )
     model_seed: int = Field(0, ge=0, description="Seed of the starting weights, shared by all draws.")
     pretrain_epochs: float = Field(
-        0, ge=0, description="Epochs of training on *other* clients' data before the round."
+        0, ge=0, description="Epochs of training on other clients' data before the round."
     )
     samples: int | None = Field(
         None, ge=1, description="Images a client owns; default: one batch of batch_size."
@@ -38,7 +38,7 @@ class ClientOptions(StrictModel):
         None, ge=1, description="Exact number of local steps; overrides local_epochs."
     )
     learning_rate: float = Field(0.05, gt=0, description="The client's learning rate.")
-    optimizer: Literal["sgd", "momentum", "adam"] = Field("sgd", description="The client's optimiser.")
+    optimizer: Literal["sgd", "momentum", "adam"] = Field("sgd", description="The client's optimizer.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Used by optimizer: momentum.")
     alpha: float | None = Field(
         0.15, gt=0, description="Dirichlet concentration of the class shares; null: IID."
@@ -47,13 +47,14 @@ class ClientOptions(StrictModel):
         "after_minus_before", description="The client's convention for the shared delta."
     )
     sign_in_metadata: bool = Field(
-        False, description="The metadata says which way the delta goes; else it has to be found out."
+        False, description="The metadata states the sign of the delta; else it has to be found out."
     )
     scale: float = Field(1.0, gt=0, description="Factor on the shared delta (a client weight, say).")
     clients: int = Field(
         1,
         ge=1,
-        description="Clients whose deltas are averaged into the one that is seen, as under secure aggregation.",
+        description="Clients whose deltas are averaged into the one that is leaked, as under secure "
+        "aggregation.",
     )
     clip_norm: float | None = Field(
         None,
@@ -63,7 +64,8 @@ class ClientOptions(StrictModel):
     noise_std: float = Field(
         0.0,
         ge=0,
-        description="Standard deviation of Gaussian noise on every entry of the shared delta, after clipping.",
+        description="Standard deviation of Gaussian noise on every entry of the shared delta, after "
+        "clipping.",
     )
     top_k: float = Field(
         1.0,
@@ -76,7 +78,7 @@ class ClientOptions(StrictModel):
     )
     draws: int = Field(8, ge=1, description="Clients simulated; seed s attacks draw s mod draws.")
     draws_per_job: int = Field(
-        8, ge=1, description="Clients made, mapped and rehearsed in one job; changes no result."
+        8, ge=1, description="Clients simulated and mapped in one job; changes no result."
     )
 
     @model_validator(mode="after")

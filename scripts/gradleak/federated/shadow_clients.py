@@ -1,56 +1,65 @@
-"""What the adversary can rehearse: the model on public and noise images, and virtual clients of several local steps.
+"""The adversary's simulation of the client: the model on public and noise images, and shadow clients.
 
-All that the label methods need of the model beyond its last layer, so that they themselves never load it.
+A shadow client trains on public images, whose labels are known, under the published settings. With what is
+collected here the label methods need nothing of the model but its last layer.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
+import keras
 import numpy as np
 
-from gradleak.federated import client
+from gradleak.federated import rounds
 from gradleak.federated.datasets import Images
+from gradleak.federated.last_layer import tapped
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
-from gradleak.labels.evidence import Public, Rounds, class_means, softmax
-from gradleak.labels.simulated.virtual import compositions, members_of
-
-if TYPE_CHECKING:
-    import keras
+from gradleak.labels.evidence import Public, ShadowClients, class_means, softmax
+from gradleak.labels.simulated.compositions import compositions, draw_images
+from gradleak.mapping.files import MappedBlock
 
 IMAGES = 4000  # public images at most
 PATH_IMAGES = 500  # of them, followed along the local steps
-ROUNDS = 800  # virtual clients in each half of the public images
+CLIENTS = 800  # shadow clients in each half of the public images
 DUMMIES = 100  # noise images
 
 
 def published(meta: dict[str, Any], samples: int) -> ClientOptions | None:
-    """The client's settings as the (untrusted) metadata states them; None where they make no sense or are missing."""
+    """The client's settings from the (untrusted) metadata; None where they are missing or invalid."""
     stated = {
         "samples": samples,
         "batch_size": meta.get("batch_size") or samples,
         "local_steps": meta.get("local_steps", 1),
         "learning_rate": meta.get("learning_rate"),
         "optimizer": meta.get("optimizer", "sgd"),
-        **(
-            {"momentum": meta["momentum"]}
-            if meta.get("optimizer") == "momentum" and "momentum" in meta
-            else {}
-        ),
     }
+    if meta.get("optimizer") == "momentum" and "momentum" in meta:
+        stated["momentum"] = meta["momentum"]
     try:
         return ClientOptions(**stated)
     except ValueError:
         return None
 
 
-def taps(model: keras.Model) -> keras.Model:
-    """Images → (input of the last layer, logits)."""
-    import keras
+def delta_per_gradient(report: dict[str, Any]) -> float:
+    """A client's own delta (after − before) per unit of gradient: the mapping's scale without the client's
+    weight.
+    """
+    weight = report["meta"].get("client_weight")
+    return report["scale"]["value"] / (weight if isinstance(weight, int | float) and weight > 0 else 1.0)
 
-    return keras.Model(model.inputs[0], [model.layers[-1].input, model.outputs[0]])
+
+def final_weights(model: keras.Model, block: MappedBlock, per_gradient: float) -> list[list[np.ndarray]]:
+    """The trainable variables of each draw's client after its round, from the update that it shared."""
+    start = rounds.weights_of(model)
+    return [
+        [value - per_gradient * block.gradients[i][index] for i, value in enumerate(start)]
+        for index in range(len(block.draws))
+    ]
 
 
 def simulate(
@@ -59,77 +68,102 @@ def simulate(
     options: ClientOptions | None,
     per_gradient: float,
     finals: list[list[np.ndarray]],
-    rounds: int = ROUNDS,
+    clients: int = CLIENTS,
 ) -> Public:
-    """Everything of Public.
+    """All fields of Public. Of an update of one step, or without settings: those of the starting model alone.
 
-    model: at the round's starting weights. per_gradient: a client's own delta (after − before) per unit of gradient.
-    finals: each draw's trainable variables after its round, may be none. rounds: virtual clients in each half.
+    model: at the round's starting weights, which are restored. per_gradient: of ``delta_per_gradient``.
+    finals: each draw's trainable variables after its round; may be empty. clients: shadow clients in each
+    half.
     """
-    tapped, rng = taps(model), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     public = Images(public.x[:IMAGES], public.y[:IMAGES])
-    x = to_float(public.x)
-    features, logits = tapped.predict(x, batch_size=256, verbose=0)
-    fold = rng.permutation(len(x)) % 2
-    noise = rng.uniform(size=(DUMMIES, *x.shape[1:])).astype(np.float32)
-    dummy = tapped.predict(noise, verbose=0)[0]
-    known = Public(features, public.y, fold, dummy)
+    adversary = _Adversary(model, tapped(model), public)
+    known = adversary.at_start(rng)
     if options is None or options.steps == 1:
         return known
-    classes, start = logits.shape[1], [v.numpy() for v in model.trainable_variables]
-    ends = []
-    for final in finals:
-        _assign(model, final)
-        end_features, end_logits = tapped.predict(x[:PATH_IMAGES], batch_size=256, verbose=0)
-        labels = public.y[:PATH_IMAGES]
-        ends.append(
-            (
-                class_means(softmax(end_logits), labels, classes),
-                class_means(end_features.sum(axis=1), labels, classes),
-            )
-        )
-    _assign(model, start)
-    gradient = client.gradient_function(model)
-    path, path_x = [], x[:PATH_IMAGES]
-    even = members_of(
-        rng, np.full((1, classes), -(-options.client_samples // classes)), public.y, np.arange(len(x))
-    )[0]
-    chosen = rng.permutation(even)[: options.client_samples]
-    client.local_training(
-        options,
-        model,
-        gradient,
-        Images(public.x[chosen], public.y[chosen]),
-        [0],
-        lambda: path.append(tapped.predict_on_batch(path_x)[1]),
-    )
-    counts, weight, bias = [], [], []
+    ends = adversary.at_end(finals)
+    classes = model.output_shape[-1]
+    training = _Training(options, model, rounds.gradient_function(model), public, per_gradient)
+    even = np.full((1, classes), -(-options.client_samples // classes))
+    images = rng.permutation(draw_images(rng, even, public.y, np.arange(len(public.y)))[0])
+    path: list[np.ndarray] = []
+    training.change(images[: options.client_samples], [0], lambda: path.append(adversary.path_logits()))
+    parts = []
     for half in (0, 1):
-        own = compositions(rng, rounds, options.client_samples, classes)
-        for number, index in enumerate(members_of(rng, own, public.y, np.flatnonzero(fold == half))):
-            index = rng.permutation(index)
-            change = client.local_training(
-                options, model, gradient, Images(public.x[index], public.y[index]), [half, number]
-            )
-            kernel = change[-2] if change[-1].ndim == 1 else change[-1]
-            weight.append(-kernel / per_gradient)
-            bias.append(-change[-1] / per_gradient if change[-1].ndim == 1 else np.full(classes, np.nan))
-        counts.append(own)
-    ended = {}
-    if ends:
-        ended = {
-            "end_softmax": np.stack([e[0] for e in ends]),
-            "end_feature_sum": np.stack([e[1] for e in ends]),
-        }
-    made = Rounds(
-        np.concatenate(counts),
-        np.stack(weight).astype(np.float32),
-        np.stack(bias).astype(np.float32),
-        np.repeat([0, 1], rounds),
+        counts = compositions(rng, clients, options.client_samples, classes)
+        index = draw_images(rng, counts, public.y, np.flatnonzero(known.fold == half))
+        seeds = [[half, number] for number in range(clients)]
+        found = [
+            training.gradients(rng.permutation(row), seed) for row, seed in zip(index, seeds, strict=True)
+        ]
+        weight, bias = (np.stack(part).astype(np.float32) for part in zip(*found, strict=True))
+        parts.append(ShadowClients(counts, weight, bias, np.full(clients, half)))
+    shadow = ShadowClients(*(np.concatenate([getattr(p, name) for p in parts]) for name in vars(parts[0])))
+    return replace(
+        known, path=np.stack(path), path_labels=public.y[:PATH_IMAGES], shadow_clients=shadow, **ends
     )
-    return replace(known, path=np.stack(path), path_labels=public.y[:PATH_IMAGES], rounds=made, **ended)
 
 
-def _assign(model: keras.Model, values: list[np.ndarray]) -> None:
-    for variable, value in zip(model.trainable_variables, values, strict=True):
-        variable.assign(value)
+@dataclass(frozen=True)
+class _Adversary:
+    """The model, with the input of its last layer (``tapped``), and the public images."""
+
+    model: keras.Model
+    tapped: keras.Model
+    public: Images
+
+    def at_start(self, rng: np.random.Generator) -> Public:
+        """Public and noise images at the model as it is."""
+        x = to_float(self.public.x)
+        features, _ = self.tapped.predict(x, batch_size=256, verbose=0)
+        fold = rng.permutation(len(x)) % 2
+        noise = rng.uniform(size=(DUMMIES, *x.shape[1:])).astype(np.float32)
+        return Public(features, self.public.y, fold, self.tapped.predict(noise, verbose=0)[0])
+
+    def at_end(self, finals: list[list[np.ndarray]]) -> dict[str, np.ndarray]:
+        """``end_softmax`` and ``end_feature_sum`` of Public; nothing without ``finals``. The weights are
+        restored.
+        """
+        if not finals:
+            return {}
+        start, labels = rounds.weights_of(self.model), self.public.y[:PATH_IMAGES]
+        classes = self.model.output_shape[-1]
+        x = to_float(self.public.x)[:PATH_IMAGES]
+        softmaxes, sums = [], []
+        for final in finals:
+            rounds.assign(self.model, final)
+            features, logits = self.tapped.predict(x, batch_size=256, verbose=0)
+            softmaxes.append(class_means(softmax(logits), labels, classes))
+            sums.append(class_means(features.sum(axis=1), labels, classes))
+        rounds.assign(self.model, start)
+        return {"end_softmax": np.stack(softmaxes), "end_feature_sum": np.stack(sums)}
+
+    def path_logits(self) -> np.ndarray:
+        """Logits (P', C) of the first public images at the model as it is."""
+        return self.tapped.predict_on_batch(to_float(self.public.x[:PATH_IMAGES]))[1]
+
+
+@dataclass(frozen=True)
+class _Training:
+    """Local rounds of shadow clients under ``options``, with public images."""
+
+    options: ClientOptions
+    model: keras.Model
+    gradient: Callable
+    public: Images
+    per_gradient: float  # delta per unit of gradient
+
+    def change(
+        self, index: np.ndarray, seed: list[int], before_step: Callable[[], None] = lambda: None
+    ) -> list[np.ndarray]:
+        """After − before of a client with the public images ``index``, see ``rounds.local_training``."""
+        images = Images(self.public.x[index], self.public.y[index])
+        return rounds.local_training(self.options, self.model, self.gradient, images, seed, before_step)
+
+    def gradients(self, index: np.ndarray, seed: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Pseudo-gradients of the last layer's kernel [d, C] and bias [C]; NaN where it has no bias."""
+        change = self.change(index, seed)
+        if change[-1].ndim == 1:
+            return -change[-2] / self.per_gradient, -change[-1] / self.per_gradient
+        return -change[-1] / self.per_gradient, np.full(change[-1].shape[1], np.nan)

@@ -1,6 +1,7 @@
-"""What a label method may look at, what it gives back, and the projection that all counts go through.
+"""The input and the output of a label method, and what methods share: projection onto counts, softmax,
+confusion.
 
-Everything is stacked over D draws that share one global model, so that a method is a few array operations.
+Arrays are stacked over D draws that share one global model, so that a method is a few array operations.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ class Client:
 
 
 @dataclass(frozen=True)
-class Rounds:
-    """Virtual clients on public images under the published settings. S: rounds.
+class ShadowClients:
+    """Updates of S shadow clients: clients that are simulated with public images under the published
+    settings.
 
     counts: int (S, C), each summing to N. grad_weight, grad_bias: (S, d, C), (S, C), as in Evidence.
-    fold: int (S,), the half of the public images (0 or 1) that the round's images come from.
+    fold: int (S,), the half of the public images (0 or 1) that a client's images come from.
     """
 
     counts: np.ndarray
@@ -40,16 +42,17 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Public:
-    """The adversary's own images at the last layer of the round's starting model. P: images.
+    """The adversary's P public images at the last layer of the round's starting model.
 
     features: (P, d), labels: int (P,). fold: int (P,), the half (0 or 1) that an image belongs to.
-    dummy: features of noise images (R, d); they take no public data, only the model.
-    path: (T, P', C) logits of P' images with labels ``path_labels`` along a virtual client's T local steps; None
-        for one step.
+    dummy: features of noise images (R, d); they need the model, but no public data.
+    path: (T, P', C), logits of P' images with labels ``path_labels`` along the T local steps of one shadow
+    client;
+        None for one step.
     end_softmax, end_feature_sum: mean softmax (D, C, C) and mean Σ_d h_d (D, C) per class of public images at
-        each draw's *final* model, which whoever sees the update can compute; None for one step.
-    rounds: virtual clients; None for one step, whose rounds are cheap to make from ``features``.
-    learnt: what ``posterior.fit`` has learnt from these, by N and client: several methods ask for the same.
+        each draw's *final* model, which the update and the starting model determine; None for one step.
+    shadow_clients: updates of shadow clients; None for one step, where they follow from ``features``.
+    learnt: cache of ``posterior.fit`` by N and client, since several methods use the same regression.
     """
 
     features: np.ndarray
@@ -60,15 +63,16 @@ class Public:
     path_labels: np.ndarray | None = None
     end_softmax: np.ndarray | None = None
     end_feature_sum: np.ndarray | None = None
-    rounds: Rounds | None = None
+    shadow_clients: ShadowClients | None = None
     learnt: dict[tuple, Any] = field(init=False, default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Members:
-    """Images that are known to be in the batches (found by span inversion).
+    """Images that are known to be in the batches, such as those that span inversion certified.
 
-    counts: int (D, C). grad_weight, grad_bias: the sums of their gradients at the starting model, (D, d, C), (D, C).
+    counts: int (D, C). grad_weight, grad_bias: the sums of their gradients at the starting model, (D, d, C),
+    (D, C).
     """
 
     counts: np.ndarray
@@ -111,7 +115,9 @@ class Evidence:
 
     @property
     def noise(self) -> float:
-        """Rounding error of a gradient entry that was a difference of float32 weights; 0 for a shared gradient."""
+        """Rounding error of a gradient entry that was a difference of float32 weights; 0 for a shared
+        gradient.
+        """
         if self.client is None or self.client.rate is None:
             return 0.0
         return (
@@ -127,12 +133,13 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a method says of D draws.
+    """The result of a method for D draws.
 
     counts: int (D, C), each row sums to ``samples``. raw: float (D, C), before projection.
     samples: int (D,). low, high: int (L, D, C), conformal intervals at LEVELS, or None.
-    abstain: bool (D,), with the reason of each draw. chosen: which method spoke, where one was chosen.
-    expected_irec: float (D,), what simulation says to expect; None where nothing was simulated.
+    abstain: bool (D,), with the reason of each draw. chosen: of ``auto``, the method that gave each draw's
+    counts.
+    expected_irec: float (D,), mean IRec of similar shadow clients; None where nothing was simulated.
     """
 
     counts: np.ndarray
@@ -147,7 +154,7 @@ class Estimate:
 
 
 class NotApplicable(Exception):
-    """The method needs something that this update does not offer; the message says what."""
+    """The update lacks something that the method needs; the message says what."""
 
 
 def counted(raw: np.ndarray, samples: int | np.ndarray, **more) -> Estimate:
@@ -160,7 +167,8 @@ def simplex(raw: np.ndarray, samples: int | np.ndarray) -> np.ndarray:
     """The nearest real vectors ≥ 0 with sum ``samples``, row by row: (D, C) → (D, C)."""
     samples = np.broadcast_to(np.asarray(samples, float), len(raw))[:, None]
     raw = np.nan_to_num(np.asarray(raw, float), nan=0.0, posinf=1e300, neginf=-1e300)
-    # A shift changes nothing, and what lies more than N below the largest gets nothing: no loss of digits further on.
+    # A shift changes nothing. Entries more than N below the largest become 0, so clipping them keeps the
+    # digits.
     raw = np.maximum(raw - raw.max(axis=1, keepdims=True), -samples)
     ordered = np.sort(raw, axis=1)[:, ::-1]
     cumulative = (np.cumsum(ordered, axis=1) - samples) / np.arange(1, raw.shape[1] + 1)
@@ -169,7 +177,9 @@ def simplex(raw: np.ndarray, samples: int | np.ndarray) -> np.ndarray:
 
 
 def project(raw: np.ndarray, samples: int) -> np.ndarray:
-    """Integer counts ≥ 0 with sum ``samples`` nearest to ``raw`` (C,): simplex projection, then largest remainder."""
+    """Integer counts ≥ 0 with sum ``samples`` nearest to ``raw`` (C,): simplex projection, then largest
+    remainder.
+    """
     real = simplex(np.asarray(raw)[None], samples)[0]
     counts = np.floor(real + 1e-9).astype(int)
     for c in np.argsort(-(real - counts), kind="stable")[: samples - counts.sum()]:

@@ -1,4 +1,4 @@
-"""Images that are known to be in the batch, taken out of the update: what is left to be told is the rest."""
+"""Known members: their gradients are subtracted from the update, and a method estimates the other images."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from gradleak.labels.evidence import LEVELS, Estimate, Evidence, Members, counte
 def gather(
     labels: np.ndarray, features: np.ndarray, logits: np.ndarray, owner: np.ndarray, draws: int
 ) -> Members:
-    """Members of D draws from K images. labels: int (K,). features, logits: at the starting model, (K, d), (K, C).
+    """Members of D draws from K images. labels: int (K,). features, logits: at the starting model, (K, d),
+    (K, C).
 
     owner: int (K,), the draw that an image belongs to.
     """
-    signal = softmax(logits.astype(float))
-    classes = signal.shape[1]
+    probabilities = softmax(logits.astype(float))
+    classes = probabilities.shape[1]
     known = np.eye(classes, dtype=int)[labels]
     counts, bias = np.zeros((draws, classes), int), np.zeros((draws, classes))
     weight = np.zeros((draws, features.shape[1], classes))
     for draw in range(draws):
         own = owner == draw
         counts[draw] = known[own].sum(axis=0)
-        bias[draw] = (signal[own] - known[own]).sum(axis=0)
-        weight[draw] = features[own].T.astype(float) @ (signal[own] - known[own])
+        bias[draw] = (probabilities[own] - known[own]).sum(axis=0)
+        weight[draw] = features[own].T.astype(float) @ (probabilities[own] - known[own])
     return Members(counts, weight, bias)
 
 
 def fused(estimate: Callable[[Evidence], Estimate], evidence: Evidence) -> Estimate:
-    """The members' classes, and what ``estimate`` makes of the other images.
+    """The members' counts plus the estimate of the other images.
 
-    Of one local step the members' gradients are taken out, and a draw becomes an update of the N − k others. Several
-    steps have no such sum: there the members bound the counts from below.
+    With one local step the update is a sum over images. The gradients of k members are subtracted, and the
+    rest is an update of N − k images: g' = (N g − Σ_members g_i) / (N − k). With several steps there is no
+    such sum, and the members are lower bounds of the counts.
     """
     members, samples = evidence.members, evidence.samples
     left = samples - members.counts.sum(axis=1)
@@ -63,7 +65,9 @@ def _bounded(found: Estimate, members: np.ndarray, left: np.ndarray) -> Estimate
 
 
 def _joined(parts: dict[int, tuple[Estimate, int]], members: np.ndarray, samples: int) -> Estimate:
-    """Members and rest. parts: draw → the estimate of its rest and its row there; a draw without has no rest."""
+    """Members and rest. parts: draw → the estimate of its rest and the row there; a draw without has members
+    only.
+    """
     draws = len(members)
     counts, raw = members.copy(), members.astype(float)
     bounds = {side: np.tile(members, (len(LEVELS), 1, 1)) for side in ("low", "high")}
@@ -78,10 +82,10 @@ def _joined(parts: dict[int, tuple[Estimate, int]], members: np.ndarray, samples
             expected[draw] += found.samples[row] / samples * (found.expected_irec[row] - 1)
         if found.chosen:
             chosen[draw] = found.chosen[row]
-    spoken = [found for found, _ in parts.values()]
-    if any(found.low is None for found in spoken):
+    estimates = [found for found, _ in parts.values()]
+    if any(found.low is None for found in estimates):
         bounds = {}
-    expects = all(found.expected_irec is not None for found in spoken)
+    expects = all(found.expected_irec is not None for found in estimates)
     return Estimate(
         counts,
         raw,

@@ -1,18 +1,17 @@
-"""Label recovery: how many images of each class were behind an update.
+"""The label-recovery methods, and the way to call them.
 
-A method is one module with ``estimate(evidence) -> Estimate`` and one entry in METHODS that declares what it can do.
-``recover`` is the way in: it refuses what a method cannot do, and settles an unknown N.
+A method is a function ``estimate(evidence) -> Estimate`` in a module of ``methods/`` (published) or
+``simulated/`` (learnt from shadow clients), and one entry in METHODS that declares what it needs. ``recover``
+refuses an update that a method cannot read, finds an unknown N, and takes known members out of the update
+first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
-from pydantic import Field
-
-from gradleak.labels import members, unknown_scale
+from gradleak.labels import members, unknown_samples
 from gradleak.labels.evidence import Estimate, Evidence, NotApplicable
 from gradleak.labels.methods import (
     aux_mean,
@@ -32,17 +31,25 @@ from gradleak.labels.methods import (
     zlg,
 )
 from gradleak.labels.simulated import auto, fixed_point, linear, posterior
-from gradleak.strict import StrictModel
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to recover labels, and what it can do.
+    """One way to recover labels, and what it needs.
 
-    counts: tells how many, not just which. duplicates: a class may repeat. multi_step: reads an update of several
-    local steps (if only by the starting model). bias: needs the gradient of a bias. unknown_n: its class shares do not
-    depend on N, so N can be found from them. public: needs public data, or (``dummy``) noise images through the model.
-    settings: needs the published settings. ours: no published method.
+    counts: gives the number of images of each class, and not only which classes are present.
+    duplicates: a class may have several images.
+    multi_step: accepts updates of several local steps, if only by treating them as a gradient at the starting
+    model.
+    bias: needs the gradient of the last layer's bias.
+    unknown_n: its class shares do not depend on N, so N can be estimated from them.
+    public: needs public images. optional_public: uses them where there are any.
+    dummy: needs the features of noise images.
+    settings: needs the published settings of the client.
+    shadow_clients: learns from shadow clients, which updates of several local steps need simulated
+    beforehand.
+    intervals: gives conformal intervals.
+    published: has been published; False: introduced here.
     """
 
     estimate: Callable[[Evidence], Estimate]
@@ -52,22 +59,28 @@ class Method:
     bias: bool = True
     unknown_n: bool = False
     public: bool = False
+    optional_public: bool = False
     dummy: bool = False
     settings: bool = False
-    ours: bool = False
+    shadow_clients: bool = False
+    intervals: bool = False
+    published: bool = True
+
+    @property
+    def module(self) -> str:
+        """The file of ``estimate``, relative to the package: ``labels/methods/llg.py``."""
+        return self.estimate.__module__.removeprefix("gradleak.").replace(".", "/") + ".py"
 
 
-def _choose(evidence: Evidence) -> Estimate:
-    """``auto``: with public data the best of the registry by simulation, without it what needs none."""
-    if evidence.public is None:
-        name = "rank1_weighted"
-        return replace(recover(name, evidence), chosen=(name,) * evidence.draws)
-    candidates = {
+def _candidates(evidence: Evidence) -> dict[str, Callable[[Evidence], Estimate]]:
+    """The methods that ``auto`` compares: all that give counts, can read the update and learn nothing
+    themselves.
+    """
+    return {
         name: method.estimate
         for name, method in METHODS.items()
         if method.counts and name not in ("auto", "posterior", "linear") and not refusal(name, evidence)
     }
-    return auto.estimate(evidence, candidates)
 
 
 METHODS = {
@@ -77,7 +90,7 @@ METHODS = {
     "llg_star": Method(llg.estimate_star, bias=False, dummy=True),
     "llg_plus": Method(llg.estimate_plus, bias=False, public=True),
     "ebi": Method(ebi.estimate),
-    "llbg": Method(llbg.estimate),
+    "llbg": Method(llbg.estimate, optional_public=True),
     "zlg": Method(zlg.estimate, multi_step=False, bias=False, dummy=True),
     "dimitrov": Method(zlg.estimate_dimitrov, bias=False, public=True, settings=True),
     "rlg": Method(rlg.estimate, counts=False, duplicates=False, multi_step=False, bias=False),
@@ -89,16 +102,31 @@ METHODS = {
     "aux_mean": Method(aux_mean.estimate, public=True, unknown_n=True),
     "uniform": Method(uniform.estimate, bias=False),
     "aux_prior": Method(aux_prior.estimate, bias=False, public=True),
-    "rank1": Method(rank1.estimate, unknown_n=True, ours=True),
-    "rank1_weighted": Method(rank1.estimate_weighted, unknown_n=True, ours=True),
-    "linear": Method(linear.estimate, public=True, settings=True, ours=True),
-    "fixed_point": Method(fixed_point.estimate, public=True, settings=True, ours=True),
-    "posterior": Method(posterior.estimate, public=True, settings=True, ours=True),
-    "auto": Method(_choose, settings=True, ours=True),
+    "rank1": Method(rank1.estimate, unknown_n=True, published=False),
+    "rank1_weighted": Method(rank1.estimate_weighted, unknown_n=True, published=False),
+    "linear": Method(linear.estimate, public=True, settings=True, shadow_clients=True, published=False),
+    "fixed_point": Method(
+        fixed_point.estimate, public=True, settings=True, shadow_clients=True, published=False
+    ),
+    "posterior": Method(
+        posterior.estimate, public=True, settings=True, shadow_clients=True, intervals=True, published=False
+    ),
+    "auto": Method(
+        auto.choosing_among(_candidates), settings=True, optional_public=True, intervals=True, published=False
+    ),
 }
+WITH_INTERVALS = tuple(name for name, method in METHODS.items() if method.intervals)
 
 
-WITH_INTERVALS = ("posterior", "auto")
+def modules(name: str) -> tuple[str, ...]:
+    """The files of a method's own code, relative to the package: where an edit changes what the method
+    computes.
+
+    ``auto`` chooses among the others, so its code is that of all methods. What these files import counts as
+    well.
+    """
+    chosen = METHODS.values() if name == "auto" else (METHODS[name],)
+    return tuple(sorted({method.module for method in chosen}))
 
 
 def refusal(name: str, evidence: Evidence) -> str:
@@ -116,43 +144,26 @@ def refusal(name: str, evidence: Evidence) -> str:
         return f"{name} reads the gradient of one step; this update is of {evidence.steps} local steps"
     if evidence.samples is None and not method.unknown_n:
         return f"{name} needs the number of images, which is unknown"
-    if method.ours and method.public and evidence.steps > 1 and evidence.public.rounds is None:
-        return f"{name} needs virtual clients of {evidence.steps} local steps, which were not simulated"
+    if method.shadow_clients and evidence.steps > 1 and evidence.public.shadow_clients is None:
+        return f"{name} needs shadow clients of {evidence.steps} local steps, which were not simulated"
     return ""
 
 
 def recover(name: str, evidence: Evidence) -> Estimate:
     """The estimate of method ``name``. Raises NotApplicable with the reason where it cannot give one.
 
-    An unknown N is found from the method's class shares; known members count as what they are.
+    An unknown N is estimated from the method's class shares. Known members keep their classes; the method
+    estimates the other images.
     """
     reason = refusal(name, evidence)
     if reason:
         raise NotApplicable(reason)
-    if evidence.samples is None:
-        return unknown_scale.estimate(METHODS[name].estimate(replace(evidence, samples=1)).raw)
     estimate = METHODS[name].estimate
+    if evidence.samples is None:
+        return unknown_samples.estimate(estimate(replace(evidence, samples=1)).raw)
     if evidence.members is None:
         return estimate(evidence)
     most = evidence.members.counts.sum(axis=1).max()
     if most > evidence.samples:
         raise NotApplicable(f"{most} images are said to be members of an update of {evidence.samples}")
     return members.fused(estimate, evidence)
-
-
-class Options(StrictModel):
-    """A label-recovery cell."""
-
-    attack: Literal["labels"] = "labels"
-    method: Literal[*METHODS] = Field("rank1", description="Label-recovery method.")
-    members: dict[str, Any] | None = Field(
-        None,
-        description="Options of a span cell on the same target ({}: its defaults), which then runs first. The images "
-        "that it accepts count as what they are, and the method is asked for the rest.",
-    )
-
-    @property
-    def needs_shadow_clients(self) -> bool:
-        """Whether the method wants public data, noise images or virtual clients at the round's model."""
-        method = METHODS[self.method]
-        return method.public or method.dummy or self.method in ("auto", "llbg")

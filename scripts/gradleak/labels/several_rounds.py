@@ -1,10 +1,15 @@
-"""Several updates together: one client in several rounds, and clients hidden in sums under secure aggregation."""
+"""Class counts from several updates: one client in several rounds, and single clients from sums of clients.
+
+The benchmark of the label methods uses both (``tests/benchmarks/bench_labels.py``); no rule of the workflow
+does yet.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import nnls
 
 from gradleak.labels.evidence import Estimate, counted
 
@@ -12,9 +17,10 @@ RANK_TOLERANCE = 1e-9
 
 
 def combine(raws: np.ndarray, variances: np.ndarray, samples: int) -> Estimate:
-    """The same clients seen in R rounds: raw counts (R, D, C), weighed by the inverse of their ``variances``.
+    """The same D clients in R rounds: the mean of the raw counts (R, D, C), weighed by inverse variance.
 
-    variances: mean squared error of a count in each round, (R,), (R, D) or (R, D, C), in images²; from simulation.
+    variances: mean squared error of a count in each round, (R,), (R, D) or (R, D, C), in images²; from
+    simulation.
     """
     weights = 1 / np.maximum(np.asarray(variances, float), 1e-12)
     weights = weights.reshape(weights.shape + (1,) * (3 - weights.ndim))
@@ -23,8 +29,11 @@ def combine(raws: np.ndarray, variances: np.ndarray, samples: int) -> Estimate:
 
 @dataclass(frozen=True)
 class Unmixed:
-    """counts: int (K, C), one row a client. rank: of the participation matrix. known: bool (K,), clients whose counts
-    the sums determine; the other rows are one of many answers. reasons: why not, a client, or ''.
+    """Class counts of K clients.
+
+    counts: int (K, C). rank: of the participation matrix. known: bool (K,), clients whose counts the sums
+    determine; the other rows are one of many solutions. reasons: for each client why it is not determined, or
+    ''.
     """
 
     counts: np.ndarray
@@ -36,13 +45,14 @@ class Unmixed:
 def unmix(
     totals: np.ndarray, participation: np.ndarray, sizes: np.ndarray, variances: np.ndarray | None = None
 ) -> Unmixed:
-    """Each client's counts from the class counts of sums of clients: least squares with n ≥ 0 and Σ_c n_kc = N_k.
+    """Counts of each client from class counts of sums of clients, as secure aggregation gives them.
+
+    Least squares with n ≥ 0 and Σ_c n_kc = N_k. Client k is determined without these constraints if and only
+    if e_k lies in the row space of the participation matrix.
 
     totals: (R, C), raw counts of each round's sum. participation: 0/1 (R, K). sizes: N_k, (K,).
-    variances: (R,), squared error of a count in each round; default alike. Client k is determined without the
-    constraints iff e_k is in the row space of the participation matrix.
+    variances: (R,), squared error of a count in each round; default: all alike.
     """
-    from scipy.optimize import nnls
 
     participation = np.asarray(participation, float)
     rounds, clients = participation.shape
@@ -51,7 +61,7 @@ def unmix(
     rank = int((singular > RANK_TOLERANCE * singular[0]).sum())
     known = np.square(rows[:rank]).sum(axis=0) > 1 - 1e-6
     classes = totals.shape[1]
-    # The sums over classes are certain, so they weigh far more than any measurement.
+    # The sums over classes are exact, so they weigh far more than any estimate.
     heavy = 1e3 * weights.max()
     measured = np.kron(weights[:, None] * participation, np.eye(classes))
     summed = heavy * np.kron(np.eye(clients), np.ones((1, classes)))

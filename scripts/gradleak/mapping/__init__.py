@@ -1,1 +1,1 @@
-"""Update to model: which tensor is which variable, the sign, the scale, the optimiser and the rank of an update."""
+"""Update → model: its tensors, sign, scale, optimiser and rank, each with the evidence."""

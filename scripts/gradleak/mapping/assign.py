@@ -1,4 +1,4 @@
-"""Which tensor of a file is which variable of the model: by name, order, layer or shape; in Keras's or PyTorch's layout."""
+"""Tensors → variables of the model: by name, order, layer or shape, in Keras's or PyTorch's layout."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from gradleak.artifacts.tensors import natural_order
 from gradleak.mapping.errors import MappingError
 
-COUNTERS = ("num_batches_tracked",)  # what PyTorch keeps beside its weights
+COUNTERS = ("num_batches_tracked",)  # tensors of PyTorch that are no weights
 LAYOUTS = ("keras", "torch")
 
 
 @dataclass(frozen=True)
 class Match:
-    """A file's tensors brought to the model: variable id → key and array in Keras's layout. how: in words."""
+    """keys, arrays: of each variable, by its id, in the layout of Keras. how: by what they were matched."""
 
     keys: dict[int, str]
     arrays: dict[int, np.ndarray]
@@ -47,10 +47,10 @@ def match(
     what: str,
     flat: dict[int, tuple] | None = None,
 ) -> Match:
-    """Match ``variables`` (the trainable ones), and all of ``everything`` where the file holds them too.
+    """Match ``variables`` (the trainable ones), and all of ``everything`` if the file has them too.
 
-    flat: id of a dense kernel → (H, W, C) of the image that is flattened before it: PyTorch flattens in another order.
-    Raises MappingError where nothing fits or more than one way does.
+    flat: id of a dense kernel → (H, W, C) of the image that is flattened before it, since PyTorch flattens in
+    another order. Raises MappingError if there is no match, or more than one.
     """
     arrays = {key: a for key, a in arrays.items() if not key.endswith(COUNTERS)}
     flat = flat or {}
@@ -58,8 +58,9 @@ def match(
     if all(id(v) in by_name for v in variables):
         for v in variables:
             if arrays[by_name[id(v)]].shape != tuple(v.shape):
+                key = by_name[id(v)]
                 raise MappingError(
-                    f"{what}: {by_name[id(v)]} has shape {arrays[by_name[id(v)]].shape}, {v.path} needs {tuple(v.shape)}"
+                    f"{what}: {key} has shape {arrays[key].shape}, {v.path} needs {tuple(v.shape)}"
                 )
         return _made(arrays, by_name, "keras", "name", everything, flat)
     for wanted, suffix in ((variables, ""), (everything, " in all weights")):
@@ -87,7 +88,7 @@ def _by_name(arrays: dict[str, np.ndarray], everything: list) -> dict[int, str]:
 def _by_order(
     arrays: dict[str, np.ndarray], wanted: list, what: str, suffix: str, everything: list, flat: dict
 ) -> Match | None:
-    """In the archive's order, or in the natural order of its keys. Numbered keys say the order themselves."""
+    """In the archive's order, or in the natural order of its keys. Numbered keys are the order themselves."""
     archive, sorted_keys = list(arrays), sorted(arrays, key=natural_order)
     numbered = all(key.startswith("arr_") for key in archive)
     for order, how in (
@@ -107,8 +108,8 @@ def _by_order(
             )
             if len(layouts) == 2:
                 raise MappingError(
-                    f"{what}: every kernel is square, so it could be Keras's layout or PyTorch's; name the tensors "
-                    "as Keras does (layer/kernel) or as PyTorch does (layer.weight)"
+                    f"{what}: every kernel is square, so it could be Keras's layout or PyTorch's; "
+                    "name the tensors as Keras does (layer/kernel) or as PyTorch does (layer.weight)"
                 )
         if layouts:
             keys = {id(v): key for v, key in zip(wanted, order, strict=True)}
@@ -148,7 +149,7 @@ def _turned(array: np.ndarray, layout: str, image: tuple | None) -> np.ndarray:
 
 
 def _by_layer(arrays: dict, wanted: list, layout: str) -> dict[int, str] | None:
-    """Tensors that share a prefix belong to one layer, so layers are matched whole: kernels tell equal biases apart."""
+    """Tensors with the same prefix are one layer. Layers are matched as a whole, by their kernel's shape."""
     if len(arrays) != len(wanted):
         return None
     groups: dict[str, list[str]] = {}
@@ -186,7 +187,7 @@ def _by_shape(arrays: dict, wanted: list, layout: str) -> dict[int, str] | None:
 def _made(arrays: dict, keys: dict[int, str], layout: str, how: str, everything: list, flat: dict) -> Match:
     kernels = {id(v) for v in everything}
     turned = {i: _turned(arrays[k], layout, flat.get(i)) for i, k in keys.items() if i in kernels}
-    return Match(keys, turned, how if layout == "keras" else f"{how}, PyTorch's layout turned")
+    return Match(keys, turned, how if layout == "keras" else f"{how}, converted from PyTorch's layout")
 
 
 def _no_fit(arrays: dict[str, Any], variables: list, what: str) -> str:

@@ -1,4 +1,4 @@
-"""The model's JSON → a Keras model with a linear head, and what public images tell about it."""
+"""The model's JSON → a Keras model with a linear output, and statistics of it on public images."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def logits_model(model_json: str) -> tuple[keras.Model, str]:
-    """The model with a linear head, and what was done for it."""
+    """The model with a linear output, and what was changed for it. Raises MappingError with the reason."""
     import keras
 
     try:
         model = keras.models.model_from_json(architecture.read(model_json).json)
     except ArtifactError as error:
         raise MappingError(str(error)) from None
-    except Exception as error:  # Keras raises many kinds where its rules and our measuring differ
+    except Exception as error:  # Keras raises many kinds of errors
         first_line, _, _ = str(error).partition("\n")
         raise MappingError(
             f"the model JSON cannot be built by Keras {keras.__version__}: {first_line}"
@@ -36,16 +36,15 @@ def logits_model(model_json: str) -> tuple[keras.Model, str]:
         raise MappingError("the model JSON is not a model of one input and one output")
     if len(model.input_shape) != 4 or None in model.input_shape[1:] or len(model.output_shape) != 2:
         raise MappingError(
-            f"needs images in (None, H, W, C) and classes out (None, K); this model maps {model.input_shape} → {model.output_shape}"
+            "needs images in (None, H, W, C) and classes out (None, K); "
+            f"this model maps {model.input_shape} → {model.output_shape}"
         )
     last = model.layers[-1]
     softmax = keras.activations.softmax
     if isinstance(last, keras.layers.Softmax) or (
         isinstance(last, keras.layers.Activation) and last.activation is softmax
     ):
-        return keras.Model(
-            model.inputs[0], last.input, name=model.name
-        ), "a final softmax layer was taken off"
+        return keras.Model(model.inputs[0], last.input, name=model.name), "a final softmax layer was removed"
     if getattr(last, "activation", None) is softmax:
 
         def linear(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -61,17 +60,18 @@ def logits_model(model_json: str) -> tuple[keras.Model, str]:
     if activation is not keras.activations.linear:
         raise MappingError(
             f"the last layer {last.name} ends in {getattr(activation, '__name__', activation)}; "
-            "needs logits or a softmax, whose cross-entropy the gradient is of"
+            "needs logits or a softmax, since the gradient is of their cross-entropy"
         )
-    return model, "the last layer is linear already"
+    return model, "the last layer is already linear"
 
 
 @dataclass(frozen=True)
 class Public:
-    """What public images tell of the model at the weights before the round.
+    """Statistics of the model on public images, at the weights before the round.
 
     softmax: mean softmax by true class [C, C]. features: mean input of the last layer by true class [C, d].
-    positive: no feature is ever below zero. sparse: they are often exactly zero, as behind a ReLU. accuracy: on public images; chance: of always saying the commonest class.
+    positive: no feature is below zero. sparse: features are often exactly zero, as after a ReLU. accuracy: on
+    public images. chance: the accuracy of the most frequent class.
     """
 
     softmax: np.ndarray

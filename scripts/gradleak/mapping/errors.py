@@ -1,5 +1,7 @@
-"""The one error of the mapping."""
+"""The error of the mapping."""
+
+from gradleak.errors import UserError
 
 
-class MappingError(Exception):
-    """Why the update cannot be brought to the model, and what would settle it."""
+class MappingError(UserError):
+    """Why the update cannot be mapped to the model, and what the user can set."""

@@ -5,6 +5,7 @@ Reading needs no TensorFlow. ``model_of`` builds the Keras model of a block, and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,12 @@ class MappedBlock:
     """The mapped updates of D draws that share a model with L trainable variables and C classes.
 
     model_json: the model in Keras 3 JSON, with a linear output. weights: of the round, in the order of
-    ``model.get_weights()``. gradients: float32 [D, *shape] for each trainable variable, the mean over the samples.
-    trainable: place of each trainable variable in ``weights``, int [L]. layer: layer index of each trainable
-    variable, int [L], 0 is the first. samples: images behind each update. public_softmax: mean softmax of public
-    images by true class [C, C]. rounding: standard deviation of a gradient's rounding error, in units of the root
-    mean square of its variable. noise: standard deviation of further noise on each gradient [L]. steps: local steps
-    of the client, None if not stated. draws: int [D].
+    ``model.get_weights()``. gradients: float32 [D, *shape] for each trainable variable, the mean over the
+    samples. trainable: place of each trainable variable in ``weights``, int [L]. layer: layer index of each
+    trainable variable, int [L], 0 is the first. samples: images behind each update. public_softmax: mean
+    softmax of public images by true class [C, C]. rounding: standard deviation of a gradient's rounding
+    error, in units of the root mean square of its variable. noise: standard deviation of further noise on
+    each gradient [L]. steps: local steps of the client, None if not stated. draws: int [D].
     """
 
     model_json: str
@@ -46,6 +47,13 @@ class MappedBlock:
     def weight(self, variable: int) -> np.ndarray:
         """The weights of trainable variable number ``variable``; negative numbers count from the last."""
         return self.weights[self.trainable[variable]]
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, C) of the model's input."""
+        layers = json.loads(self.model_json)["config"]["layers"]
+        (first,) = [layer for layer in layers if layer["class_name"] == "InputLayer"]
+        return tuple(first["config"]["batch_shape"][1:])
 
 
 def write_block(path: str | Path, block: MappedBlock) -> None:
@@ -104,7 +112,7 @@ def trainable_places(model: keras.Model) -> np.ndarray:
 
 
 def gradients_of(blocks: Sequence[MappedBlock], draws: Sequence[int]) -> list[np.ndarray]:
-    """Gradients of ``draws`` in their order, float32 [len(draws), *shape] per variable; a draw may occur twice."""
+    """Gradients of ``draws``, float32 [len(draws), *shape] per variable. A draw may occur more than once."""
     place = {int(draw): (block, index) for block in blocks for index, draw in enumerate(block.draws)}
     chosen = [place[draw] for draw in draws]
     return [

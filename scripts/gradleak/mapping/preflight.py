@@ -1,109 +1,123 @@
-"""What each attack can expect of this update, before any hours are spent: from ranks, sizes and the optimiser."""
+"""The prospects of each attack on an update, before hours are spent: by ranks, sizes and the optimiser.
+
+No attack reads this. It is for the report alone.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
+from gradleak.mapping.files import MappedBlock
 from gradleak.mapping.ranks import widest
 
 GOOD, POOR, NONE = "good", "poor", "none"
 
 
-def preflight(
-    ranks: list[dict],
-    parameters: int,
-    pixels: int,
-    samples: int,
-    optimizer: str,
-    steps: Any,
-    noise: float,
-    has_bias: bool,
-    trained: bool,
-) -> list[dict[str, Any]]:
-    """Rows {attack, expect (good | poor | none), why}. pixels: of one image; parameters: numbers in the update."""
-    return [
-        _labels(samples, optimizer, has_bias, trained, noise),
-        _dlg(parameters, pixels, samples, optimizer, steps),
-        _latent(samples),
-        _span(ranks, samples, optimizer, noise),
-    ]
+@dataclass(frozen=True)
+class Update:
+    """ranks: of ``rank_kernels``. parameters: numbers in the update. pixels: of an image, in all channels.
+
+    samples: images behind it. optimizer: the family. steps: local steps, None if unknown. noise: standard
+    deviation of white noise, or 0. has_bias: of the last layer. is_trained: the model before the round.
+    """
+
+    ranks: list[dict]
+    parameters: int
+    pixels: int
+    samples: int
+    optimizer: str
+    steps: int | None
+    noise: float
+    has_bias: bool
+    is_trained: bool
 
 
-def _labels(samples: int, optimizer: str, has_bias: bool, trained: bool, noise: float) -> dict[str, Any]:
-    if optimizer == "adam":
+def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
+    """The mapped update and its mapping.json, as far as the prospects depend on them."""
+    return Update(
+        ranks=report["ranks"],
+        parameters=sum(math.prod(gradient.shape[1:]) for gradient in block.gradients),
+        pixels=math.prod(block.image_shape),
+        samples=block.samples,
+        optimizer=report["optimizer"]["value"],
+        steps=block.steps,
+        noise=report["noise"]["value"],
+        has_bias=block.gradients[-1].ndim == 2,
+        is_trained=report["weights"]["value"] == "trained",
+    )
+
+
+def prospects(update: Update) -> list[dict[str, Any]]:
+    """Rows {attack, expect (good | poor | none), why}."""
+    return [_labels(update), _dlg(update), _latent(update), _span(update)]
+
+
+def _labels(u: Update) -> dict[str, Any]:
+    if u.optimizer == "adam":
         return _row(
             "labels",
             POOR,
-            "Adam's steps are not proportional to the gradient, so counts are off; which classes are present still shows",
+            "Adam's steps are not proportional to the gradient, so counts are wrong; "
+            "the classes that are present can still be found",
         )
-    if noise:
-        return _row("labels", POOR, "noise on the update blurs the counts")
-    if samples == 1:
-        return _row("labels", GOOD, "one image: the sign of the last layer's update gives its label")
-    if not has_bias:
+    if u.noise:
+        return _row("labels", POOR, "noise on the update makes the counts uncertain")
+    if u.samples == 1:
+        return _row("labels", GOOD, "one image: the sign of the last layer's update is its label")
+    if not u.has_bias:
         return _row("labels", POOR, "no bias in the last layer, so counts come from the kernel alone")
-    if trained:
+    if u.is_trained:
         return _row(
             "labels",
             POOR,
-            "the model is trained: images that it is sure of leave little trace, so expect wide intervals",
+            "the model is trained: images with a confident prediction have a small gradient, "
+            "so intervals are wide",
         )
     return _row("labels", GOOD, "untrained model with a bias in the last layer: counts can be solved for")
 
 
-def _dlg(parameters: int, pixels: int, samples: int, optimizer: str, steps: Any) -> dict[str, Any]:
-    share = parameters / (pixels * samples)
-    known = f"{parameters} numbers for {samples} × {pixels} pixels ({share:.1f} a pixel)"
-    if optimizer == "adam":
-        return _row("dlg", POOR, f"{known}, but Adam's update is no gradient that could be matched")
+def _dlg(u: Update) -> dict[str, Any]:
+    share = u.parameters / (u.pixels * u.samples)
+    size = f"{u.parameters} numbers for {u.samples} × {u.pixels} pixels ({share:.1f} a pixel)"
+    if u.optimizer == "adam":
+        return _row("dlg", POOR, f"{size}, but Adam's update is no gradient that could be matched")
     if share < 1:
-        return _row("dlg", NONE, f"{known}: fewer equations than unknowns")
-    if isinstance(steps, int) and steps > 1:
-        return _row("dlg", POOR, f"{known}, but {steps} local steps are matched as if they were one")
-    if samples <= 2:
-        return _row("dlg", GOOD, known)
-    return _row(
-        "dlg",
-        POOR,
-        f"{known}, but matching an average of {samples} images has many solutions that look like none of them",
-    )
+        return _row("dlg", NONE, f"{size}: fewer equations than unknowns")
+    if u.steps is not None and u.steps > 1:
+        return _row("dlg", POOR, f"{size}, but {u.steps} local steps are matched as one")
+    if u.samples <= 2:
+        return _row("dlg", GOOD, size)
+    many = f"many sets of images have the mean gradient of {u.samples} images"
+    return _row("dlg", POOR, f"{size}, but {many}")
 
 
-def _latent(samples: int) -> dict[str, Any]:
-    if samples <= 1:
-        return _row("latent", GOOD, "one image, and a prior that knows what such images look like")
+def _latent(u: Update) -> dict[str, Any]:
+    if u.samples <= 1:
+        return _row("latent", GOOD, "one image, and a prior of such images")
     return _row(
         "latent",
         POOR,
-        f"makes plausible images; with {samples} in the average, compare with its control before believing them",
+        f"images are plausible in any case; with {u.samples} in the mean, compare them with the control",
     )
 
 
-def _span(ranks: list[dict], samples: int, optimizer: str, noise: float) -> dict[str, Any]:
-    host = widest([row for row in ranks if row["shape"][0] >= 16]) or widest(ranks)
-    if host is None:
+def _span(u: Update) -> dict[str, Any]:
+    kernel = widest([row for row in u.ranks if row["shape"][0] >= 16]) or widest(u.ranks)
+    if kernel is None:
         return _row("span", NONE, "the model has no dense layer")
-    rank, full = max(host["ranks"]), host["full"]
-    if optimizer == "adam":
-        return _row(
-            "span",
-            NONE,
-            f"Adam scrambles the span of the features ({host['variable']} has rank {rank} of {full})",
-        )
+    rank, full = max(kernel["ranks"]), kernel["full"]
+    head = f"{kernel['variable']} has "
+    if u.optimizer == "adam":
+        return _row("span", NONE, f"Adam changes the span of the features ({head}rank {rank} of {full})")
     if rank >= full:
-        return _row(
-            "span",
-            NONE if samples > full else POOR,
-            f"{host['variable']} has full rank {full}: no direction is left that a member would have to avoid",
-        )
-    if noise:
-        return _row(
-            "span",
-            POOR,
-            f"{host['variable']} has rank {rank} of {full} above the noise, which blurs its span",
-        )
-    room = f"{host['variable']} has rank {rank} of {full}, which leaves {full - rank} directions that no member may have"
-    return _row("span", GOOD if rank <= 0.75 * full else POOR, room)
+        expect = NONE if u.samples > full else POOR
+        return _row("span", expect, f"{head}full rank {full}, so its span excludes no direction")
+    if u.noise:
+        return _row("span", POOR, f"{head}rank {rank} of {full} above the noise, which disturbs its span")
+    expect = GOOD if rank <= 0.75 * full else POOR
+    return _row("span", expect, f"{head}rank {rank} of {full}, so its span excludes {full - rank} directions")
 
 
 def _row(attack: str, expect: str, why: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ _CHUNKS_WORTH_A_TRACE = 4
 # Of the tensors that a step makes, how much is in memory at once: 0.14 to 0.42 was measured, over batch sizes and nets.
 _ALIVE = 0.5
 # Bytes of one pass, by that estimate, beyond which its tensors leave the caches and a trial takes longer: 32 images of
-# cnn7 take 0.1 GB (docs/engine.md). Below it, more trials at once only spread what a pass costs on its own.
+# cnn7 take 0.1 GB (docs/results/engine.md). Below it, more trials at once only spread what a pass costs on its own.
 _BEST_PASS = 1.3e8
 # Bytes of a pass by the bytes of what it optimises, for pixels under cnn7: a first guess of the width. A bad one costs a trace.
 _BYTES_OF_PASS = 1000

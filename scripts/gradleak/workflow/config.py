@@ -19,11 +19,11 @@ from gradleak.attacks.matching.latent_options import LatentOptions
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.federated.datasets import DATASETS
 from gradleak.federated.options import ClientOptions
-from gradleak.labels import registry
+from gradleak.labels.options import LabelOptions
 from gradleak.priors.options import VaeOptions
 from gradleak.strict import StrictModel
 
-ATTACKS = {"labels": registry.Options, "dlg": DlgOptions, "latent": LatentOptions, "span": SpanOptions}
+ATTACKS = {"labels": LabelOptions, "dlg": DlgOptions, "latent": LatentOptions, "span": SpanOptions}
 COMBINE = ("product", "zip", "one_at_a_time")  # how the axes of an entry may be combined
 RENAMED = {  # keys of earlier versions → their names now; CHANGELOG.md lists them too
     "optimiser": "optimizer",

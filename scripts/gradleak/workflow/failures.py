@@ -1,18 +1,20 @@
-"""What a run did not get done, and why: from the files that are there and the logs of those that are not.
+"""Blocks that a run did not finish, and the reasons, from the files and logs that are there.
 
-Read while the workflow is parsed, so no TensorFlow, MLflow or pandas.
+Read while the workflow is parsed, so it imports no TensorFlow, MLflow or pandas. Paths of jobs are asked of
+the rules. All paths are relative to the working directory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from gradleak.workflow.cells import Cell
 from gradleak.workflow.plan import Plan
 
-RULES = {"labels": "recover_labels", "dlg": "invert_pixels", "latent": "invert_latent", "span": "invert_span"}
-WORDLESS = "ended without a word (killed, out of memory or out of time?)"
+SCORES = "results/scores/{cell}/{block}.json"  # the last files of a block
+RECORD = "results/{stage}/{cell}/{block}.json"
+NO_MESSAGE = "ended without an error message (killed, out of memory or out of time?)"
 
 
 class Missing(NamedTuple):
@@ -25,69 +27,69 @@ class Missing(NamedTuple):
     reason: str
 
 
-def missing(plan: Plan, results: Path = Path("results")) -> list[Missing]:
-    """The blocks of the plan without their record or their scores."""
-    found = []
-    for cell, block in plan.asked():
-        stage = plan.cells[cell].stage
-        if not all((results / folder / cell / f"{block}.json").exists() for folder in (stage, "scores")):
-            seeds = plan.blocks[cell, block]
-            draws = plan.cells[cell].draws(seeds)
-            found.append(
-                Missing(cell, block, seeds, draws, _reason(plan, cell, block, draws, results / "logs"))
-            )
-    return found
+class Job(NamedTuple):
+    """A job on the way to some file."""
+
+    rule: str
+    log: str
+    output: str  # the file that the next job needs
 
 
-def _reason(plan: Plan, cell: str, block: str, draws: list[int], logs: Path) -> str:
-    """The first thing that went wrong on the way to a block's scores."""
-    silent = ""
-    for path, output in _way(plan, plan.cells[cell], block, draws):
-        log = logs / path
-        if not log.exists() or (logs.parent / output).exists():
-            continue
-        if words := [
-            line for line in log.read_text(errors="replace").splitlines() if line.startswith("ERROR in ")
-        ]:
-            return f"{words[-1].removeprefix('ERROR in ')} (results/logs/{path})"
-        silent = silent or f"{path.split('/')[0]} {WORDLESS} (results/logs/{path})"
-    return silent or "never started"
-
-
-def _way(plan: Plan, cell: Cell, block: str, draws: list[int]) -> list[tuple[str, str]]:
-    """The log and the output, under their folders, of every job on the way to a block's scores, in order."""
-    target, dataset = cell.target.id, cell.target.options.dataset
-    way = [(f"split_dataset/{dataset}.log", f"data/{dataset}/public.npz")]
-    for made in cell.target.draw_blocks(draws):
-        name = f"{target}/{made}"
-        way += [
-            (f"simulate_client/{name}.log", f"targets/{name}"),
-            (f"fetch_artifacts/{name}.log", f"targets/{name}"),
-            (f"import_truth/{name}.log", f"truth/{name}.npz"),
-            (f"validate_mapping/{name}.log", f"mapping/{name}/mapping.json"),
-            (f"simulate_shadow_clients/{name}.log", f"shadow_clients/{name}.npz"),
-        ]
-    if cell.prior:
-        way.append((f"train_vae/{cell.prior.id}.log", f"priors/{cell.prior.id}/weights.npz"))
-        way += [
-            (
-                f"score_prior/{cell.prior.id}/{target}/{made}.log",
-                f"ceilings/{cell.prior.id}/{target}/{made}.npz",
-            )
-            for made in cell.target.draw_blocks(draws)
-        ]
-    if labels := plan.label_cell(cell.id):
-        way.append((f"recover_labels/{labels}/{block}.log", f"labels/{labels}/{block}.json"))
+def missing(plan: Plan) -> list[tuple[str, str]]:
+    """The (cell, block) pairs of the plan without a record or without scores."""
     return [
-        *way,
-        (f"{RULES[cell.attack]}/{cell.id}/{block}.log", f"{cell.stage}/{cell.id}/{block}.json"),
-        (f"train_reference_classifier/{dataset}.log", f"reference_classifiers/{dataset}.npz"),
-        (f"score/{cell.id}/{block}.log", f"scores/{cell.id}/{block}.json"),
+        (cell, block)
+        for cell, block in plan.asked()
+        if not all(
+            Path(pattern.format(stage=plan.cells[cell].stage, cell=cell, block=block)).exists()
+            for pattern in (RECORD, SCORES)
+        )
     ]
 
 
+def explained(plan: Plan, pairs: Iterable[tuple[str, str]], rules: Iterable[Any]) -> list[Missing]:
+    """The missing blocks ``pairs`` with their reasons. rules: those of Snakemake's workflow."""
+    rules, known = list(rules), {}
+    found = []
+    for cell, block in pairs:
+        seeds = plan.blocks[cell, block]
+        jobs = jobs_to(SCORES.format(cell=cell, block=block), rules, known)
+        found.append(Missing(cell, block, seeds, plan.cells[cell].draws(seeds), _reason(jobs)))
+    return found
+
+
+def _reason(jobs: Iterable[Job]) -> str:
+    """The first error among ``jobs``, in their order. A job whose output is there has not failed."""
+    without_message = ""
+    for job in jobs:
+        log = Path(job.log)
+        if not log.exists() or Path(job.output).exists():
+            continue
+        lines = log.read_text(errors="replace").splitlines()
+        if errors := [line for line in lines if line.startswith("ERROR in ")]:
+            return f"{errors[-1].removeprefix('ERROR in ')} ({job.log})"
+        without_message = without_message or f"{job.rule} {NO_MESSAGE} ({job.log})"
+    return without_message or "never started"
+
+
+def jobs_to(file: str, rules: list[Any], known: dict[str, list[Job]]) -> list[Job]:
+    """The jobs that make ``file``, in the order in which they run. known: the answers so far, by file."""
+    from snakemake.iocontainers import Wildcards
+
+    if file not in known:
+        known[file] = []
+        rule = next((rule for rule in rules if rule.is_producer(file)), None)
+        if rule:
+            wildcards = Wildcards(fromdict=rule.get_wildcards(file))
+            inputs, *_ = rule.expand_input(wildcards)
+            before = [job for needed in inputs for job in jobs_to(str(needed), rules, known)]
+            job = Job(rule.name, str(rule.expand_log(wildcards)[0]), file)
+            known[file] = list(dict.fromkeys([*before, job]))
+    return known[file]
+
+
 def jobs_failed(log: str) -> bool:
-    """Whether Snakemake's own log tells of failed jobs, and not of a run that its user ended."""
+    """Whether Snakemake's own log reports failed jobs, and no run that its user ended."""
     return (
         "Exiting because a job execution failed" in log and "Terminating processes on user request" not in log
     )

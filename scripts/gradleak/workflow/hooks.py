@@ -1,4 +1,4 @@
-"""A run of Snakemake in a folder: alone in it, and with a last word when jobs have failed. Called by the Snakefile's hooks."""
+"""The Snakefile's hooks: one run at a time in a folder, and a report of finished blocks after failures."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from typing import Any
 from gradleak.workflow import failures
 
 LOCK = Path(".snakemake/run.lock")
-AGGREGATES = ("list_cells", "summarise", "plot", "plot_mapping", "plot_prior", "write_report")
-TABLES = [f"results/tables/{name}.csv" for name in ("trials", "cells", "labels")]
+AGGREGATES = "report.smk"  # the file with the rules that make tables, figures and report from finished blocks
 
-_held: list[Any] = []  # open for as long as this process lives
+_held: list[Any] = []  # files that stay open, and locked, until this process ends
 
 
 class Busy(Exception):
-    """Another run is at work in this folder."""
+    """Another run works in this folder."""
 
 
 def begin() -> None:
-    """Lock the folder for as long as this process lives, however it ends: what was killed can just be started again."""
+    """Lock the folder until this process ends. A killed run leaves no lock behind. Raises Busy."""
     LOCK.parent.mkdir(exist_ok=True)
     stream = LOCK.open("a+")
     try:
@@ -41,21 +40,24 @@ def begin() -> None:
     _held.append(stream)
 
 
-def report_what_is_done(snakefile: str, config: dict[str, Any], logs: list[str]) -> None:
-    """After failed jobs: tables and report of all that is done, in which the rest are rows with a reason.
+def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) -> None:
+    """After failed jobs: tables and report of the finished blocks; the others are rows with a reason.
 
-    logs: of the run itself.
+    workflow: Snakemake's. logs: the files of its own log of this run.
     """
     if not failures.jobs_failed("".join(Path(log).read_text(errors="replace") for log in logs)):
         return
     given = Path(".snakemake/partial.json")
     given.write_text(json.dumps({**config, "partial": True}))
+    rules = [rule for rule in workflow.rules if Path(rule.snakefile).name == AGGREGATES]
+    wanted = [str(file) for file in workflow.get_rule("all").input]
+    targets = [file for file in wanted if any(rule.is_producer(file) for rule in rules)]
     command = [
         sys.executable,
         "-m",
         "snakemake",
         "--snakefile",
-        snakefile,
+        str(workflow.main_snakefile),
         "--cores",
         "1",
         "--executor",
@@ -67,18 +69,15 @@ def report_what_is_done(snakefile: str, config: dict[str, Any], logs: list[str])
         "--configfile",
         str(given),
         "--allowed-rules",
-        *AGGREGATES,
+        *(rule.name for rule in rules),
         "--",
-        *TABLES,
-        "results/cells.csv",
-        "results/report.html",
+        *targets,
     ]
     environment = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        print(
-            f"gradleak: nothing to report yet, or the report failed too:\n{(done.stdout + done.stderr)[-2000:]}"
-        )
+        said = (done.stdout + done.stderr)[-2000:]
+        print(f"gradleak: no finished block to report, or the report failed too:\n{said}")
     else:
         print(
             "gradleak: what is done, and why the rest is not: results/report.html, results/tables/trials.csv"

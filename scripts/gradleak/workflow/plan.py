@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gradleak.evaluation import cell_names
 from gradleak.evaluation.figures import registry
 from gradleak.labels.registry import WITH_INTERVALS
 from gradleak.workflow.cells import Cell, Prior, Target
@@ -128,11 +129,9 @@ class Plan:
             {"cell": id, "attack": cell["attack"], "target": cell["target"], **cell["parameters"]}
             for id, cell in self.described().items()
         ]
-        columns = dict.fromkeys(key for row in rows for key in row)
-        always = ("cell", "attack", "target")
-        varying = [k for k in columns if k in always or len({repr(row.get(k)) for row in rows}) > 1]
+        columns = dict.fromkeys(["cell", "attack", "target", *cell_names.varying(rows)])
         out = io.StringIO()
-        writer = csv.DictWriter(out, varying, extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(out, list(columns), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         return out.getvalue()

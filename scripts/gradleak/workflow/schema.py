@@ -1,4 +1,4 @@
-"""Writes config/config.schema.json and docs/config.md from the models (``make schema``)."""
+"""Writes config/config.schema.json and docs/reference/config.md from the models (``make schema``)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def schema() -> str:
 
 
 def reference() -> str:
-    """docs/config.md as text."""
+    """docs/reference/config.md as text."""
     parts = [
         "# Configuration\n\n"
         "Generated from the models in `scripts/gradleak/` by `make schema`; do not edit by hand.\n\n"
@@ -102,7 +102,7 @@ def _default(field: Any) -> str:
 
 def main() -> None:
     (ROOT / "config" / "config.schema.json").write_text(schema())
-    (ROOT / "docs" / "config.md").write_text(reference())
+    (ROOT / "docs" / "reference" / "config.md").write_text(reference())
 
 
 if __name__ == "__main__":

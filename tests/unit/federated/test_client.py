@@ -75,20 +75,6 @@ def test_steps_override_epochs(simulate):
     assert_same(one.delta, both.delta)
 
 
-def test_an_epoch_shows_every_image_once():
-    options = ClientOptions(**BASE | {"samples": 10, "local_epochs": 3})
-    batches = client._batches(options, [0])
-    assert [len(b) for b in batches] == [4, 4, 2] * 3
-    for epoch in range(3):
-        assert sorted(np.concatenate(batches[3 * epoch : 3 * epoch + 3])) == list(range(10))
-
-
-@pytest.mark.parametrize("steps", [1, 2, 4, 7])
-def test_exactly_so_many_steps_are_taken_as_are_asked_for(steps):
-    options = ClientOptions(**BASE | {"samples": 10, "local_steps": steps})
-    assert len(client._batches(options, [0])) == options.steps == steps
-
-
 def test_two_steps_are_taken_one_after_the_other(model, simulate):
     (draw,) = simulate(local_steps=2, learning_rate=0.5)
     before = model.get_weights()

@@ -9,6 +9,8 @@ from gradleak.federated.defences import defend
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 from gradleak.mapping import suspicions
+from gradleak.mapping.claims import UserClaims
+from gradleak.mapping.finding import Finding
 from gradleak.mapping.settle import settle as settle_mapping
 
 BASE = {"dataset": "digits-8x8", "model": "fcn3", "batch_size": 4}
@@ -63,7 +65,7 @@ def settled(pools, **defence):
     (draw,) = client.simulate(options, model, pools["private"], [0])
     public = pools["public"]
     return settle_mapping(
-        [client.leak_of(model, draw)], to_float(public.x), public.y, None, options.sign, "auto"
+        [client.leak_of(model, draw)], to_float(public.x), public.y, UserClaims(sign=options.sign)
     ), options
 
 
@@ -94,6 +96,6 @@ def test_of_a_rounded_update_it_tells_what_rounding_leaves(digits):
 
 def test_dropped_entries_are_taken_as_evenly_spread_below_the_least_kept():
     delta = np.array([[[3.0, 0.0, 0.0, -0.6]]])
-    none, full = {"value": 0.0}, {"value": "float32"}
-    dropped = suspicions.standard_deviations([delta], none, full, {"value": 0.5})
+    none, full = Finding(0.0, 1.0, ""), Finding("float32", 1.0, "")
+    dropped = suspicions.standard_deviations([delta], none, full, Finding(0.5, 1.0, ""))
     np.testing.assert_allclose(dropped, [np.sqrt(0.5 * 0.36 / 3)])

@@ -1,4 +1,4 @@
-"""What the adversary needs_shadow_clients on public images, on the 8×8 digits."""
+"""What the adversary simulates on public images, on the 8×8 digits."""
 
 import numpy as np
 import pytest
@@ -45,62 +45,62 @@ def test_metadata_that_makes_no_sense_is_no_settings(wrong):
     assert shadow_clients.published(META | wrong, 6) is None
 
 
-def test_one_step_needs_no_virtual_clients(model, digits):
+def test_one_step_needs_no_shadow_clients(model, digits):
     public = shadow_clients.simulate(model, digits["public"], ClientOptions(**BASE), 0.1, [])
-    assert public.rounds is None
+    assert public.shadow_clients is None
     assert public.features.shape == (len(digits["public"].y), 300)
     assert public.dummy.shape == (shadow_clients.DUMMIES, 300)
     assert set(public.fold) == {0, 1}
-    assert shadow_clients.simulate(model, digits["public"], None, 0.1, []).rounds is None
+    assert shadow_clients.simulate(model, digits["public"], None, 0.1, []).shadow_clients is None
 
 
 @pytest.fixture(scope="module")
-def rehearsed(model, digits):
+def simulated(model, digits):
     options = ClientOptions(**BASE, local_steps=3)
     finals = [[v.numpy() + 0.01 * k for v in model.trainable_variables] for k in range(2)]
     before = [v.numpy() for v in model.trainable_variables]
-    public = shadow_clients.simulate(model, digits["public"], options, 0.3, finals, rounds=5)
+    public = shadow_clients.simulate(model, digits["public"], options, 0.3, finals, clients=5)
     for value, variable in zip(before, model.trainable_variables, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)  # the model is as it was
     return public
 
 
-def test_virtual_clients_have_the_published_number_of_images_and_steps(rehearsed):
-    rounds = rehearsed.rounds
-    assert (rounds.counts.sum(axis=1) == 6).all()
-    assert rounds.grad_weight.shape == (10, 300, 10)
-    assert rounds.grad_bias.shape == (10, 10)
-    np.testing.assert_allclose(rounds.grad_bias.sum(axis=1), 0, atol=1e-5)
-    assert rehearsed.path.shape == (3, min(shadow_clients.PATH_IMAGES, len(rehearsed.labels)), 10)
+def test_shadow_clients_have_the_published_number_of_images_and_steps(simulated):
+    shadow = simulated.shadow_clients
+    assert (shadow.counts.sum(axis=1) == 6).all()
+    assert shadow.grad_weight.shape == (10, 300, 10)
+    assert shadow.grad_bias.shape == (10, 10)
+    np.testing.assert_allclose(shadow.grad_bias.sum(axis=1), 0, atol=1e-5)
+    assert simulated.path.shape == (3, min(shadow_clients.PATH_IMAGES, len(simulated.labels)), 10)
 
 
-def test_the_path_starts_at_the_server_s_model(rehearsed, model):
+def test_the_path_starts_at_the_server_s_model(simulated, model):
     kernel, bias = model.layers[-1].get_weights()
-    start = rehearsed.features[: rehearsed.path.shape[1]] @ kernel + bias
-    np.testing.assert_allclose(rehearsed.path[0], start, atol=1e-4)
-    assert np.abs(rehearsed.path[2] - start).max() > 1e-3
+    start = simulated.features[: simulated.path.shape[1]] @ kernel + bias
+    np.testing.assert_allclose(simulated.path[0], start, atol=1e-4)
+    assert np.abs(simulated.path[2] - start).max() > 1e-3
 
 
-def test_the_ends_are_each_draw_s_own(rehearsed):
-    assert rehearsed.end_softmax.shape == (2, 10, 10)
-    np.testing.assert_allclose(rehearsed.end_softmax.sum(axis=2), 1, rtol=1e-5)
-    assert np.abs(rehearsed.end_softmax[0] - rehearsed.end_softmax[1]).max() > 1e-4
+def test_the_ends_are_each_draw_s_own(simulated):
+    assert simulated.end_softmax.shape == (2, 10, 10)
+    np.testing.assert_allclose(simulated.end_softmax.sum(axis=2), 1, rtol=1e-5)
+    assert np.abs(simulated.end_softmax[0] - simulated.end_softmax[1]).max() > 1e-4
 
 
-def test_files_give_back_what_was_packed(rehearsed):
+def test_files_give_back_what_was_packed(simulated):
     settings = Client(3, 0.1, "sgd")
-    public, again = unpack({key: np.asarray(value) for key, value in pack(rehearsed, settings).items()})
+    public, again = unpack({key: np.asarray(value) for key, value in pack(simulated, settings).items()})
     assert again == settings
-    for name, value in vars(rehearsed.rounds).items():
-        np.testing.assert_array_equal(getattr(public.rounds, name), value)
-    np.testing.assert_array_equal(public.path, rehearsed.path)
-    assert unpack(pack(rehearsed, None))[1] is None
-    np.testing.assert_array_equal(of_draws(public, np.array([1])).end_softmax, rehearsed.end_softmax[1:])
+    for name, value in vars(simulated.shadow_clients).items():
+        np.testing.assert_array_equal(getattr(public.shadow_clients, name), value)
+    np.testing.assert_array_equal(public.path, simulated.path)
+    assert unpack(pack(simulated, None))[1] is None
+    np.testing.assert_array_equal(of_draws(public, np.array([1])).end_softmax, simulated.end_softmax[1:])
 
 
 def test_methods_read_an_update_of_several_steps(model, digits):
     options = ClientOptions(**BASE, local_steps=3, alpha=0.3)
-    public = shadow_clients.simulate(model, digits["public"], options, 0.3, [], rounds=100)
+    public = shadow_clients.simulate(model, digits["public"], options, 0.3, [], clients=100)
     made = client.simulate(options, model, digits["private"], [0, 1, 2, 3])
     kernel, bias = model.layers[-1].get_weights()
     gradients = (-np.stack([m.delta[i] for m in made]) / 0.3 for i in (-2, -1))

@@ -1,4 +1,4 @@
-"""gradients.npz: what is written is read again, the array names are fixed, and reading needs no TensorFlow."""
+"""gradients.npz: its arrays are read as they were written, under fixed names, and without TensorFlow."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Benign variants of one and the same leak: each is mapped to the same gradient, or refused with the right reason."""
+"""Variants of one leak: each is mapped to the same gradient, or refused with the right reason."""
 
 import itertools
 import json
@@ -13,11 +13,14 @@ from keras import layers
 from safetensors.numpy import save_file
 from scipy.signal import correlate2d
 
+import validate_mapping
 from gradleak.artifacts import roles
 from gradleak.artifacts.errors import ArtifactError
 from gradleak.images import to_float
+from gradleak.mapping.claims import UserClaims
 from gradleak.mapping.classifier import logits_model
 from gradleak.mapping.errors import MappingError
+from gradleak.mapping.preflight import prospects, update_of
 from gradleak.mapping.settle import settle as settle_mapping
 
 RATE = 0.1
@@ -103,9 +106,9 @@ def plain(digits):
     return Round(sequential(), digits)
 
 
-def understand(folder, public, **told):
+def understand(folder, public, **claims):
     leak = roles.inspect(sorted(folder.iterdir()))
-    return settle_mapping([leak], *public, **{"samples": 8, "sign": "auto", "scale": RATE, **told})
+    return settle_mapping([leak], *public, UserClaims(**{"samples": 8, "scale": RATE, **claims}))
 
 
 def assert_right(found, truth, tolerance=2e-4):
@@ -204,15 +207,20 @@ def test_optimisers(digits, public, tmp_path, make, steps, family):
     keras.utils.set_random_seed(2)
     done = Round(sequential(), digits, make(), steps)
     meta = {"optimizer": "sgd" if family == "adam" else "adam", "local_steps": steps}
-    report = understand(done.write(tmp_path / "x", meta=meta), public).report
+    found = understand(done.write(tmp_path / "x", meta=meta), public)
+    report = found.report
     assert report["optimizer"]["value"] == family
     assert report["sign"]["found"] == "after_minus_before"
-    assert [line for line in report["contradictions"] if line.startswith("optimizer")], "the metadata lie"
-    expected = {row["attack"]: row["expect"] for row in report["preflight"]}
+    assert [line for line in report["contradictions"] if line.startswith("optimizer")], (
+        "the metadata are wrong"
+    )
+    assert [one["source"] for one in report["optimizer"]["contradicts"]] == ["metadata"]
+    update = update_of(validate_mapping.block_of(found, [0]), report)
+    expected = {row["attack"]: row["expect"] for row in prospects(update)}
     assert (expected["span"] == "none") == (family == "adam")
 
 
-# --- models ---------------------------------------------------------------------------------------------------------
+# --- models -------------------------------------------------------------------------------------------------
 
 
 def built(kind):
@@ -294,11 +302,11 @@ def test_files_of_frameworks(digits, public, tmp_path, form, kind):
     assert_right(understand(folder, public), done)
 
 
-# --- PyTorch's layout -------------------------------------------------------------------------------------------------
+# --- PyTorch's layout ---------------------------------------------------------------------------------------
 
 
 def as_torch(arrays, flat):
-    """Keras arrays as PyTorch would hold them. flat: place → (H, W, C) where the kernel reads a flattened image."""
+    """Keras arrays in the layout of PyTorch. flat: place → (H, W, C) if the kernel reads a Flatten."""
     found = []
     for place, a in enumerate(arrays):
         if a.ndim == 4:
@@ -342,7 +350,7 @@ def test_pytorch_layout(plain, public, tmp_path, how):
 
 
 def test_pytorchs_flattening_is_its_own(plain):
-    """A forward pass written as PyTorch does it agrees with the Keras model, on the arrays as PyTorch holds them."""
+    """A forward pass as PyTorch does it, on arrays in its layout, agrees with the Keras model."""
     kernel, bias, w1, b1, w2, b2 = as_torch(plain.before, {2: (6, 6, 4)})
     for image, expected in zip(plain.x, plain.model(plain.x).numpy(), strict=True):
         maps = np.stack(
@@ -367,7 +375,7 @@ def test_pytorch_layout_with_batch_normalisation(digits, public, tmp_path, holds
     assert_right(understand(done.write(tmp_path / "x", before, delta), public), done)
 
 
-# --- what cannot be told is refused -------------------------------------------------------------------------------------
+# --- what cannot be determined is refused -------------------------------------------------------------------
 
 
 def test_square_kernels_that_could_be_either_layout(digits, public, tmp_path):
@@ -386,11 +394,13 @@ def test_square_kernels_that_could_be_either_layout(digits, public, tmp_path):
     with pytest.raises(
         MappingError, match=r"every kernel is square, so it could be Keras's layout or PyTorch's"
     ):
-        settle_mapping([leak], np.zeros((4, 1, 10, 1), np.float32), np.arange(4), 1, "auto", 1.0)
+        settle_mapping(
+            [leak], np.zeros((4, 1, 10, 1), np.float32), np.arange(4), UserClaims(samples=1, scale=1.0)
+        )
 
 
 @pytest.mark.parametrize(
-    ("change", "told", "message"),
+    ("change", "claims", "message"),
     [
         (lambda r: {"delta": dict(zip("fbdaec", r.trainable(r.delta)[::-1]))}, {}, None),
         (lambda r: {"delta": r.trainable(r.delta)[:-1]}, {}, "belongs to another model, or is not complete"),
@@ -408,19 +418,21 @@ def test_square_kernels_that_could_be_either_layout(digits, public, tmp_path):
         (
             lambda r: {"delta": [0 * d for d in r.trainable(r.delta)]},
             {},
-            "sign of the delta cannot be settled|cannot tell",
+            "sign of the delta cannot be determined|cannot be distinguished",
         ),
         (lambda r: {"model": sequential(head="sigmoid").to_json()}, {}, "ends in sigmoid"),
         (lambda r: {}, {"samples": None}, "number of images behind the update is not known"),
     ],
 )
-def test_what_cannot_be_told_is_refused_with_the_reason(plain, public, tmp_path, change, told, message):
+def test_what_cannot_be_determined_is_refused_with_the_reason(
+    plain, public, tmp_path, change, claims, message
+):
     folder = plain.write(tmp_path / "x", **change(plain))
-    if message is None:  # unlike shapes in any order are no riddle
-        assert_right(understand(folder, public, **told), plain)
+    if message is None:  # different shapes are matched in any order
+        assert_right(understand(folder, public, **claims), plain)
         return
     with pytest.raises((MappingError, ArtifactError), match=message):
-        understand(folder, public, **told)
+        understand(folder, public, **claims)
 
 
 def test_a_folder_of_a_zip_is_refused_with_what_to_do(plain, public, tmp_path):

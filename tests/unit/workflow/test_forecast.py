@@ -23,7 +23,7 @@ rule invert_pixels:
     input: results/mapping/5f3126bc85/0000-0007/gradients.npz
     output: results/inversions/51f429c141/0004-0005.npz, results/inversions/51f429c141/0004-0005.json
     jobid: 30
-    reason: Missing output files: results/inversions/51f429c141/0004-0005.json; Input files updated by another job
+    reason: Missing output files: results/inversions/51f429c141/0004-0005.json; Input files updated by another
     wildcards: cell=51f429c141, block=0004-0005
     resources: tmpdir=/tmp, mem_mb=4000
 

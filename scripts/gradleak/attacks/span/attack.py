@@ -1,30 +1,44 @@
-"""Span inversion: take the aggregate apart, image by image, with certificates.
+"""Span inversion: recover a batch's images one by one from a dense layer's gradient, with certificates.
 
-A dense layer's gradient M = (1/N) Σ f_n δ_nᵀ holds every member's feature in its column space. So members are searched for
-one by one. Behind a ReLU, or where they are pixels that are mostly black, they are sparse rays of the cone that the span and
-the nonnegative features have in common, and linear programs find them without any image (``spans.cone``); an image is then fitted to each. Elsewhere images are moved
-until their feature enters the span. Each image is judged by certificates that need no truth; those found are taken out
-of M, and the search goes on in the smaller span for those that are left.
-Spans of a layer's gradient: SPEAR (Dimitrov et al. 2024), DAGER (Petrov et al. 2024); the cone and the search are ours.
+The gradient M = (1/N) Σ f_n δ_nᵀ of a dense layer has every member's feature in its column space. Where
+features are nonnegative and sparse, as behind a ReLU, they are extreme rays of a cone, which linear programs
+find (``sparse_rays``); images are then fitted to them. Elsewhere images are moved until their feature is in
+the span. Certificates that need no truth judge each image. Members are projected out of M, and the search
+goes on in the smaller span (``deflation``). Members that the span shows only in sums are searched in what the
+known ones, fitted together, leave (``joint_search``). Spans of a layer's gradient: SPEAR (Dimitrov et al.
+2024), DAGER (Petrov et al. 2024); the cone and the search are ours.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
+from gradleak.attacks import receptive_field
+from gradleak.attacks.problem import Inversion, Problem
+from gradleak.attacks.span import (
+    control,
+    deflation,
+    joint_search,
+    layer_selection,
+    membership,
+    posterior_error,
+    updated_labels,
+)
+from gradleak.attacks.span.checkpoint import Checkpoint
 from gradleak.attacks.span.options import SpanOptions
-from gradleak.float32 import FLOAT32_ROUNDING
-
-if TYPE_CHECKING:
-    import keras
-
-    from gradleak.attacks.problem import Inversion, Problem
-    from gradleak.attacks.span.deflation import Taken
+from gradleak.attacks.span.search_context import SearchContext, search_context
+from gradleak.attacks.span.search_state import SearchState, TrialResult, result_of
+from gradleak.attacks.span.subspace import LayerGradient, Subspace, layer_gradient
+from gradleak.files import read_npz, write_npz
+from gradleak.gradients.trace import Untraceable
+from gradleak.images import psnr
+from gradleak.optim import checkpoints
 
 
 def invert(
@@ -34,146 +48,168 @@ def invert(
     checkpoint: Path | None = None,
     progress: Callable[..., None] | None = None,
 ) -> Inversion:
-    """Take every trial of ``problem`` apart. M, the images of a trial, are all that were looked at, members first.
+    """The members of every trial of ``problem``. M, the images of a trial, are all candidates, members first.
 
-    decoder: z [B, d] → images [B, H, W, C] in [0, 1]. checkpoint: a folder; a finished trial is kept there, and not done
-    again, and so is a joint fit after every round. progress: called as ``logging.info`` is.
+    decoder: z [B, d] → images [B, H, W, C] in [0, 1]. checkpoint: a folder; finished trials are saved there
+    and not repeated, and so is a joint search after every round. progress: called as ``logging.info`` is.
     """
-    from gradleak.attacks import receptive_field
-    from gradleak.attacks.span import layer_selection
-    from gradleak.attacks.span.checkpoint import Kept
-    from gradleak.attacks.span.deflation import Search
-    from gradleak.files import read_npz, write_npz
-    from gradleak.gradients.trace import Untraceable
-    from gradleak.optim import checkpoints
-
-    began, one_step = time.monotonic(), problem.steps in (None, 1)
+    began = time.monotonic()
     try:
-        coarse, fine = layer_selection.chosen(problem.model, problem.public, one_step)
-    except layer_selection.NoHost as reason:
+        layers = layer_selection.select(problem.model, problem.public, _is_one_step(problem))
+    except layer_selection.NoLayer as reason:
         return _not_applicable(problem, str(reason))
     except Untraceable as error:
-        return _not_applicable(problem, f"the model cannot be cut open at a dense layer: {error}")
-    hidden = receptive_field.mask(problem.model)
-    search = Search(coarse, fine, problem.public, ~hidden, decoder, options)
-    trials: list[Taken] = []
-    for index, seed in enumerate(problem.seeds):
-        kept = checkpoint / f"seed-{seed}.npz" if checkpoint else None
-        if kept and kept.exists():
-            trials.append(_loaded(read_npz(kept)))
-            continue
-        matrix = fine.gradient([gradient[index] for gradient in problem.gradients])
-        noise = fine.noise(matrix, problem.rounding, problem.noise)
-        rng = problem.rng(seed, "span")
-        if progress:
-            progress("seed %d, layer %s", seed, fine.name)
-        if options.control == "random_gradient":
-            taken = search.control(matrix, noise, rng, progress, one_step)
-        else:
-            facts = {"options": repr(options), "noise": noise}
-            fit = checkpoint and Kept(
-                checkpoint / f"seed-{seed}", checkpoints.digest(facts, {"matrix": matrix})
-            )
-            taken = search.take_apart(matrix, noise, rng, progress, one_step, fit)
-        several = not taken.samples if problem.steps is None else problem.steps > 1
-        if several:
-            taken.samples = 0  # a weight counts an image once for each step that it took part in
-            if problem.rounding and len(taken.candidates.images):
-                taken.candidates.labels = _learnt_labels(problem, index, taken.candidates.images)
-        trials.append(taken)
-        if kept:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_npz(kept, samples=taken.samples, unexplained=taken.unexplained, **vars(taken.candidates))
-    _fill(trials, hidden, problem.public)
-    return _inversion(problem, trials, time.monotonic() - began)
+        return _not_applicable(problem, f"the model cannot be split at a dense layer: {error}")
+    outside = receptive_field.mask(problem.model)
+    context = search_context(layers, problem.public, ~outside, decoder, options, progress)
+    results = [_trial(context, problem, index, checkpoint) for index in range(len(problem.seeds))]
+    return _inversion(problem, _filled(results, outside, problem.public), time.monotonic() - began)
 
 
-_COLLAPSED = 0.5  # of the accuracy on public images, below which a client's model has unlearnt more than it says of its images
+def _is_one_step(problem: Problem) -> bool:
+    return problem.steps in (None, 1)
 
 
-def _learnt_labels(problem: Problem, trial: int, images: np.ndarray) -> np.ndarray:
-    """Classes int [K] of images that a client learnt in several local steps, as the model says that it sent back.
-
-    Their δ moved while it learnt and lies nowhere near the row space; but after a few steps it has learnt them. Large steps can
-    make a model collapse instead, which shows on public images: then the one before them says it.
-    """
-    import keras
-
-    scale = np.float32(FLOAT32_ROUNDING / problem.rounding)  # of the pseudo-gradient in the update
-    learnt = keras.models.clone_model(problem.model)
-    learnt.set_weights(problem.model.get_weights())
-    for variable, gradient in zip(learnt.trainable_variables, problem.gradients, strict=True):
-        variable.assign_sub(scale * gradient[trial])
-
-    def classes(model: keras.Model, of: np.ndarray) -> np.ndarray:
-        return model.predict(of.astype(np.float32), batch_size=256, verbose=0).argmax(axis=1)
-
-    after, before = (
-        (classes(m, problem.public) == problem.public_labels).mean() for m in (learnt, problem.model)
-    )
-    return classes(learnt if after > _COLLAPSED * before else problem.model, images)
-
-
-def _fill(trials: list[Taken], hidden: np.ndarray, public: np.ndarray) -> None:
-    """Pixels ``hidden`` [H, W, C] from all units. All trials at once, since what is learnt from public images serves them all."""
-    from gradleak.attacks import receptive_field
-
-    images = np.concatenate([trial.candidates.images for trial in trials])
-    filled = receptive_field.fill(images, hidden, public)
-    ends = np.cumsum([len(trial.candidates.images) for trial in trials])
-    for trial, part in zip(trials, np.split(filled, ends[:-1]), strict=True):
-        trial.candidates.images = part
+def _trial(context: SearchContext, problem: Problem, index: int, folder: Path | None) -> TrialResult:
+    """Trial number ``index``: read from ``folder`` if it is finished there, else searched and saved."""
+    seed = problem.seeds[index]
+    file = folder / f"seed-{seed}.npz" if folder else None
+    if file and file.exists():
+        return _read(file)
+    matrix = context.fine.gradient([gradient[index] for gradient in problem.gradients])
+    noise = context.fine.noise(matrix, problem.rounding, problem.noise)
+    gradient = layer_gradient(matrix, noise, one_step=_is_one_step(problem))
+    rng = problem.rng(seed, "span")
+    context.progress("seed %d, layer %s", seed, context.fine.name)
+    if context.options.control == "random_gradient":
+        result = search_control(context, gradient, rng)
+    else:
+        facts = {"options": repr(context.options), "noise": noise}
+        fingerprint = checkpoints.digest(facts, {"matrix": matrix})
+        checkpoint = Checkpoint(folder / f"seed-{seed}", fingerprint) if folder else None
+        result = search(context, gradient, rng, checkpoint)
+    result = _after_several_steps(problem, index, result)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_npz(file, **{part.name: getattr(result, part.name) for part in fields(result)})
+    return result
 
 
-def _loaded(kept: dict[str, np.ndarray]) -> Taken:
-    from gradleak.attacks.span.deflation import Candidates, Taken
+def search(
+    context: SearchContext,
+    gradient: LayerGradient,
+    rng: np.random.Generator,
+    checkpoint: Checkpoint | None = None,
+) -> TrialResult:
+    """The candidates and members of one update. checkpoint: where a joint search is saved and resumed."""
+    rounds = context.options.rounds
+    saved = checkpoint.load(rng) if checkpoint else None
+    state, joint = saved or (deflation.recover_members(context, gradient, rounds, rng), None)
+    if joint or _needs_joint_search(context, gradient, state):
+        state = joint_search.search_jointly(context, gradient.span, state, rng, checkpoint, joint)
+    return _certified(context, state, gradient.span)
 
-    candidates = Candidates(**{name: kept[name] for name in Candidates.__dataclass_fields__})
-    return Taken(candidates, int(kept["samples"]), kept["unexplained"].tolist())
+
+def search_control(context: SearchContext, gradient: LayerGradient, rng: np.random.Generator) -> TrialResult:
+    """The same search in a span like M's without members, and where members of M would be fitted together, in
+    a remainder like theirs without members. All accepted images are false positives."""
+    rounds = context.options.rounds
+    null = control.span_without_members(context, gradient.span, rng)
+    without = layer_gradient(null.matrix, gradient.noise, one_step=gradient.one_step)
+    state = deflation.recover_members(context, without, rounds, rng)
+    if context.options.joint_rounds:
+        real = deflation.recover_members(context, gradient, rounds, rng)
+        if _needs_joint_search(context, gradient, real):
+            real = joint_search.search_jointly_without_members(context, gradient.span, real, rng)
+            state = replace(state, candidates=state.candidates.with_members_of(real.candidates))
+    return _certified(context, state, null)
 
 
-def _inversion(problem: Problem, trials: list[Taken], seconds: float) -> Inversion:
-    from gradleak.attacks.problem import Inversion
-    from gradleak.images import psnr
+def _needs_joint_search(context: SearchContext, gradient: LayerGradient, state: SearchState) -> bool:
+    """Whether members are missing that a joint search may show."""
+    some = context.is_nonlinear and 0 < len(state.candidates.members) < state.samples
+    return some and gradient.one_step and context.options.joint_rounds > 0 and context.feeds_relu
 
-    def padded(name: str, fill: float, dtype: type) -> np.ndarray:
-        """[T, M, ...]: one column of all candidates, shorter lists filled up."""
-        columns = [getattr(trial.candidates, name) for trial in trials]
-        out = np.full((len(trials), max(map(len, columns)), *columns[0].shape[1:]), fill, dtype)
-        for row, column in zip(out, columns, strict=True):
-            row[: len(column)] = column
-        return out
 
-    rounds = max(len(trial.unexplained) for trial in trials)
-    curves = [trial.unexplained or [1.0] for trial in trials]
+def _certified(context: SearchContext, state: SearchState, span: Subspace) -> TrialResult:
+    """The result without those near members that only the search went on beside."""
+    candidates = state.candidates
+    sure, residual = candidates.exact | candidates.joint, candidates.certificates.residual
+    members = [
+        index
+        for index in candidates.members
+        if index in sure or membership.is_certified_near(residual[index], state.control_minimum)
+    ]
+    candidates = replace(candidates, members=tuple(members))
+    candidates = posterior_error.with_expected_errors(context, candidates, members, span)
+    return result_of(replace(state, candidates=candidates))
+
+
+def _after_several_steps(problem: Problem, index: int, result: TrialResult) -> TrialResult:
+    """After several local steps a weight counts an image once a step: N is not known. The labels are the
+    updated model's."""
+    is_several = not result.samples if problem.steps is None else problem.steps > 1
+    if not is_several:
+        return result
+    result = replace(result, samples=0)
+    if not problem.rounding or not len(result.images):
+        return result
+    return replace(result, labels=updated_labels.labels_by_updated_model(problem, index, result.images))
+
+
+def _filled(results: list[TrialResult], outside: np.ndarray, public: np.ndarray) -> list[TrialResult]:
+    """With the pixels ``outside`` the receptive field (bool [H, W, C]) predicted from public images, for all
+    trials at once."""
+    images = np.concatenate([result.images for result in results])
+    filled = receptive_field.fill(images, outside, public)
+    ends = np.cumsum([len(result.images) for result in results])
+    parts = np.split(filled, ends[:-1])
+    return [replace(result, images=part) for result, part in zip(results, parts, strict=True)]
+
+
+def _read(file: Path) -> TrialResult:
+    """A finished trial."""
+    saved = read_npz(file)
+    saved["samples"], saved["unexplained"] = int(saved["samples"]), tuple(saved["unexplained"].tolist())
+    return TrialResult(**saved)
+
+
+def _padded(columns: list[np.ndarray], fill: float, dtype: type) -> np.ndarray:
+    """[T, M, ...]: T arrays of different lengths, filled up with ``fill``."""
+    out = np.full((len(columns), max(map(len, columns)), *columns[0].shape[1:]), fill, dtype)
+    for row, column in zip(out, columns, strict=True):
+        row[: len(column)] = column
+    return out
+
+
+def _inversion(problem: Problem, results: list[TrialResult], seconds: float) -> Inversion:
+    curves = [list(result.unexplained) or [1.0] for result in results]
+    rounds = max(map(len, curves))
     return Inversion(
-        images=padded("images", 0, np.float32),
-        labels=padded("labels", 0, np.int64),
+        images=_padded([result.images for result in results], 0, np.float32),
+        labels=_padded([result.labels for result in results], 0, np.int64),
         seeds=np.asarray(problem.seeds, np.int64),
         objective=np.array([curve[-1] for curve in curves]),
-        accepted=padded("accepted", False, bool),
-        status=["ok"] * len(trials),
-        history_steps=np.arange(1, max(rounds, 1) + 1),
-        history=np.array(
-            [curve + curve[-1:] * (max(rounds, 1) - len(curve)) for curve in curves], np.float32
-        ),
+        accepted=_padded([result.accepted for result in results], False, bool),
+        status=["ok"] * len(results),
+        history_steps=np.arange(1, rounds + 1),
+        history=np.array([curve + curve[-1:] * (rounds - len(curve)) for curve in curves], np.float32),
         seconds={"search": seconds},
         certificates={
-            **{
-                name: padded(name, -1, np.float64)
-                for name in ("residual", "normalised_residual", "weight", "margin")
-            },
-            "expected_psnr": psnr(
-                padded("error", np.nan, np.float64)
-            ),  # over the pixels that are seen; NaN: no member
-            "samples_estimated": np.array([trial.samples for trial in trials]),
+            "residual": _padded([result.residual for result in results], -1, np.float64),
+            "normalised_residual": _padded(
+                [result.normalised_residual for result in results], -1, np.float64
+            ),
+            "weight": _padded([result.weight for result in results], -1, np.float64),
+            "margin": _padded([result.margin for result in results], -1, np.float64),
+            # Over the pixels inside the receptive field; NaN: no member.
+            "expected_psnr": psnr(_padded([result.error for result in results], np.nan, np.float64)),
+            "samples_estimated": np.array([result.samples for result in results]),
         },
     )
 
 
 def _not_applicable(problem: Problem, reason: str) -> Inversion:
-    from gradleak.attacks.problem import Inversion
-
     trials = len(problem.seeds)
     return Inversion(
         images=np.zeros((trials, 0, *problem.shape), np.float32),

@@ -1,4 +1,4 @@
-"""Is this image a member? Answers that need no truth."""
+"""What an update says of a candidate image: certificates of membership that need no truth."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from gradleak.attacks.span.dense_layer import Host
+from gradleak.attacks.span import thresholds
+from gradleak.attacks.span.dense_layer import DenseLayer
 from gradleak.attacks.span.subspace import Subspace
 
 
 @dataclass(frozen=True)
 class Certificates:
-    """What the update says of B candidate images. All arrays [B].
+    """Certificates of B candidate images. All arrays [B] unless another shape is given.
 
-    residual: ρ of the feature, 0 in the span. normalised_residual: the same against the noise, 1 to 2 for a member.
-    label: the class whose δ lies closest to the row space, where it was not given; label_normalised_residual: its distance against the noise;
-    label_margin: how many times farther the next class is. answer: the class of the least δ, which is what the model says of the
-    image. weight: δᵀ M⁺ f, the rank-one share of the image in M:
-    N for a member of a mean over N images, and the rank of M − f δᵀ / weight is one less (Wedderburn 1934).
-    uncertainty: of the weight, in the same unit, from the noise: a faint member's is large.
-    signal: δ under that label, [B, O]. feature: [B, I].
+    residual: ρ of the feature, 0 in the span. normalised_residual: the same relative to the noise, 1 to 2 for
+    a member. label: the given class, or the class whose δ lies closest to the row space.
+    label_normalised_residual: its distance relative to the noise. label_margin: how many times farther the
+    next class is. predicted: the class of the least δ, which is the model's prediction. weight: δᵀ M⁺ f, the
+    share of the image's rank-one term in M: N for a member of a mean over N images, and the rank of M − f δᵀ
+    / weight is one less (Wedderburn 1934). uncertainty: standard deviation of the weight, from the noise.
+    delta: δ under that label, [B, O]. feature: [B, I].
     """
 
     residual: np.ndarray
@@ -29,46 +30,69 @@ class Certificates:
     label: np.ndarray
     label_normalised_residual: np.ndarray
     label_margin: np.ndarray
-    answer: np.ndarray
+    predicted: np.ndarray
     weight: np.ndarray
     uncertainty: np.ndarray
-    signal: np.ndarray
+    delta: np.ndarray
     feature: np.ndarray
 
 
-def certify(host: Host, span: Subspace, images: np.ndarray, labels: np.ndarray | None = None) -> Certificates:
-    """Judge ``images`` [B, H, W, C] against the whole update; ``host`` should compute in float64. labels: int [B], if they are known."""
-    return judge(host, span, host.features(images.astype(host.dtype)).numpy(), labels)
+def of_none(features: int, outputs: int) -> Certificates:
+    """Those of no image, of a layer with I features and O outputs."""
+    nothing, classes = np.zeros(0), np.zeros(0, int)
+    return Certificates(
+        residual=nothing,
+        normalised_residual=nothing,
+        label=classes,
+        label_normalised_residual=nothing,
+        label_margin=nothing,
+        predicted=classes,
+        weight=nothing,
+        uncertainty=nothing,
+        delta=np.zeros((0, outputs)),
+        feature=np.zeros((0, features)),
+    )
 
 
-def judge(host: Host, span: Subspace, features: np.ndarray, labels: np.ndarray | None = None) -> Certificates:
-    """``certify`` for ``features`` [B, I] of images that need not be known."""
-    signals = host.signals(features)
-    batch, classes, width = signals.shape
-    rows, flat = span.transposed, signals.reshape(-1, width)
+def of_images(
+    layer: DenseLayer, span: Subspace, images: np.ndarray, labels: np.ndarray | None = None
+) -> Certificates:
+    """Certificates of ``images`` [B, H, W, C]; ``layer`` should compute in float64. labels: int [B], if they
+    are given."""
+    return of_features(layer, span, layer.features(images.astype(layer.dtype)).numpy(), labels)
+
+
+def of_features(
+    layer: DenseLayer, span: Subspace, features: np.ndarray, labels: np.ndarray | None = None
+) -> Certificates:
+    """Certificates of ``features`` [B, I] of images that need not be known."""
+    deltas = layer.deltas(features)
+    batch, classes, width = deltas.shape
+    rows, flat = span.transposed, deltas.reshape(-1, width)
     distances = rows.residual(flat).reshape(batch, classes)
     label = distances.argmin(axis=1) if labels is None else labels
     each = np.arange(batch)
-    signal, distance = signals[each, label], distances[each, label]
+    delta, distance = deltas[each, label], distances[each, label]
     others = np.where(np.arange(classes) == label[:, None], np.inf, distances)
-    weight, uncertainty = span.weigh(features, signal)
+    weight, uncertainty = span.weigh(features, delta)
     return Certificates(
         residual=span.residual(features),
         normalised_residual=span.normalised_residual(features),
         label=label,
-        label_normalised_residual=rows.normalised_residual(signal),
-        label_margin=others.min(axis=1) / np.maximum(distance, 1e-300),
-        answer=np.linalg.norm(signals, axis=2).argmin(axis=1),
+        label_normalised_residual=rows.normalised_residual(delta),
+        label_margin=others.min(axis=1) / np.maximum(distance, thresholds.TINY),
+        predicted=np.linalg.norm(deltas, axis=2).argmin(axis=1),
         weight=weight,
         uncertainty=uncertainty,
-        signal=signal,
+        delta=delta,
         feature=features,
     )
 
 
-def of(found: Certificates, which: Sequence[int]) -> Certificates:
+def subset(certificates: Certificates, which: Sequence[int]) -> Certificates:
     """Those of the images ``which``."""
-    return Certificates(**{field.name: getattr(found, field.name)[which] for field in fields(Certificates)})
+    names = (field.name for field in fields(Certificates))
+    return Certificates(**{name: getattr(certificates, name)[which] for name in names})
 
 
 def joined(one: Certificates, other: Certificates) -> Certificates:
@@ -79,8 +103,8 @@ def joined(one: Certificates, other: Certificates) -> Certificates:
     )
 
 
-def chosen(first: np.ndarray, one: Certificates, other: Certificates) -> Certificates:
-    """Of image b what ``one`` says where ``first`` (bool [B]), else what ``other`` says."""
+def where(first: np.ndarray, one: Certificates, other: Certificates) -> Certificates:
+    """For image b those of ``one`` where ``first`` (bool [B]), else those of ``other``."""
     names = (field.name for field in fields(Certificates))
     pairs = {name: (getattr(one, name), getattr(other, name)) for name in names}
     return Certificates(

@@ -1,95 +1,79 @@
-"""A trial's joint fit on disk between its rounds, so that a job that was stopped goes on from there."""
+"""A joint search on disk between its rounds, so that a job that was stopped goes on from there."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gradleak.attacks.span.certificates import Certificates
-from gradleak.attacks.span.joint_fit import Known
+from gradleak.attacks.span.joint_residual import FittedImages
+from gradleak.attacks.span.joint_state import JointState
+from gradleak.attacks.span.search_state import CandidateSet, SearchState
 from gradleak.optim import checkpoints
 
-if TYPE_CHECKING:
-    from gradleak.attacks.span.deflation import Found
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of one trial, in ``folder``. fingerprint: of all that the trial depends on."""
 
-@dataclass
-class Fit:
-    """Where a joint fit stands: K images that are fitted together, and round ``number`` that comes next.
+    folder: Path
+    fingerprint: str
 
-    place: int [K], of every image among all that were looked at; −1: it is new. most: images that were ever fitted together
-    since ``faint`` (see ``Joint``) is what it is. idle: rounds since there were more. best, best_place: the same as known and place
-    of the largest state that any round has fitted.
-    """
-
-    known: Known
-    place: np.ndarray
-    number: int = 0
-    most: int = 0
-    idle: int = 0
-    faint: int = 0
-    best: Known = field(init=False)
-    best_place: np.ndarray = field(init=False)
-
-    def __post_init__(self):
-        self.best, self.best_place = self.known, self.place
-
-    def keep_if_best(self) -> None:
-        if len(self.known) >= len(self.best):
-            self.best, self.best_place = self.known, self.place
-
-
-class Kept:
-    """The file of one trial. fingerprint: of all that the trial depends on."""
-
-    def __init__(self, folder: Path, fingerprint: str):
-        layout = " ".join(
-            part.name for part in fields(Fit)
-        )  # what a version kept that had another is another run's
-        self.folder, self.fingerprint = folder, f"{fingerprint} {layout}"
-
-    def save(self, found: Found, fit: Fit, rng: np.random.Generator) -> None:
-        looked_at = found.known
+    def save(self, state: SearchState, joint: JointState, rng: np.random.Generator) -> None:
+        candidates = state.candidates
         checkpoints.save(
             self.folder,
-            self.fingerprint,
+            self._key(),
             {
-                "samples": found.samples,
-                "unexplained": np.array(found.unexplained),
-                "control_minimum": np.nan if found.control_minimum is None else found.control_minimum,
-                "images": looked_at.images,
-                "judged": vars(looked_at.judged),
-                "members": np.array(looked_at.members, int),
-                "sharp": np.array(sorted(looked_at.sharp), int),
-                "fit": vars(fit) | {"known": vars(fit.known), "best": vars(fit.best)},
+                "samples": state.samples,
+                "unexplained": np.array(state.unexplained),
+                "control_minimum": np.nan if state.control_minimum is None else state.control_minimum,
+                "images": candidates.images,
+                "certificates": asdict(candidates.certificates),
+                "members": np.array(candidates.members, int),
+                "exact": np.array(sorted(candidates.exact), int),
+                "joint": asdict(joint),
                 "generator": json.dumps(rng.bit_generator.state),
             },
         )
 
-    def load(self, found: Found, rng: np.random.Generator) -> Fit | None:
-        """Fills ``found`` and sets ``rng`` to what they were at the last ``save``; None, and nothing is changed, where there was none."""
-        state = checkpoints.load(self.folder, self.fingerprint)
-        if state is None:
+    def load(self, rng: np.random.Generator) -> tuple[SearchState, JointState] | None:
+        """The states of the last ``save``, and ``rng`` set to its state then. None, and ``rng`` untouched,
+        without one."""
+        saved = checkpoints.load(self.folder, self._key())
+        if saved is None:
             return None
-        looked_at, fit = found.known, state["fit"]
-        found.samples, found.unexplained = int(state["samples"]), state["unexplained"].tolist()
-        found.control_minimum = (
-            None if np.isnan(state["control_minimum"]) else float(state["control_minimum"])
+        minimum = float(saved["control_minimum"])
+        candidates = CandidateSet(
+            images=saved["images"],
+            certificates=Certificates(**saved["certificates"]),
+            members=tuple(saved["members"].tolist()),
+            exact=frozenset(saved["exact"].tolist()),
         )
-        looked_at.images, looked_at.judged = state["images"], Certificates(**state["judged"])
-        looked_at.members, looked_at.sharp = state["members"].tolist(), set(state["sharp"].tolist())
-        rng.bit_generator.state = json.loads(str(state["generator"]))
-        kept = Fit(
-            Known(**fit["known"]),
-            fit["place"],
-            int(fit["number"]),
-            int(fit["most"]),
-            int(fit["idle"]),
-            int(fit["faint"]),
+        state = SearchState(
+            candidates,
+            samples=int(saved["samples"]),
+            unexplained=tuple(saved["unexplained"].tolist()),
+            control_minimum=None if np.isnan(minimum) else minimum,
         )
-        kept.best, kept.best_place = Known(**fit["best"]), fit["best_place"]
-        return kept
+        rng.bit_generator.state = json.loads(str(saved["generator"]))
+        return state, _joint_state(saved["joint"])
+
+    def _key(self) -> str:
+        """The fingerprint, and the fields of a state: the file of a version with others belongs to another
+        run."""
+        return f"{self.fingerprint} {' '.join(part.name for part in fields(JointState))}"
+
+
+def _joint_state(saved: dict) -> JointState:
+    counters = {name: int(saved[name]) for name in ("round", "most", "idle", "weak")}
+    return JointState(
+        fitted=FittedImages(**saved["fitted"]),
+        place=saved["place"],
+        best=FittedImages(**saved["best"]),
+        best_place=saved["best_place"],
+        **counters,
+    )

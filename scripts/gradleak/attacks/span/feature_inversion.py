@@ -1,102 +1,116 @@
-"""Many starts at once, each moved until its feature lies in the span. First order only, no labels, no dummy batch."""
+"""Images from features: many starting images at once, each moved until its feature lies in the span, or
+equals a given one."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from gradleak.attacks.span.dense_layer import Host
+from gradleak.attacks.span import thresholds
+from gradleak.attacks.span.dense_layer import DenseLayer
 from gradleak.attacks.span.subspace import Subspace
 from gradleak.optim import minimise
 
-_FLOOR = 1e-12  # of ρ: float32 features are not known better
-_STEEPEST = 0.05  # bound on a start's gradient: below that of log ρ nearly everywhere, so that all move alike
-_FEATURE_RATE = 0.1
-_SMALL_RATE = 1e-4  # of the one Adam step before L-BFGS
-_CODE_RATE = 0.05
-_CODE_PENALTY = 0.01  # weight of the mean of z²: keeps the decoder among images
+
+@dataclass(frozen=True)
+class Steps:
+    """How far images are moved: ``adam`` steps at ``rate`` (in pixels), then ``lbfgs`` steps."""
+
+    adam: int
+    rate: float
+    lbfgs: int = 0
 
 
 def pixels(
-    host: Host,
-    span: Subspace,
-    avoid: np.ndarray | None,
-    starts: np.ndarray,
-    steps: int,
-    rate: float,
-    polish: int = 0,
+    layer: DenseLayer, span: Subspace, avoid: np.ndarray | None, starts: np.ndarray, steps: Steps
 ) -> np.ndarray:
-    """Images [S, H, W, C] in [0, 1], of least ρ near ``starts``: Adam steps, then L-BFGS ones.
-
-    avoid: as in ``Subspace.residual``.
-    """
+    """Images [S, H, W, C] in [0, 1], of least ρ near ``starts``. avoid: as in ``Subspace.residual``."""
 
     def objective(variables: dict, data: dict) -> tf.Tensor:
-        return _log_residual(host.features(variables["images"]), data)
+        return _log_residual(layer.features(variables["images"]), data)
 
     settings = minimise.LoopSettings(
-        steps=steps,
-        learning_rate=rate,
+        steps=steps.adam,
+        learning_rate=steps.rate,
         decay="cosine",
-        clip_norm=_STEEPEST,
-        polish_steps=polish,
+        clip_norm=thresholds.GRADIENT_BOUND,
+        polish_steps=steps.lbfgs,
         history_points=2,
     )
-    start = {"images": starts.astype(host.dtype)}
+    start = {"images": starts.astype(layer.dtype)}
     result = minimise.minimise(
-        objective, start, settings, data=_data(span, avoid, host.dtype), box={"images": (0.0, 1.0)}
+        objective, start, settings, data=_data(span, avoid, layer.dtype), box={"images": (0.0, 1.0)}
     )
     return result.best["images"]
 
 
 def polished(
-    host: Host, span: Subspace, avoid: np.ndarray | None, starts: np.ndarray, steps: int
+    layer: DenseLayer, span: Subspace, avoid: np.ndarray | None, starts: np.ndarray, steps: int
 ) -> np.ndarray:
-    """The same by ``steps`` of L-BFGS alone, from ``starts`` that are nearly there."""
-    return pixels(host, span, avoid, starts, 1, _SMALL_RATE, steps)
+    """The same by ``steps`` of L-BFGS, from ``starts`` of a small ρ."""
+    return pixels(layer, span, avoid, starts, Steps(1, thresholds.POLISH_RATE, steps))
 
 
-def sharpened(host: Host, span: Subspace, labels: np.ndarray, starts: np.ndarray, steps: int) -> np.ndarray:
-    """Images [S, H, W, C] near ``starts`` whose feature is in the column space and whose δ under ``labels`` (int [S]) is in
-    the row space, as deep as may be: of a faint member neither tells enough alone. ``steps`` of L-BFGS."""
+def sharpened(
+    layer: DenseLayer, span: Subspace, labels: np.ndarray, starts: np.ndarray, steps: int
+) -> np.ndarray:
+    """Images [S, H, W, C] near ``starts``, of the least log ρ of the feature plus log ρ of the δ under
+    ``labels`` (int [S]).
+
+    Of a weak member neither the column space nor the row space determines the image alone. ``steps`` of
+    L-BFGS.
+    """
     rows = span.transposed
 
     def objective(variables: dict, data: dict) -> tf.Tensor:
-        features = host.features(variables["images"])
-        signals = host.signal(features, data["labels"])
+        features = layer.features(variables["images"])
+        deltas = layer.delta(features, data["labels"])
         return _log_residual(features, data) + _log_residual(
-            signals, {"left": data["right"], "gain": data["gain"]}
+            deltas, {"left": data["right"], "gain": data["gain"]}
         )
 
     settings = minimise.LoopSettings(
-        steps=1, learning_rate=_SMALL_RATE, clip_norm=_STEEPEST, polish_steps=steps, history_points=2
+        steps=1,
+        learning_rate=thresholds.POLISH_RATE,
+        clip_norm=thresholds.GRADIENT_BOUND,
+        polish_steps=steps,
+        history_points=2,
     )
-    start = {"images": starts.astype(host.dtype)}
-    data = _data(span, None, host.dtype) | {
-        "right": rows.left[None].astype(host.dtype),
+    start = {"images": starts.astype(layer.dtype)}
+    data = _data(span, None, layer.dtype) | {
+        "right": rows.left[None].astype(layer.dtype),
         "labels": labels.astype(np.int32),
     }
     return minimise.minimise(objective, start, settings, data=data, box={"images": (0.0, 1.0)}).best["images"]
 
 
-def images_of(host: Host, features: np.ndarray, starts: np.ndarray, steps: int) -> np.ndarray:
-    """Images [B, H, W, C] in [0, 1] whose features point where ``features`` [B, I] do; the best of ``starts`` [B, S, H, W, C]."""
+def images_of(layer: DenseLayer, features: np.ndarray, starts: np.ndarray, steps: int) -> np.ndarray:
+    """Images [B, H, W, C] in [0, 1] whose features have the directions of ``features`` [B, I].
+
+    Each is the best of those that S ``starts`` [B, S, H, W, C] lead to.
+    """
 
     def objective(variables: dict, data: dict) -> tf.Tensor:
-        reached, wanted = host.features(variables["images"]), data["wanted"]
+        reached, wanted = layer.features(variables["images"]), data["wanted"]
         inner = tf.reduce_sum(reached * wanted, axis=1)
         across = tf.reduce_sum(tf.square(reached - inner[:, None] * wanted), axis=1)
-        return tf.math.log(across / tf.reduce_sum(tf.square(reached), axis=1) + _FLOOR)
+        return tf.math.log(across / tf.reduce_sum(tf.square(reached), axis=1) + thresholds.RESIDUAL_FLOOR)
 
     settings = minimise.LoopSettings(
-        steps=steps, learning_rate=_FEATURE_RATE, decay="cosine", clip_norm=_STEEPEST, history_points=2
+        steps=steps,
+        learning_rate=thresholds.FEATURE_RATE,
+        decay="cosine",
+        clip_norm=thresholds.GRADIENT_BOUND,
+        history_points=2,
     )
     batch, each = starts.shape[:2]
     wanted = np.repeat(features / np.linalg.norm(features, axis=1, keepdims=True), each, axis=0).astype(
-        host.dtype
+        layer.dtype
     )
-    start = {"images": starts.reshape(-1, *starts.shape[2:]).astype(host.dtype)}
+    start = {"images": starts.reshape(-1, *starts.shape[2:]).astype(layer.dtype)}
     result = minimise.minimise(
         objective, start, settings, data={"wanted": wanted}, box={"images": (0.0, 1.0)}
     )
@@ -105,21 +119,25 @@ def images_of(host: Host, features: np.ndarray, starts: np.ndarray, steps: int) 
 
 
 def codes(
-    host: Host, span: Subspace, avoid: np.ndarray | None, decoder: keras.Model, starts: np.ndarray, steps: int
+    layer: DenseLayer,
+    span: Subspace,
+    avoid: np.ndarray | None,
+    decoder: keras.Model,
+    starts: np.ndarray,
+    steps: int,
 ) -> np.ndarray:
-    """The same over the codes [S, d] of a decoder; returns the decoded images.
-
-    Where the landscape over pixels is shallow, as on an untrained net, images of the right kind lead into the span.
-    """
+    """The same as ``pixels`` over the codes ``starts`` [S, d] of a decoder; returns the decoded images."""
 
     def objective(variables: dict, data: dict) -> tf.Tensor:
         images = decoder(variables["codes"], training=False)
         prior = tf.reduce_mean(tf.square(variables["codes"]), axis=1)
-        return _log_residual(host.features(images), data) + _CODE_PENALTY * prior
+        return _log_residual(layer.features(images), data) + thresholds.CODE_PENALTY * prior
 
-    settings = minimise.LoopSettings(steps=steps, learning_rate=_CODE_RATE, decay="cosine", history_points=2)
+    settings = minimise.LoopSettings(
+        steps=steps, learning_rate=thresholds.CODE_RATE, decay="cosine", history_points=2
+    )
     start = {"codes": starts.astype(np.float32)}
-    result = minimise.minimise(objective, start, settings, data=_data(span, avoid, host.dtype))
+    result = minimise.minimise(objective, start, settings, data=_data(span, avoid, layer.dtype))
     return np.clip(decoder(result.best["codes"], training=False).numpy(), 0.0, 1.0)
 
 
@@ -134,7 +152,7 @@ def _log_residual(features: tf.Tensor, data: dict) -> tf.Tensor:
     if "avoid" in data:
         features -= _inside(features, data["avoid"][0])
     rho = tf.reduce_sum(tf.square(across), axis=1) / tf.reduce_sum(tf.square(features), axis=1)
-    return tf.math.log(rho + _FLOOR)
+    return tf.math.log(rho + thresholds.RESIDUAL_FLOOR)
 
 
 def _inside(features: tf.Tensor, columns: tf.Tensor, gain: tf.Tensor | float = 1.0) -> tf.Tensor:

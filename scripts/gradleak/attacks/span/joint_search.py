@@ -1,193 +1,241 @@
-"""Members that no search of the whole span shows: the known ones are fitted together, and what they leave is searched."""
+"""Members that no search of the whole update shows: known ones are fitted together, and the remainder is
+searched, in rounds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradleak.attacks.span import certificates, membership
+from gradleak.attacks.span import certificates as certify
+from gradleak.attacks.span import (
+    control,
+    deflation,
+    joint_fit,
+    joint_residual,
+    membership,
+    posterior_error,
+    thresholds,
+)
 from gradleak.attacks.span.certificates import Certificates
-from gradleak.attacks.span.checkpoint import Fit, Kept
-from gradleak.attacks.span.joint_fit import Joint, Known
-from gradleak.attacks.span.subspace import Subspace, of_matrix
-
-if TYPE_CHECKING:
-    from gradleak.attacks.span.deflation import Found, LookedAt, Search
-
-_ROUNDS = 4  # of a search of the rest
-_PATIENCE = 5  # rounds in which no more were fitted together than ever before, or than since the rest has fewer directions
-_TIGHTER = 2  # directions that the rest has fewer, where it shows nobody new
-_LONGER = 3  # times a round's steps, that the fit is given then
-_ROUGH = 0.01  # least error of a new image's pixels: it was found in a rest that has others' errors in it
+from gradleak.attacks.span.checkpoint import Checkpoint
+from gradleak.attacks.span.joint_residual import FittedImages, JointModel
+from gradleak.attacks.span.joint_state import JointState, joint_state
+from gradleak.attacks.span.search_context import SearchContext
+from gradleak.attacks.span.search_state import CandidateSet, SearchState
+from gradleak.attacks.span.subspace import Subspace, layer_gradient, of_matrix
 
 
-def bring_to_light(
-    search: Search,
-    found: Found,
-    whole: Subspace,
+def search_jointly(
+    context: SearchContext,
+    span: Subspace,
+    state: SearchState,
     rng: np.random.Generator,
-    progress: Callable[..., None] | None = None,
-    nobody: bool = False,
-    kept: Kept | None = None,
-    fit: Fit | None = None,
-) -> None:
-    """Adds to ``found`` the members that are hidden behind its own in ``whole``, and makes its own sharper.
+    checkpoint: Checkpoint | None = None,
+    joint: JointState | None = None,
+) -> SearchState:
+    """``state`` with further members of the update with ``span``, and with exacter images of its own members.
 
-    Where the fit makes nothing of an image, what is known of it stays as it was, and what is new is left out.
-    nobody: the control. What the known ones leave after a first fit is replaced by a span like it that holds nobody, and
-    ``found`` has then those members alone that come to light in it: false ones.
-    kept: where the fit is saved before every round. fit: where it stood, if it is to go on.
+    Where the fit does not certify an image, a candidate stays as it was, and a new image is left out.
+    checkpoint: where the states are saved before every round. joint: the state to go on from, if any.
     """
-    looked_at, options = found.known, search.options
-    joint = Joint(search.fine, whole, found.samples)
-    if fit is None:
-        place = np.array(looked_at.members)
-        known = joint.known(
-            looked_at.images[place], looked_at.labels[place], looked_at.judged.residual[place]
+    model = joint_residual.joint_model(context.fine, span, state.samples)
+    joint = joint or _start(model, state.candidates)
+    if not model.is_possible(joint.fitted):
+        return state
+    is_over = False
+    while not is_over:
+        if checkpoint:
+            checkpoint.save(state, joint, rng)
+        model, state, joint, is_over = _next_round(context, model, state, joint, rng)
+    return _settled(context, model, state, joint, rng)
+
+
+def search_jointly_without_members(
+    context: SearchContext, span: Subspace, state: SearchState, rng: np.random.Generator
+) -> SearchState:
+    """The control: after a first fit the remainder is replaced by a span like it without members.
+
+    The members of the result are the images that are new there: all of them are false positives.
+    """
+    model = joint_residual.joint_model(context.fine, span, state.samples)
+    joint = _start(model, state.candidates)
+    if not model.is_possible(joint.fitted):
+        return replace(state, candidates=replace(state.candidates, members=()))
+    is_over = False
+    while not is_over:
+        is_first = joint.round == 0
+        model, state, joint, is_over = _next_round(
+            context, model, state, joint, rng, replaces_remainder=is_first
         )
-        fit = Fit(known, place, most=len(place))
-    if not joint.possible(fit.known):
-        if nobody:
-            looked_at.members = []
-        return
-    for number in range(fit.number, options.joint_rounds):
-        fit.number = number
-        if kept:
-            kept.save(found, fit, rng)
-        last = fit.idle == _PATIENCE or number == options.joint_rounds - 1
-        joint.faint = 0 if last else fit.faint
-        fit.known = _refined(joint, fit.known, options.joint_steps, progress)
-        if nobody and not number:
-            joint = _with_another_rest(search, joint, fit.known, rng)
-        if fit.idle and not last:
-            _tighten(joint, fit, options.joint_steps, progress)
-        if not joint.explained(joint.misfit(fit.known), fit.known) and not last:
-            needed = joint.needed(fit.known)
-            if not needed.all():
-                fit.known, fit.place = (
-                    joint.refined(fit.known.chosen(needed), options.joint_steps, progress),
-                    fit.place[needed],
-                )
-        fit.keep_if_best()
-        rest, noise = joint.rest(fit.known), joint.noise(fit.known)
-        found.unexplained.append(float(np.linalg.norm(rest) ** 2 / np.linalg.norm(whole.matrix) ** 2))
-        if progress:
-            progress(
-                "%d of %d fit together, %d of them new",
-                len(fit.known),
-                found.samples,
-                int((fit.place < 0).sum()),
-            )
-        if last or len(fit.known) == found.samples:
-            break
-        others = search.searched(rest, noise, _ROUNDS, rng, progress, samples=found.samples)
-        fresh, places = _fresh(others.known, fit, looked_at, joint)
-        room = found.samples - len(fit.known)
-        fit.known, fit.place = (
-            fit.known.with_(fresh.chosen(slice(room))),
-            np.concatenate([fit.place, places[:room]]),
-        )
-        fit.idle = 0 if len(fit.known) > fit.most else fit.idle + 1
-        fit.most = max(fit.most, len(fit.known))
-    _settle(search, found, joint, fit, rng, nobody)
+    return _settled(context, model, state, joint, rng, only_new=True)
 
 
-def _refined(joint: Joint, known: Known, steps: int, progress: Callable[..., None] | None = None) -> Known:
-    """``known``, refined, and once more where labels then turn out to be others."""
-    known = joint.refined(known, steps, progress)
-    relabelled = joint.relabelled(known)
-    changed = int((relabelled.labels != known.labels).sum())
-    if progress and changed:
-        progress("%d of %d fitted images are of another class", changed, len(known))
-    return joint.refined(relabelled, steps, progress) if changed else known
+def _start(model: JointModel, candidates: CandidateSet) -> JointState:
+    place = np.array(candidates.members, int)
+    residual = candidates.certificates.residual[place]
+    return joint_state(model.start(candidates.images[place], candidates.labels[place], residual), place)
 
 
-def _tighten(joint: Joint, fit: Fit, steps: int, progress: Callable[..., None] | None) -> None:
-    """Leaves the rest ever fewer directions, until the fit no longer explains the update.
+def _next_round(
+    context: SearchContext,
+    model: JointModel,
+    state: SearchState,
+    joint: JointState,
+    rng: np.random.Generator,
+    replaces_remainder: bool = False,
+) -> tuple[JointModel, SearchState, JointState, bool]:
+    """One fit and one search of the remainder; and whether it was the last round.
 
-    Of the members that are missing some are lost in the noise, or in others of much the same δ. Directions that are free for them
-    nevertheless fill with errors of the fitted ones, behind which nobody comes to light.
+    replaces_remainder: whether the remainder after the fit is replaced by one without members.
     """
-    while joint.explained(joint.misfit(fit.known), fit.known) and fit.faint + _TIGHTER <= joint.most_faint(
-        fit.known
-    ):
-        fit.faint += _TIGHTER
-        joint.faint, fit.most = fit.faint, 0  # who comes to light counts anew
-        fit.known = joint.refined(fit.known, _LONGER * steps, progress)
+    options, progress = context.options, context.progress
+    is_last = joint.idle == thresholds.JOINT_PATIENCE or joint.round == options.joint_rounds - 1
+    model = model.with_weak(0 if is_last else joint.weak)
+    fitted = joint_fit.refine_and_relabel(model, joint.fitted, options.joint_steps, progress)
+    joint = replace(joint, fitted=fitted)
+    if replaces_remainder:
+        model = _with_remainder_without_members(context, model, fitted, rng)
+    if not is_last:
+        if joint.idle:
+            model, joint = _with_fewer_directions(context, model, joint)
+        joint = _without_weak_images(context, model, joint)
+    joint = joint.with_best()
+    remainder, noise = model.remainder(joint.fitted), model.noise(joint.fitted)
+    share = float(np.linalg.norm(remainder) ** 2 / np.linalg.norm(model.matrix) ** 2)
+    state = replace(state, unexplained=(*state.unexplained, share))
+    new = int((joint.place < 0).sum())
+    progress("%d of %d fitted together, %d of them new", len(joint.fitted), state.samples, new)
+    if is_last or len(joint.fitted) == state.samples:
+        return model, state, joint, True
+    gradient = layer_gradient(remainder, noise, state.samples)
+    shown = deflation.recover_members(context, gradient, thresholds.REMAINDER_ROUNDS, rng)
+    images, place = _new_images(model, joint, state.candidates, shown.candidates)
+    room = state.samples - len(joint.fitted)
+    return model, state, joint.with_new(images.subset(slice(room)), place[:room]), False
 
 
-def _with_another_rest(search: Search, joint: Joint, fitted: Known, rng: np.random.Generator) -> Joint:
-    """The fit of an update in which ``fitted`` leave as many directions of the same strength, and nobody is behind them."""
-    rest = joint.rest(fitted)
-    null = search.without_members(of_matrix(rest @ joint.rows, joint.span.noise), rng).matrix @ joint.rows.T
-    return Joint(joint.host, of_matrix(joint.matrix - rest + null, joint.span.noise), joint.samples)
+def _with_fewer_directions(
+    context: SearchContext, model: JointModel, joint: JointState
+) -> tuple[JointModel, JointState]:
+    """Leaves the remainder ever fewer free directions, until the fit no longer explains the update.
 
-
-def _fresh(others: LookedAt, fit: Fit, looked_at: LookedAt, joint: Joint) -> tuple[Known, np.ndarray]:
-    """The members of ``pretraining`` that ``fit`` does not have; and where they show a member that was set free, its place in
-    ``looked_at``, else −1.
-
-    What looks like one that is fitted counts if it is known to the noise: what errors of the other one leave does not weigh N.
+    Some missing members are below the noise, or have nearly the same δ as others. Directions that are free
+    for them nevertheless take up errors of the fitted images, which cover other members.
     """
-    members = np.array(others.members, int)
+    steps = thresholds.TIGHT_STEPS * context.options.joint_steps
+    while model.is_explained(
+        model.misfit(joint.fitted), joint.fitted
+    ) and joint.weak + thresholds.DIRECTIONS_LESS <= model.most_weak(joint.fitted):
+        joint = replace(joint, weak=joint.weak + thresholds.DIRECTIONS_LESS, most=0)
+        model = model.with_weak(joint.weak)
+        fitted = joint_fit.refine(model, joint.fitted, steps, context.progress)
+        joint = replace(joint, fitted=fitted)
+    return model, joint
+
+
+def _without_weak_images(context: SearchContext, model: JointModel, joint: JointState) -> JointState:
+    """Where the fit does not explain the update: without the images that it needs least, and fitted again."""
+    if model.is_explained(model.misfit(joint.fitted), joint.fitted):
+        return joint
+    essential = joint_residual.is_essential(model, joint.fitted)
+    if essential.all():
+        return joint
+    fitted = joint_fit.refine(
+        model, joint.fitted.subset(essential), context.options.joint_steps, context.progress
+    )
+    return joint.with_fit(fitted, joint.place[essential])
+
+
+def _with_remainder_without_members(
+    context: SearchContext, model: JointModel, fitted: FittedImages, rng: np.random.Generator
+) -> JointModel:
+    """The model of an update in which ``fitted`` leave as many directions of the same strength, but no
+    members."""
+    remainder, noise = model.remainder(fitted), model.span.noise
+    null = control.span_without_members(context, of_matrix(remainder @ model.rows, noise), rng)
+    matrix = model.matrix - remainder + null.matrix @ model.rows.T
+    return joint_residual.joint_model(model.layer, of_matrix(matrix, noise), model.samples)
+
+
+def _new_images(
+    model: JointModel, joint: JointState, candidates: CandidateSet, shown: CandidateSet
+) -> tuple[FittedImages, np.ndarray]:
+    """The members ``shown`` by the remainder that are not among the fitted images, and the place of each
+    among ``candidates``.
+
+    The place is that of a member that is not fitted now and has a similar feature, else −1. A member similar
+    to a fitted image counts if it is exact: what the errors of the other one leave does not have the weight
+    N.
+    """
+    members, judged = np.array(shown.members, int), shown.certificates
     if len(members):
-        sharp = np.isin(members, sorted(others.sharp))
-        members = members[
-            sharp | membership.unlike(others.judged.feature[members], joint.features(fit.known))
-        ]
-    fresh = joint.known(others.images[members], others.labels[members], others.judged.residual[members])
-    fresh.error = np.maximum(fresh.error, _ROUGH)
-    free = np.setdiff1d(looked_at.members, fit.place).tolist()
-    known_as = np.full(len(members), -1)
+        exact = np.isin(members, sorted(shown.exact))
+        unlike = membership.is_unlike(judged.feature[members], model.features(joint.fitted))
+        members = members[exact | unlike]
+    images = model.start(shown.images[members], shown.labels[members], judged.residual[members])
+    images = replace(images, error=np.maximum(images.error, thresholds.NEW_IMAGE_ERROR))
+    free = np.setdiff1d(np.array(candidates.members, int), joint.place).tolist()
+    places = np.full(len(members), -1)
     for k, member in enumerate(members):
-        place = membership.likest(looked_at.judged.feature[free], others.judged.feature[member])
-        if place is not None:
-            known_as[k] = free.pop(place)
-    return fresh, known_as
+        similar = membership.most_similar(candidates.certificates.feature[free], judged.feature[member])
+        if similar is not None:
+            places[k] = free.pop(similar)
+    return images, places
 
 
-def _settle(
-    search: Search, found: Found, joint: Joint, fit: Fit, rng: np.random.Generator, nobody: bool
-) -> None:
-    """Into ``found``: each fitted image that counts as a member, with its certificates in what all others leave of the update; the new ones alone for ``nobody``.
+def _settled(
+    context: SearchContext,
+    model: JointModel,
+    state: SearchState,
+    joint: JointState,
+    rng: np.random.Generator,
+    only_new: bool = False,
+) -> SearchState:
+    """``state`` with each fitted image that counts as a member, judged by what all others leave of the
+    update.
 
-    Of the fit's last state and its largest the one that more images are certified of.
+    Of the last fit and the largest one, the one with more members. only_new: without the members so far.
     """
-    looked_at, states = found.known, [(fit.known, fit.place)]
-    if len(fit.best) > len(fit.known):
-        states.append((_refined(joint, fit.best, search.options.joint_steps), fit.best_place))
-    judged = [_judged(search, joint, known, place, found.samples, rng) for known, place in states]
-    chosen = max(range(len(states)), key=lambda state: sum(certified for _, certified in judged[state]))
-    (fitted, place), verdicts = states[chosen], judged[chosen]
-    if nobody:
-        looked_at.members = []
-    for k, (member, (certificate, certified), span) in enumerate(
-        zip(place, verdicts, joint.each_alone(fitted), strict=True)
-    ):
-        if not certified or (nobody and member >= 0):
+    fits = [(joint.fitted, joint.place)]
+    if len(joint.best) > len(joint.fitted):
+        quiet = replace(context, progress=lambda text, *values: None)
+        best = joint_fit.refine_and_relabel(model, joint.best, context.options.joint_steps, quiet.progress)
+        fits.append((best, joint.best_place))
+    verdicts = [_judged(context, model, fitted, place, rng) for fitted, place in fits]
+    chosen = max(range(len(fits)), key=lambda k: sum(is_member for _, is_member in verdicts[k]))
+    fitted, places = fits[chosen]
+    candidates = replace(state.candidates, members=()) if only_new else state.candidates
+    spans = joint_residual.remainders_without_each(model, fitted)
+    for k, (place, (judged, is_member), span) in enumerate(zip(places, verdicts[chosen], spans, strict=True)):
+        if not is_member or (only_new and place >= 0):
             continue
-        index = looked_at.add(fitted.images[[k]], certificate)
-        looked_at.fitted.add(index)
-        search.expect_errors(looked_at, [index], span)
-        if member < 0:
-            looked_at.members.append(index)
+        index = len(candidates.images)
+        candidates = candidates.added(fitted.images[[k]], judged)
+        candidates = replace(candidates, joint=candidates.joint | {index})
+        candidates = posterior_error.with_expected_errors(context, candidates, [index], span)
+        if place < 0:
+            candidates = candidates.with_members([index])
         else:
-            looked_at.stand_for(int(member), index)
+            candidates = candidates.with_image_of(int(place), index)
+    return replace(state, candidates=candidates)
 
 
 def _judged(
-    search: Search, joint: Joint, fitted: Known, place: np.ndarray, samples: int, rng: np.random.Generator
+    context: SearchContext,
+    model: JointModel,
+    fitted: FittedImages,
+    places: np.ndarray,
+    rng: np.random.Generator,
 ) -> list[tuple[Certificates, bool]]:
-    """Of each image its certificates, and whether it counts as a member."""
-    verdicts, control = [], None
-    for k, (member, span) in enumerate(zip(place, joint.each_alone(fitted), strict=True)):
-        found = certificates.certify(search.fine, span, fitted.images[[k]], fitted.labels[[k]])
-        found = replace(found, answer=fitted.labels[[k]])
-        control = control or search.control_minimum(span, rng)
-        verdicts.append(
-            (found, bool(membership.hidden_members(found, samples, control, near=member >= 0)[0]))
-        )
+    """Of each image its certificates, and whether it counts as a member. One control, that of the first
+    image, serves all."""
+    verdicts, minimum = [], None
+    spans = joint_residual.remainders_without_each(model, fitted)
+    for k, (place, span) in enumerate(zip(places, spans, strict=True)):
+        judged = certify.of_images(context.fine, span, fitted.images[[k]], fitted.labels[[k]])
+        judged = replace(judged, predicted=fitted.labels[[k]])
+        minimum = minimum or control.control_minimum(context, span, rng)
+        is_member = membership.is_joint_member(judged, model.samples, minimum, near=place >= 0)
+        verdicts.append((judged, bool(is_member[0])))
     return verdicts

@@ -1,4 +1,8 @@
-"""Which candidates count as members: fixed rules on certificates, the same for every model and update."""
+"""Which candidates count as members: fixed rules on certificates, the same for every model and update.
+
+``exact`` members are in the span to the noise. ``near`` members are judged by their ρ relative to a control
+without members.
+"""
 
 from __future__ import annotations
 
@@ -7,279 +11,299 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradleak.attacks.span import subspace
+from gradleak.attacks.span import subspace, thresholds
 from gradleak.attacks.span.certificates import Certificates
-
-NORMALISED_RESIDUAL = 5.0  # a member's is 1 to 2; the nearest other image's began at 12 on all nets tried
-SURE = 0.005  # relative uncertainty of a weight that may vote for N
-DEVIATION = 0.02  # of a member's weight from N beside its uncertainty
-UNSURE = 0.3  # a weight less certain than that share of N proves nothing
-COARSE_NORMALISED_RESIDUAL = 100.0  # of a copy that is not quite sharp
-COARSE_DEVIATION = 0.5
-CLEAR_MARGIN = 100.0  # of the label; that of other images is 1 to 5
-BELOW_CONTROL = 0.25  # of the least ρ that the same search reaches in a span without members: the search goes on beside it
-_CERTIFIED_BELOW_CONTROL = 1 / 6  # the same for a member that nothing else certifies
-_HIDDEN_BELOW_CONTROL = 0.1  # the same for one that came to light in what others leave
-_HIDDEN_NORMALISED_RESIDUAL = (
-    2.0  # of a member there: the noise is what errors of the others leave, and five times that hides much
-)
-_ASKED = 0.5  # share of labels known that a model must get right to be asked for others
-_ALIKE, _SIMILAR = 0.9999, 0.98  # cosines of two features
+from gradleak.attacks.span.subspace import LayerGradient, Subspace
 
 
-def samples(found: Certificates, one_step: bool) -> int:
-    """N, as the weights of all candidates so far have it; 0 where they do not say.
+def estimate_samples(certificates: Certificates, one_step: bool) -> int:
+    """N by a vote of all candidates' weights; 0 where there is no vote.
 
-    Those that are in the span beyond doubt vote, rounded. Where there is none, as where members outnumber the directions of
-    their δ by far, two unlike images at least must agree that come close and have the δ of just one class in the row space
-    (not after several local steps, where members do not weigh N).
+    Candidates in the span to the noise vote with their rounded weight. Where there is none, as where members
+    far outnumber the directions of their δ, at least two unlike images must agree that have a moderate
+    residual and a clear label (not after several local steps, where the weight of a member is not N).
     """
-    sure = (found.uncertainty < SURE * np.abs(found.weight)) & (found.weight > 0.5)
-    voters, least = np.flatnonzero(sure & (found.normalised_residual < NORMALISED_RESIDUAL)), 1
+    sure = (certificates.uncertainty < thresholds.VOTE_UNCERTAINTY * np.abs(certificates.weight)) & (
+        certificates.weight > thresholds.LEAST_WEIGHT
+    )
+    exact = certificates.normalised_residual < thresholds.NORMALISED_RESIDUAL
+    voters, least = np.flatnonzero(sure & exact), 1
     if not len(voters) and one_step:
         close = np.flatnonzero(
             sure
-            & (found.normalised_residual < COARSE_NORMALISED_RESIDUAL)
-            & (found.label_margin > CLEAR_MARGIN)
+            & (certificates.normalised_residual < thresholds.COARSE_NORMALISED_RESIDUAL)
+            & (certificates.label_margin > thresholds.CLEAR_MARGIN)
         )
-        voters, least = apart(found, close[np.argsort(found.uncertainty[close])], found.feature[:0]), 2
-    values, votes = np.unique(np.round(found.weight[voters]).astype(int), return_counts=True)
+        order = close[np.argsort(certificates.uncertainty[close])]
+        voters, least = unlike_one_another(certificates, order, certificates.feature[:0]), 2
+    values, votes = np.unique(np.round(certificates.weight[voters]).astype(int), return_counts=True)
     return int(values[votes.argmax()]) if votes.max(initial=0) >= least else 0
 
 
-def members(
-    found: Certificates, samples: int, normalised_residual: float = NORMALISED_RESIDUAL
+def is_exact_member(
+    certificates: Certificates, samples: int, normalised_residual: float | None = None
 ) -> np.ndarray:
-    """bool [B]: who is a member, after one local step. normalised_residual: as far as which a feature counts as in the span.
+    """bool [B], after one local step. normalised_residual: the largest of a feature in the span
+    (NORMALISED_RESIDUAL).
 
-    Where the update is a mean over N images, δᵀ M⁺ f = N for each of them, and for hardly anything else. So either the
-    feature is in the span as far as the noise lets us see and the weight is N; or both come close, and on top the δ of
-    just one class, which the search has never seen, is in the row space.
+    Where the update is a mean over N images, δᵀ M⁺ f = N for each of them, and for hardly any other image. So
+    either the feature is in the span to the noise and the weight is N; or both hold roughly, and the δ of
+    just one class is in the row space, which the search has not optimised.
     """
-    off = np.abs(found.weight - samples)
-    sharp = (
-        (found.normalised_residual < normalised_residual)
-        & (off < DEVIATION * samples + 3 * found.uncertainty)
-        & (found.uncertainty < UNSURE * samples)
+    limit = thresholds.NORMALISED_RESIDUAL if normalised_residual is None else normalised_residual
+    off = np.abs(certificates.weight - samples)
+    allowed = thresholds.WEIGHT_DEVIATION * samples + thresholds.WEIGHT_SIGMAS * certificates.uncertainty
+    exact = (
+        (certificates.normalised_residual < limit)
+        & (off < allowed)
+        & (certificates.uncertainty < thresholds.WEIGHT_UNCERTAINTY * samples)
     )
     coarse = (
-        (found.normalised_residual < COARSE_NORMALISED_RESIDUAL)
-        & _weighs(found.weight, samples)
-        & (found.label_margin > CLEAR_MARGIN)
+        (certificates.normalised_residual < thresholds.COARSE_NORMALISED_RESIDUAL)
+        & _weighs(certificates.weight, samples)
+        & (certificates.label_margin > thresholds.CLEAR_MARGIN)
     )
-    return sharp | coarse
+    return exact | coarse
 
 
-def told_from_mixtures(found: Certificates, samples: int) -> Certificates:
-    """``found``, where features do not bend, with those alone in the span that are not mixtures of members: such are in it, too, and weigh
-    anything. A member is told by the one class whose δ is in the row space or, where N is known, by a weight that is sure enough to
-    rule most others out. samples: N, 0 where it is not known yet."""
-    told = (found.label_margin > CLEAR_MARGIN) | (3 * found.uncertainty < COARSE_DEVIATION * samples)
-    return replace(found, normalised_residual=np.where(told, found.normalised_residual, np.inf))
+def without_mixtures(certificates: Certificates, samples: int) -> Certificates:
+    """``certificates`` of linear features, where mixtures of members count as outside the span (an infinite
+    normalised residual).
 
-
-def likely(found: Certificates, samples: int, taken: np.ndarray) -> list[int]:
-    """Of features that no image is known to: those whose weight and label make them members, each unlike the others.
-
-    samples: N, 0 where it is not known yet. taken: features [F, I] that are spoken for.
+    Mixtures are in the span, too, and have any weight. A member is told from them by a clear label or, where
+    N is known, by a weight whose uncertainty excludes most other values. samples: N, 0 where it is not known
+    yet.
     """
-    clear = (found.label_margin > CLEAR_MARGIN) & (found.weight > 0.5)
+    certain = (
+        thresholds.WEIGHT_SIGMAS * certificates.uncertainty < thresholds.COARSE_WEIGHT_DEVIATION * samples
+    )
+    member = (certificates.label_margin > thresholds.CLEAR_MARGIN) | certain
+    return replace(
+        certificates, normalised_residual=np.where(member, certificates.normalised_residual, np.inf)
+    )
+
+
+def probable_members(certificates: Certificates, samples: int, taken: np.ndarray) -> list[int]:
+    """Features of unknown images whose weight and label are those of members, each unlike the others.
+
+    samples: N, 0 where it is not known yet. taken: features [F, I] of members that are known.
+    """
+    clear = (certificates.label_margin > thresholds.CLEAR_MARGIN) & (
+        certificates.weight > thresholds.LEAST_WEIGHT
+    )
     if not clear.any():
         return []
-    expected = samples or np.median(found.weight[clear])
-    clear &= _weighs(found.weight, expected)
-    return apart(found, np.flatnonzero(clear)[np.argsort(-found.label_margin[clear])], taken)
+    expected = samples or np.median(certificates.weight[clear])
+    clear &= _weighs(certificates.weight, expected)
+    order = np.flatnonzero(clear)[np.argsort(-certificates.label_margin[clear])]
+    return unlike_one_another(certificates, order, taken)
 
 
-def near_members(found: Certificates, control_minimum: float) -> np.ndarray:
-    """bool [B], where the noise does not say how near a member's feature comes to the span: it is hidden behind others, or
-    drifted while the client learnt.
+def is_near_member(residual: np.ndarray, control_minimum: float) -> np.ndarray:
+    """bool [B]: whether ρ is so far below the control's least that the search goes on beside the image as a
+    member.
 
-    In the span fourfold deeper than the best of the same search in a span that holds no member. (Its δ tells little: that of
-    a hidden member is the others' too, and while the client learns it moves far more than the feature.)
+    The feature of a member that others cover, or that moved during local training, lies farther off the span
+    than the noise, and still much nearer than the best image of the same search in a span without members. δ
+    is no evidence then: that of a covered member is the others' too, and in local training it moves far more
+    than the feature.
     """
-    return _deep(found.residual, control_minimum)
+    return residual < thresholds.NEAR_BELOW_CONTROL * control_minimum
 
 
-def certified_near(residual: np.ndarray | float, control_minimum: float) -> np.ndarray | bool:
-    """Whether near members of such a ρ are members to the user, too, and not just to the search, which goes on beside them."""
-    return residual < _CERTIFIED_BELOW_CONTROL * control_minimum
+def is_certified_near(residual: np.ndarray | float, control_minimum: float) -> np.ndarray | bool:
+    """Whether a near member of that ρ is certified, too."""
+    return residual < thresholds.CERTIFIED_BELOW_CONTROL * control_minimum
 
 
-def hidden_members(
-    found: Certificates, samples: int, control_minimum: float, near: np.ndarray | bool = False
+def is_joint_member(
+    certificates: Certificates, samples: int, control_minimum: float, near: np.ndarray | bool = False
 ) -> np.ndarray:
-    """bool [B]: who is a member of those that are fitted together, judged by what all others leave of the update.
+    """bool [B], for images that are fitted together, judged by what all others leave of the update.
 
-    In the span to the noise, as ``members``; or deeper than the control and surely of a member's weight: images that explain
-    nothing can lie as deep among what errors of the others leave, and their weight is then anything. Tenfold deeper, or
-    sixfold if they were ``near`` (bool [B]) to the whole update's span, too, before the fit.
+    In the span to the noise; or ρ far below the control's and a weight that is surely a member's. The weight
+    is needed: among others' errors an image that explains nothing can have as small a ρ, and its weight is
+    arbitrary. near (bool [B]): whether the image was a candidate in the whole update, too; then the rule of
+    certified near members is enough.
     """
-    depth = np.where(near, _CERTIFIED_BELOW_CONTROL, _HIDDEN_BELOW_CONTROL)
-    deep = (found.residual < depth * control_minimum) & _surely_weighs(
-        found.weight, found.uncertainty, samples
+    share = np.where(near, thresholds.CERTIFIED_BELOW_CONTROL, thresholds.JOINT_BELOW_CONTROL)
+    deep = (certificates.residual < share * control_minimum) & _surely_weighs(
+        certificates.weight, certificates.uncertainty, samples
     )
-    return deep | members(found, samples, _HIDDEN_NORMALISED_RESIDUAL)
+    return deep | is_exact_member(certificates, samples, thresholds.JOINT_NORMALISED_RESIDUAL)
 
 
 def label_by_weight(label: int, weight: np.ndarray, uncertainty: np.ndarray, samples: int) -> int:
-    """``label``, unless an image does not weigh N under it and does under another: of K weights the class of the nearest to N."""
+    """``label``, unless its weight is not N and another class's is: then the class whose weight (of K) is
+    nearest to N."""
     fits = _surely_weighs(weight, uncertainty, samples)
     if fits[label] or not fits.any():
         return label
     return int(np.where(fits, np.abs(weight - samples), np.inf).argmin())
 
 
-def _surely_weighs(weight: np.ndarray, uncertainty: np.ndarray, samples: int) -> np.ndarray:
-    """bool: whether about as much as a member, and not by chance."""
-    return _weighs(weight, samples) & (uncertainty < UNSURE * samples)
+def near_labels(certificates: Certificates, exact: Sequence[int]) -> np.ndarray:
+    """Classes int [B] of near members: by the row space where the label is clear, else the model's
+    prediction.
 
-
-def _weighs(weight: np.ndarray, samples: int) -> np.ndarray:
-    """bool: whether about as much as a member."""
-    return np.abs(weight - samples) < COARSE_DEVIATION * samples
-
-
-def near_labels(found: Certificates, sharp: Sequence[int]) -> np.ndarray:
-    """Classes int [B] of near members: what the row space says where it is clear, and else the model's answer.
-
-    The δ of a hidden member is small, and that of a sure image is: of the class that the model gives it. Unless the model has learnt
-    too little to be asked: of members ``sharp``, whose label is known, it then calls most something else.
+    The δ of a covered member is small, and so is that of a confident image under its predicted class. The
+    prediction is not used if the model mislabels most of the members ``exact``, whose labels are known.
     """
-    asked = (found.answer[sharp] == found.label[sharp]).mean() > _ASKED if len(sharp) else True
-    return np.where((found.label_margin > CLEAR_MARGIN) | (not asked), found.label, found.answer)
-
-
-def _deep(residual: np.ndarray, control_minimum: float) -> np.ndarray:
-    return residual < BELOW_CONTROL * control_minimum
+    agrees = (
+        (certificates.predicted[exact] == certificates.label[exact]).mean() > thresholds.MODEL_AGREES
+        if len(exact)
+        else True
+    )
+    clear = certificates.label_margin > thresholds.CLEAR_MARGIN
+    return np.where(clear | (not agrees), certificates.label, certificates.predicted)
 
 
 def distinct(features: np.ndarray, order: Sequence[int]) -> list[int]:
-    """The indices of ``order`` whose feature [B, I] is at a cosine below 0.9999 with every earlier one."""
+    """The indices of ``order`` whose feature [B, I] has a cosine below SAME_FEATURE with all earlier ones."""
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    kept: list[int] = []
+    chosen: list[int] = []
     for index in order:
-        if not kept or (unit[kept] @ unit[index]).max() < _ALIKE:
-            kept.append(int(index))
-    return kept
+        if not chosen or (unit[chosen] @ unit[index]).max() < thresholds.SAME_FEATURE:
+            chosen.append(int(index))
+    return chosen
 
 
-def unlike(features: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """bool [B]: whose feature [B, I] is at a cosine below 0.98 with every one of ``taken`` [F, I]."""
-    unit, known = (f / np.linalg.norm(f, axis=1, keepdims=True) for f in (features, taken))
-    return (unit @ known.T).max(axis=1, initial=-1) < _SIMILAR
+def is_unlike(features: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """bool [B]: whether the feature [B, I] has a cosine below SIMILAR_FEATURE with every one of ``others``
+    [F, I]."""
+    unit, units = (f / np.linalg.norm(f, axis=1, keepdims=True) for f in (features, others))
+    return (unit @ units.T).max(axis=1, initial=-1) < thresholds.SIMILAR_FEATURE
 
 
-def same(found: Certificates, index: int, members: Sequence[int], labels: bool = True) -> int | None:
-    """Which of ``members`` image ``index`` shows too: the place in the list of the one with the likest feature, or None.
+def similar_member(
+    certificates: Certificates, index: int, members: Sequence[int], labels: bool = True
+) -> int | None:
+    """The place in ``members`` of the one with the feature most similar to that of image ``index``, or None.
 
-    labels: both must be of one class.
+    labels: both must have the same label.
     """
-    place = likest(found.feature[list(members)], found.feature[index])
-    agree = place is None or not labels or found.label[index] == found.label[members[place]]
+    place = most_similar(certificates.feature[list(members)], certificates.feature[index])
+    agree = place is None or not labels or certificates.label[index] == certificates.label[members[place]]
     return place if agree else None
 
 
-def likest(features: np.ndarray, feature: np.ndarray) -> int | None:
-    """Which of ``features`` [F, I] is the likest to ``feature`` [I], if any is at a cosine above 0.98."""
+def most_similar(features: np.ndarray, feature: np.ndarray) -> int | None:
+    """The index of the most similar of ``features`` [F, I] to ``feature`` [I], if its cosine is above
+    SIMILAR_FEATURE."""
     if not len(features):
         return None
     cosines = features @ feature / (np.linalg.norm(features, axis=1) * np.linalg.norm(feature))
     place = int(cosines.argmax())
-    return place if cosines[place] > _SIMILAR else None
+    return place if cosines[place] > thresholds.SIMILAR_FEATURE else None
 
 
-def one_by_one(
-    matrix: np.ndarray,
-    noise: float,
-    samples: int,
-    found: Certificates,
+def with_own_rank(
+    gradient: LayerGradient,
+    certificates: Certificates,
     order: Sequence[int],
     features: np.ndarray,
-    signals: np.ndarray,
+    deltas: np.ndarray,
 ) -> list[int]:
-    """The indices of ``order`` that each take a rank of their own out of M, after the known ones
-    (``features`` [F, I], ``signals`` [F, O]) have theirs.
+    """The indices of ``order`` that each lower the rank of M by one, after the known members (``features``
+    [F, I], ``deltas`` [F, O]) have been taken out. ``gradient.samples``: N.
 
-    Two copies of one member share a rank, two members that look alike do not. But a copy that is not quite sharp leaves
-    a little of its member in M, where another copy fits. So what looks like one that is known must be sharp, and each of
-    the two must weigh what a member does in what the other leaves.
+    Two copies of one member share a rank; two similar members do not. But an inexact copy leaves a little of
+    its member in M, and another copy fits there. So an image similar to a known one must be exact, and each
+    of the two must have a member's weight in what the other leaves.
     """
-    kept: list[int] = []
-    unit = found.feature / np.linalg.norm(found.feature, axis=1, keepdims=True)
+    chosen: list[int] = []
+    unit = certificates.feature / np.linalg.norm(certificates.feature, axis=1, keepdims=True)
     for index in order:
-        others = np.concatenate([features, found.feature[kept]])
-        theirs = np.concatenate([signals, found.signal[kept]])
+        others = np.concatenate([features, certificates.feature[chosen]])
+        theirs = np.concatenate([deltas, certificates.delta[chosen]])
         cosines = others @ unit[index] / np.linalg.norm(others, axis=1)
-        own = found.feature[index], found.signal[index]
-        left = subspace.of_matrix(subspace.without(matrix, theirs), noise)
-        if (cosines > _SIMILAR).any():
+        own = certificates.feature[index], certificates.delta[index]
+        remainder = gradient.without(theirs)
+        if (cosines > thresholds.SIMILAR_FEATURE).any():
             alike = int(cosines.argmax())
-            swapped = subspace.of_matrix(
-                subspace.without(matrix, np.concatenate([np.delete(theirs, alike, axis=0), own[1][None]])),
-                noise,
-            )
-            fits = found.normalised_residual[index] < NORMALISED_RESIDUAL and all(
-                _weighs_surely(span, samples, *image)
-                for span, image in ((left, own), (swapped, (others[alike], theirs[alike])))
+            swapped = gradient.without(np.concatenate([np.delete(theirs, alike, axis=0), own[1][None]]))
+            fits = certificates.normalised_residual[index] < thresholds.NORMALISED_RESIDUAL and all(
+                _surely_member(span, gradient.samples, *image)
+                for span, image in ((remainder, own), (swapped, (others[alike], theirs[alike])))
             )
         else:
-            normalised_residual, off, _ = _weighed(left, samples, *own)
-            fits = normalised_residual < COARSE_NORMALISED_RESIDUAL and off < COARSE_DEVIATION
+            normalised_residual, off, _ = _weighed(remainder, gradient.samples, *own)
+            fits = (
+                normalised_residual < thresholds.COARSE_NORMALISED_RESIDUAL
+                and off < thresholds.COARSE_WEIGHT_DEVIATION
+            )
         if fits:
-            kept.append(int(index))
-    return kept
+            chosen.append(int(index))
+    return chosen
 
 
-def _weighed(
-    span: subspace.Subspace, samples: int, feature: np.ndarray, signal: np.ndarray
-) -> tuple[float, float, float]:
-    """Of an image with ``feature`` [I] and ``signal`` [O]: normalised_residual, and how far its weight is from N, how unsure, as shares of N."""
-    (weight,), (doubt,) = span.weigh(feature[None], signal[None])
-    return span.normalised_residual(feature[None])[0], abs(weight / samples - 1), doubt / samples
-
-
-def _weighs_surely(span: subspace.Subspace, samples: int, feature: np.ndarray, signal: np.ndarray) -> bool:
-    normalised_residual, off, doubt = _weighed(span, samples, feature, signal)
-    return normalised_residual < NORMALISED_RESIDUAL and off < DEVIATION + 3 * doubt and doubt < UNSURE
-
-
-def apart(found: Certificates, order: Sequence[int], taken: np.ndarray) -> list[int]:
+def unlike_one_another(certificates: Certificates, order: Sequence[int], taken: np.ndarray) -> list[int]:
     """The indices of ``order`` whose feature is unlike those ``taken`` [F, I] and unlike one another.
 
-    Two members that look very much alike count as one.
+    Two very similar members count as one.
     """
-    return _apart(found, order, taken, lambda feature, alike: False)
+    return _separate(certificates.feature, order, taken, lambda feature, alike: False)
 
 
-def near_apart(
-    found: Certificates,
-    span: subspace.Subspace,
-    order: Sequence[int],
-    taken: np.ndarray,
-    control_minimum: float,
+def separate_near_members(
+    features: np.ndarray, span: Subspace, order: Sequence[int], taken: np.ndarray, control_minimum: float
 ) -> list[int]:
-    """The same for near members, where no rank is anybody's own. One may look like another if what sets it apart, too, is as deep
-    in the span: what a blurred copy adds to its member is not."""
+    """The same for near members with ``features`` [B, I], which have no rank of M of their own.
+
+    A near member may be similar to another if the difference also has a small ρ: that of an inexact copy has
+    not.
+    """
 
     def differs(feature: np.ndarray, alike: np.ndarray) -> bool:
-        return bool(_deep(span.residual(feature, subspace.basis(alike)), control_minimum)[0])
+        difference = span.residual(feature, subspace.orthonormal_basis(alike))
+        return bool(is_near_member(difference, control_minimum)[0])
 
-    return _apart(found, order, taken, differs)
+    return _separate(features, order, taken, differs)
 
 
-def _apart(
-    found: Certificates,
+def _separate(
+    features: np.ndarray,
     order: Sequence[int],
     taken: np.ndarray,
     differs: Callable[[np.ndarray, np.ndarray], bool],
 ) -> list[int]:
-    """The indices of ``order`` that are unlike all before and ``taken``, or differ from the ones that they are like: a feature
-    [1, I] from those [A, I]."""
-    kept: list[int] = []
+    """The indices of ``order`` that are unlike all before and ``taken``, or differ from those that they are
+    similar to.
+
+    differs: of a feature [1, I] from similar ones [A, I].
+    """
+    chosen: list[int] = []
     for index in order:
-        feature, others = found.feature[[index]], np.concatenate([taken, found.feature[kept]])
-        alike = others[~unlike(others, feature)]
+        feature, others = features[[index]], np.concatenate([taken, features[chosen]])
+        alike = others[~is_unlike(others, feature)]
         if not len(alike) or differs(feature, alike):
-            kept.append(int(index))
-    return kept
+            chosen.append(int(index))
+    return chosen
+
+
+def _surely_weighs(weight: np.ndarray, uncertainty: np.ndarray, samples: int) -> np.ndarray:
+    """bool: whether the weight is roughly a member's, and known well enough to prove it."""
+    return _weighs(weight, samples) & (uncertainty < thresholds.WEIGHT_UNCERTAINTY * samples)
+
+
+def _weighs(weight: np.ndarray, samples: float) -> np.ndarray:
+    """bool: whether the weight is roughly a member's."""
+    return np.abs(weight - samples) < thresholds.COARSE_WEIGHT_DEVIATION * samples
+
+
+def _weighed(
+    span: Subspace, samples: int, feature: np.ndarray, delta: np.ndarray
+) -> tuple[float, float, float]:
+    """Of an image with ``feature`` [I] and ``delta`` [O]: its normalised residual, how far its weight is from
+    N, and the weight's uncertainty, the last two as shares of N."""
+    (weight,), (uncertainty,) = span.weigh(feature[None], delta[None])
+    return span.normalised_residual(feature[None])[0], abs(weight / samples - 1), uncertainty / samples
+
+
+def _surely_member(span: Subspace, samples: int, feature: np.ndarray, delta: np.ndarray) -> bool:
+    normalised_residual, off, uncertainty = _weighed(span, samples, feature, delta)
+    return (
+        normalised_residual < thresholds.NORMALISED_RESIDUAL
+        and off < thresholds.WEIGHT_DEVIATION + thresholds.WEIGHT_SIGMAS * uncertainty
+        and uncertainty < thresholds.WEIGHT_UNCERTAINTY
+    )

@@ -15,20 +15,24 @@ class SpanOptions(StrictModel):
     attack: Literal["span"] = "span"
     prior: str | None = Field(
         None,
-        description="Name of a prior in `priors`: half of the starts are then codes of its decoder, moved first.",
+        description="Name of a prior in `priors`. Half of the starting images are then random images of its "
+        "decoder, whose codes are optimised before the pixels.",
     )
     starts: int = Field(
         128,
         ge=2,
-        description="Images moved at once in a round that starts from images: where the layer has no cone, or the cone has shown nobody new.",
+        description="Images optimised at once in a round that starts from images: where the layer has no "
+        "cone, or where sparse rays show no new member.",
     )
     rays: int = Field(
         32,
         ge=0,
-        description="Linear programs of a round, each of which may find one member's feature without an image.",
+        description="Linear programs of a round. Each may find one member's feature without an image.",
     )
     ray_starts: int = Field(
-        4, ge=1, description="Public images that are moved towards such a feature; the nearest one stays."
+        4,
+        ge=1,
+        description="Public images that are optimised towards such a feature; the nearest one is kept.",
     )
     ray_steps: int = Field(150, ge=1, description="Steps over pixels towards such a feature.")
     steps: int = Field(300, ge=1, description="Steps of a round over pixels.")
@@ -38,22 +42,24 @@ class SpanOptions(StrictModel):
     copies: int = Field(
         8,
         ge=1,
-        description="Copies of the public images, shifted by up to two pixels, to choose starts from.",
+        description="Copies of the public images, shifted by up to two pixels, to choose starting "
+        "images from.",
     )
-    rounds: int = Field(24, ge=1, description="At most so many rounds.")
-    patience: int = Field(3, ge=1, description="Stop after so many rounds that found nobody new.")
+    rounds: int = Field(24, ge=1, description="Rounds at most.")
+    patience: int = Field(3, ge=1, description="Rounds without a new member after which the search stops.")
     joint_rounds: int = Field(
         0,
         ge=0,
-        description="Then, where fewer members are found than there are, and their number is known, so many rounds of fitting "
-        "those found together and searching what they leave. A round takes half a minute or more.",
+        description="Rounds of the joint search, if fewer members are found than there are and their number "
+        "is known: all known members are fitted together, and what they leave is searched. A round takes "
+        "half a minute or more.",
     )
     joint_steps: int = Field(
         5, ge=1, description="Gauss–Newton steps of such a round, over all images at once."
     )
     control: Literal["none", "random_gradient"] = Field(
         "none",
-        description="random_gradient: the layer's gradient is replaced by one of the same singular values over "
-        "random mixtures of public features; with `joint_rounds` then, what the members found leave of it, in the same way. "
-        "They hold nobody, so that every image accepted is a false one.",
+        description="random_gradient: the layer's gradient is replaced by one of the same singular values "
+        "over random mixtures of public features; with `joint_rounds` so is what the fitted members leave. "
+        "Neither has members, so that every accepted image is a false positive.",
     )

@@ -1,10 +1,11 @@
-"""Members' features found without any image: sparse rays of the cone that a nonnegative layer leaves of its span.
+"""Members' features as sparse extreme rays of the nonnegative cone in the column space of M, by linear
+programs.
 
-Behind a ReLU every member's feature f is nonnegative and zero in many places, and all of them lie in the column space of
-M. Of the vectors in that space a mixture of members has hardly a zero, and a member has hundreds: it is an extreme ray of
-the cone {M a ≥ 0}, and one of the sparsest. Such rays are found by linear programs, in as many variables as M has rank:
-the least sum of entries with one entry held fixed (sparse vectors in a subspace: Spielman et al. 2012, Qu et al. 2014),
-then reweighted towards zeros (Candès et al. 2008). No label, no public data and no derivative of the model is needed.
+Behind a ReLU every member's feature f is nonnegative with many zeros, and lies in the column space of M. A
+mixture of members has hardly a zero there. So f is an extreme ray of the cone {M a ≥ 0}, and one of the
+sparsest. The programs have as many variables as M has rank: least sum of entries with one entry held fixed
+(sparse vectors in a subspace: Spielman et al. 2012, Qu et al. 2014), then reweighted towards zeros (Candès et
+al. 2008). They need no label, no public data, no image and no derivative.
 """
 
 from __future__ import annotations
@@ -12,80 +13,84 @@ from __future__ import annotations
 import highspy
 import numpy as np
 
+from gradleak.attacks.span import thresholds
 from gradleak.attacks.span.subspace import Subspace
 
-_STRONG = 10.0  # times the noise: a singular value below it has directions too rough to ask for signs
-_LIVE = 10.0  # times the noise of a row: below it a row of M is zero for all members
-_SLACK = 5.0  # times the noise of an entry, by which a member's zero may come out negative
-_REWEIGHTED = 5  # times at most
-_SOFT = 1e-2  # of a ray's largest entry: what counts as nearly zero
-_SETTLED = 1 - 1e-8  # cosine
-_ALIKE = 0.995  # cosine of two rays that are taken for one
 
+def rays(
+    span: Subspace, count: int, rng: np.random.Generator, similar: np.ndarray | None = None
+) -> np.ndarray:
+    """Up to ``count`` different unit vectors [K, I] in the strong part of ``span``, nonnegative, the sparsest
+    first.
 
-def rays(span: Subspace, count: int, rng: np.random.Generator, likes: np.ndarray | None = None) -> np.ndarray:
-    """Up to ``count`` different unit vectors [K, I] in the strong part of ``span``, nonnegative and sparse; the sparsest first.
-
-    ``span`` is of a layer whose inputs are never negative. likes: features [L, I] of images like the members, such as public
-    ones. Each ray is sought from one row of M or, every other one, from what the span holds of one of ``likes``: where many
-    members share a span it has many more rays than members, and these lead to rays that look like features.
+    The features of ``span``'s layer are never negative. similar: features [L, I] of images like the members,
+    such as public ones. Half of the programs start from a row of M; the others from the projection of one of
+    ``similar`` onto the span. A span of many members has many more rays than members, and these starts lead
+    to rays that resemble features.
     """
-    strong = max(int((span.values > _STRONG * span.noise).sum()), 1)
+    strong = max(int((span.values > thresholds.RAY_STRENGTH * span.noise).sum()), 1)
     columns, values = span.left[:, :strong], span.values[:strong]
     inputs, outputs, noise = len(span.left), len(span.right), span.deviation
-    alive = np.linalg.norm(columns * values, axis=1) > _LIVE * noise * np.sqrt(outputs)
+    alive = np.linalg.norm(columns * values, axis=1) > thresholds.RAY_ROW_NOISE * noise * np.sqrt(outputs)
     if alive.sum() <= strong:
         return np.zeros((0, inputs))
     rows = columns[alive]
-    program, found = _Program(rows), []
-    for held, cost in _beginnings(rows, columns, count, rng, likes):
-        program.hold(held)
-        ray = program.least(cost, 0.0)
-        for _ in range(_REWEIGHTED):
-            if ray is None:
-                break
-            last, ray = (
-                ray,
-                program.least(_towards_zeros(rows, ray), _SLACK * noise * np.linalg.norm(ray / values)),
-            )
-            if ray is not None and last @ ray > _SETTLED:
-                break
+    program, solutions = _Program(rows), []
+    for fixed, cost in _starts(rows, columns, count, rng, similar):
+        program.fix(fixed)
+        ray = _sparsest(program, rows, values, noise, cost)
         if ray is not None:
-            found.append(ray)
-    return distinct(np.array(found).reshape(-1, strong) @ columns.T)
+            solutions.append(ray)
+    return distinct(np.array(solutions).reshape(-1, strong) @ columns.T)
 
 
-def _beginnings(
-    rows: np.ndarray, columns: np.ndarray, count: int, rng: np.random.Generator, likes: np.ndarray | None
+def _sparsest(
+    program: _Program, rows: np.ndarray, values: np.ndarray, noise: float, cost: np.ndarray
+) -> np.ndarray | None:
+    """The solution [R] after reweighting, from the first ``cost`` [R]; None where there is none."""
+    ray = program.minimum(cost, 0.0)
+    for _ in range(thresholds.RAY_REWEIGHTINGS):
+        if ray is None:
+            break
+        slack = thresholds.RAY_SLACK * noise * np.linalg.norm(ray / values)
+        last, ray = ray, program.minimum(_reweighted(rows, ray), slack)
+        if ray is not None and last @ ray > thresholds.RAY_CONVERGED:
+            break
+    return ray
+
+
+def _starts(
+    rows: np.ndarray, columns: np.ndarray, count: int, rng: np.random.Generator, similar: np.ndarray | None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What to hold fixed and what to make least, both [R], for each ray."""
-    liked = 0 if likes is None else min(count // 2, len(likes))
-    picked = rng.choice(len(rows), min(count - liked, len(rows)), replace=False)
-    found = [(rows[row] / np.linalg.norm(rows[row]), rows.sum(axis=0)) for row in picked]
-    for like in rng.choice(len(likes), liked, replace=False) if liked else ():
-        inside = likes[like] @ columns
-        inside /= np.linalg.norm(inside)
-        found.append((inside, _towards_zeros(rows, inside)))
-    return found
+    """For each ray the functional that is held fixed and the first cost, both [R]."""
+    of_similar = 0 if similar is None else min(count // 2, len(similar))
+    picked = rng.choice(len(rows), min(count - of_similar, len(rows)), replace=False)
+    starts = [(rows[row] / np.linalg.norm(rows[row]), rows.sum(axis=0)) for row in picked]
+    for index in rng.choice(len(similar), of_similar, replace=False) if of_similar else ():
+        projection = similar[index] @ columns
+        projection /= np.linalg.norm(projection)
+        starts.append((projection, _reweighted(rows, projection)))
+    return starts
 
 
-def _towards_zeros(rows: np.ndarray, ray: np.ndarray) -> np.ndarray:
-    """The sum of entries in which those count most that are nearly zero now."""
-    reached = rows @ ray
-    return (1 / (np.maximum(reached, 0) + _SOFT * np.abs(reached).max())) @ rows
+def _reweighted(rows: np.ndarray, ray: np.ndarray) -> np.ndarray:
+    """The cost [R]: a sum of entries, each weighted by the inverse of its present size."""
+    entries = rows @ ray
+    return (1 / (np.maximum(entries, 0) + thresholds.RAY_SOFTENING * np.abs(entries).max())) @ rows
 
 
 def distinct(vectors: np.ndarray) -> np.ndarray:
-    """One of each kind of the unit vectors [B, I], the sparsest first: by their sum, which is least for them."""
-    kept: list[np.ndarray] = []
+    """One of each group of similar unit vectors [B, I], the sparsest first, by their sum."""
+    chosen: list[np.ndarray] = []
     for vector in vectors[np.argsort(vectors.sum(axis=1), kind="stable")]:
-        if not kept or (np.array(kept) @ vector).max() < _ALIKE:
-            kept.append(vector)
-    return np.array(kept).reshape(-1, vectors.shape[1])
+        if not chosen or (np.array(chosen) @ vector).max() < thresholds.RAY_SAME:
+            chosen.append(vector)
+    return np.array(chosen).reshape(-1, vectors.shape[1])
 
 
 class _Program:
-    """minimise cost·a over a [R] with rows·a ≥ −slack and held·a = 1; warm from one solution to the next."""
+    """Minimise cost·a over a [R] subject to rows·a ≥ −slack and fixed·a = 1. Each solution is the start of
+    the next."""
 
     def __init__(self, rows: np.ndarray):
         self.count, self.size = rows.shape
@@ -112,11 +117,11 @@ class _Program:
         self.rows = np.arange(self.count, dtype=np.int32)
         self.columns = np.arange(self.size, dtype=np.int32)
 
-    def hold(self, held: np.ndarray) -> None:
-        for column, value in enumerate(held):
+    def fix(self, fixed: np.ndarray) -> None:
+        for column, value in enumerate(fixed):
             self.solver.changeCoeff(self.count, column, float(value))
 
-    def least(self, cost: np.ndarray, slack: float) -> np.ndarray | None:
+    def minimum(self, cost: np.ndarray, slack: float) -> np.ndarray | None:
         """The solution as a unit vector; None where there is none."""
         self.solver.changeRowsBounds(
             self.count, self.rows, np.full(self.count, -slack), np.full(self.count, np.inf)

@@ -1,4 +1,5 @@
-"""A gradient matrix with noise in it, and how far a vector is from its column or row space."""
+"""The singular value decomposition of a layer's gradient with noise, and the distance of vectors from its
+column or row space."""
 
 from __future__ import annotations
 
@@ -6,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MARGIN = 3.0  # a singular value counts as signal when it exceeds the noise's norm this many times
+from gradleak.attacks.span import thresholds
 
 
 @dataclass(frozen=True)
 class Subspace:
-    """The singular value decomposition of M [I, O] = left · diag(values) · rightᵀ, and its noise.
+    """M [I, O] = left · diag(values) · rightᵀ, and its noise.
 
-    left [I, R], values [R] falling, right [O, R], R = min(I, O). noise: spectral norm of what M has on top of the
-    members' sum, such as the rounding of the shared float32 weights.
+    left [I, R], values [R] in falling order, right [O, R], R = min(I, O). noise: spectral norm of what M has
+    beside the members' sum, such as the rounding of the shared float32 weights.
     """
 
     left: np.ndarray
@@ -25,11 +26,11 @@ class Subspace:
     @property
     def rank(self) -> int:
         """Singular values above the noise."""
-        return int((self.values > MARGIN * self.noise).sum())
+        return int((self.values > thresholds.RANK_MARGIN * self.noise).sum())
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of the noise of an entry of M, as if it were white."""
+        """Standard deviation of the noise of one entry of M, if the noise is white."""
         return self.noise / (np.sqrt(len(self.left)) + np.sqrt(len(self.right)))
 
     @property
@@ -41,8 +42,8 @@ class Subspace:
     def gain(self) -> np.ndarray:
         """How much of each singular direction counts as spanned, [R] in [0, 1].
 
-        The residual q = f − left·(gain ∘ leftᵀf) has ‖q‖² = min over a of ‖f − M a‖² + noise²‖a‖²: a combination of M's
-        columns is charged with the noise that it carries, so that there is no rank to choose.
+        The residual q = f − left·(gain ∘ leftᵀf) has ‖q‖² = min over a of ‖f − M a‖² + noise²‖a‖². A
+        combination of M's columns pays for the noise that it carries, so no rank has to be chosen.
         """
         return 1 - self.noise / np.hypot(self.values, self.noise)
 
@@ -55,53 +56,84 @@ class Subspace:
         damped = self.values / (self.values**2 + self.noise**2)
         return (vectors @ self.left * damped) @ self.right.T
 
-    def weigh(self, features: np.ndarray, signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """δᵀ M⁺ f of every pair f, δ ([B, I], [B, O]), and how far the noise leaves it open; both [B].
+    def weigh(self, features: np.ndarray, deltas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The weight δᵀ M⁺ f of every pair f, δ ([B, I], [B, O]), and its standard uncertainty from the
+        noise; both [B].
 
-        N for a member of a mean over N images (Wedderburn 1934).
+        The weight of a member of a mean over N images is N (Wedderburn 1934).
         """
-        left, right = self.coefficients(features), self.transposed.coefficients(signals)
+        left, right = self.coefficients(features), self.transposed.coefficients(deltas)
         uncertainty = self.noise * np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-        return (left * signals).sum(axis=1), uncertainty
+        return (left * deltas).sum(axis=1), uncertainty
 
     def residual(self, vectors: np.ndarray, avoid: np.ndarray | None = None) -> np.ndarray:
-        """ρ [B] of vectors f [B, I]: that minimum relative to ‖f‖²; 0 in the span, 1 across it.
+        """ρ [B] of vectors f [B, I]: that minimum relative to ‖f‖². 0 in the span, 1 orthogonal to it.
 
-        avoid: orthonormal columns [I, A], within the span, that do not count: relative to the rest of f.
+        avoid: orthonormal columns [I, A] within the span. Then relative to the part of f orthogonal to them.
         """
         across = vectors - vectors @ self.left * self.gain @ self.left.T
         if avoid is not None:
             vectors = vectors - vectors @ avoid @ avoid.T
-        return np.square(across).sum(axis=1) / np.maximum(np.square(vectors).sum(axis=1), 1e-300)
+        return np.square(across).sum(axis=1) / np.maximum(np.square(vectors).sum(axis=1), thresholds.TINY)
 
     def normalised_residual(self, vectors: np.ndarray) -> np.ndarray:
-        """The same minimum relative to what noise alone would leave, noise²‖a‖², [B].
+        """The same minimum relative to noise²‖a‖², what noise alone would leave, [B].
 
-        About 1 to 2 for a vector that is in the noiseless span, whatever its weight in M; more for any other.
+        About 1 to 2 for a vector in the noiseless span, whatever its weight in M; more for any other.
         """
         across = vectors - vectors @ self.left * self.gain @ self.left.T
         carried = self.noise * np.linalg.norm(self.coefficients(vectors), axis=1)
-        return np.square(across).sum(axis=1) / np.maximum(np.square(carried), 1e-300)
+        return np.square(across).sum(axis=1) / np.maximum(np.square(carried), thresholds.TINY)
+
+
+@dataclass(frozen=True)
+class LayerGradient:
+    """The gradient of the searched layer in one update, or what the members fitted so far leave of it.
+
+    matrix: M [I, O], float64. span: its subspace. samples: N where it is known, else 0. one_step: whether the
+    client made a single local step; after several, M is no sum of terms f δᵀ.
+    """
+
+    matrix: np.ndarray
+    span: Subspace
+    samples: int = 0
+    one_step: bool = True
+
+    @property
+    def noise(self) -> float:
+        return self.span.noise
+
+    def without(self, deltas: np.ndarray) -> Subspace:
+        """The subspace of M with the members of ``deltas`` [B, O] projected out."""
+        return of_matrix(project_out(self.matrix, deltas), self.noise)
+
+
+def layer_gradient(
+    matrix: np.ndarray, noise: float, samples: int = 0, one_step: bool = True
+) -> LayerGradient:
+    """The gradient M [I, O], whose noise has the spectral norm ``noise``."""
+    return LayerGradient(matrix, of_matrix(matrix, noise), samples, one_step)
 
 
 def of_matrix(matrix: np.ndarray, noise: float) -> Subspace:
-    """The subspace of M [I, O] (float64) whose noise has the spectral norm ``noise``."""
+    """The subspace of M [I, O] (float64), whose noise has the spectral norm ``noise``."""
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
     return Subspace(left, values, right.T, noise)
 
 
-def without(matrix: np.ndarray, signals: np.ndarray) -> np.ndarray:
-    """M with the members of ``signals`` [B, O] taken out: M (I − P), P the projector on those δ.
+def project_out(matrix: np.ndarray, deltas: np.ndarray) -> np.ndarray:
+    """M (I − P), P the projector on the members' ``deltas`` [B, O].
 
-    Σ f_n δ_nᵀ (I − P) has lost exactly the terms whose δ lies in P, so its columns span the features of the other
-    members alone. Unlike subtracting (1/N) f δᵀ this needs neither N nor the scale, and no error of f comes in.
+    Σ f_n δ_nᵀ (I − P) has lost just the terms whose δ lies in P, so its columns span the features of the
+    other members. Unlike a subtraction of (1/N) f δᵀ, this needs neither N nor the scale, and errors of f do
+    not enter.
     """
-    if not len(signals):
+    if not len(deltas):
         return matrix
-    directions, _ = np.linalg.qr((signals / np.linalg.norm(signals, axis=1, keepdims=True)).T)
+    directions, _ = np.linalg.qr((deltas / np.linalg.norm(deltas, axis=1, keepdims=True)).T)
     return matrix - matrix @ directions @ directions.T
 
 
-def basis(vectors: np.ndarray) -> np.ndarray:
+def orthonormal_basis(vectors: np.ndarray) -> np.ndarray:
     """Orthonormal columns [I, B] that span ``vectors`` [B, I]."""
     return np.linalg.qr(vectors.T)[0]

@@ -1,4 +1,4 @@
-"""The label-by-label extraction that LLG and its relatives share (Wainakh et al. 2022, algorithm 1)."""
+"""Label-by-label extraction of LLG and the methods derived from it (Wainakh et al. 2022, algorithm 1)."""
 
 import numpy as np
 
@@ -8,11 +8,13 @@ from gradleak.labels.evidence import Estimate, counted
 def extract(
     signal: np.ndarray, impact: np.ndarray, samples: int, offset: np.ndarray | float = 0.0
 ) -> Estimate:
-    """Every class with a negative ``signal`` once; then, less ``offset``, N − that many times the class of the lowest.
+    """Every class with a negative ``signal`` once; then the lowest class again and again, until there are N
+    labels.
 
-    signal: (D, C), falls by about −``impact`` for each image of a class. impact: < 0, (D, C) or broadcast to it;
-    it is taken off the signal with every label that is given out. offset: the signal of an absent class, (C,).
-    More negative classes than images: the N lowest.
+    signal: (D, C), falls by about −``impact`` with each image of a class. impact: < 0, (D, C) or broadcast to
+    it; it is subtracted from the signal of a class with every label of this class. offset: the signal of an
+    absent class, (C,), subtracted after the first pass. If more than N classes are negative, the N lowest are
+    taken.
     """
     signal, impact = np.array(signal, float), np.broadcast_to(impact, signal.shape)
     rank = signal.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")

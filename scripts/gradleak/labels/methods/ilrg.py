@@ -1,4 +1,8 @@
-"""Instance-wise labels from recovered class embeddings (Ma et al. 2023, "iLRG")."""
+"""Instance-wise labels from recovered class embeddings (iLRG).
+
+Ma et al. 2023, "Instance-wise Batch Label Restoration via Gradients in Federated Learning", ICLR 2023,
+https://openreview.net/forum?id=FIrQfNSOoTr.
+"""
 
 import numpy as np
 
@@ -6,10 +10,12 @@ from gradleak.labels.evidence import Estimate, Evidence, NotApplicable, counted,
 
 
 def estimate(evidence: Evidence) -> Estimate:
-    """ê_c = g_W[:, c] / g_b[c], P̂[c] = softmax(Wᵀ ê_c + b), then [1ᵀ; P̂ᵀ − I] n = [N; N g_b] by pseudo-inverse.
+    """ê_c = g_W[:, c] / g_b[c], P̂[c] = softmax(Wᵀ ê_c + b), then [1ᵀ; P̂ᵀ − I] n = [N; N g_b] by
+    pseudo-inverse.
 
-    Unstable where g_b[c] ≈ 0 and on trained nets. The released code rounds without bringing the sum to N; here, as
-    for every method, the counts are projected so that they sum to N, and ``raw`` keeps the solution, clipped at 0.
+    Assumes that the features of a class are alike, as in an untrained model; unstable where g_b[c] ≈ 0. The
+    released code rounds without fixing the sum; here the counts are projected so that they sum to N, as for
+    every method, and ``raw`` is the solution clipped at 0.
     """
     if (np.abs(evidence.grad_bias) == 0).all(axis=1).any():
         raise NotApplicable("the last layer's bias gradient is zero")

@@ -1,4 +1,8 @@
-"""Counts from the mean probability of a class inside and outside of it (posterior-based label recovery, "PLRA", 2024)."""
+"""Counts from the mean probability of a class over its own and over other images (PLRA).
+
+Zhang, Guo and Li 2024, "Posterior Probability-based Label Recovery Attack in Federated Learning", workshop
+paper at ICLR 2024, https://openreview.net/forum?id=8yELN390FL.
+"""
 
 import numpy as np
 
@@ -6,7 +10,11 @@ from gradleak.labels.evidence import Estimate, Evidence, counted, softmax
 
 
 def estimate(evidence: Evidence) -> Estimate:
-    """n_j = N (φ⁻_j − g_b[j]) / (1 − φ⁺_j + φ⁻_j), φ⁺ = E[p_j | y = j], φ⁻ = E[p_j | y ≠ j] of public images."""
+    """n_c = N (φ⁻_c − g_b[c]) / (1 − φ⁺_c + φ⁻_c) with φ⁺_c = E[p_c | y = c] and φ⁻_c = E[p_c | y ≠ c] of
+    public images.
+
+    Assumes that private images have the same mean probabilities, whatever the other classes of the batch.
+    """
     probabilities = softmax(evidence.logits(evidence.public.features.astype(float)))
     own = np.eye(evidence.classes, dtype=bool)[evidence.public.labels]
     inside = (probabilities * own).sum(axis=0) / np.maximum(own.sum(axis=0), 1)

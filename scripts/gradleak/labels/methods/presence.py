@@ -1,4 +1,4 @@
-"""What methods that find a set of classes, and no counts, have in common."""
+"""Counts from a set of present classes, for methods that find no counts."""
 
 import numpy as np
 
@@ -8,7 +8,8 @@ from gradleak.labels.evidence import Estimate, counted
 def shared_out(present: np.ndarray, score: np.ndarray, samples: int) -> Estimate:
     """The N images in even shares among the classes ``present`` (D, C).
 
-    One image, or no class found: the class of the lowest ``score`` (D, C). More classes than images: the N lowest.
+    For one image, or where no class is present: the class of the lowest ``score`` (D, C). If more than N
+    classes are present, the N with the lowest score are taken.
     """
     rank = np.where(present, score, np.inf).argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
     present = present & (rank < samples)

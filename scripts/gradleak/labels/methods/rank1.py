@@ -1,4 +1,6 @@
-"""Rank-1 least squares: one feature vector explains the whole last-layer gradient. No public data."""
+"""Rank-1 least squares: one feature vector explains the whole last-layer gradient. No public data, no
+published method.
+"""
 
 import numpy as np
 
@@ -11,8 +13,9 @@ FLOOR = 0.5  # images: keeps the weights of absent classes finite
 def estimate(evidence: Evidence) -> Estimate:
     """n = N (softmax(Wᵀ ĥ + b) − g_b) with ĥ = g_W g_b / ‖g_b‖².
 
-    With cross-entropy g_W = (1/N) Σ_i h_i (p_i − e_{y_i})ᵀ and g_b = p̄ − n/N. Where the features h_i are alike
-    (an untrained net), g_W ≈ ĥ g_bᵀ, and the least-squares ĥ gives the mean softmax p̄ that the identity needs.
+    With cross-entropy g_W = (1/N) Σ_i h_i (p_i − e_{y_i})ᵀ and g_b = p̄ − n/N. Where the features h_i are
+    alike (an untrained model), g_W ≈ ĥ g_bᵀ, and the least-squares ĥ gives the mean softmax p̄ that the
+    identity needs.
     """
     _needs_a_gradient(evidence)
     feature = common_feature(evidence, np.ones((evidence.draws, evidence.classes)))
@@ -21,11 +24,11 @@ def estimate(evidence: Evidence) -> Estimate:
 
 
 def estimate_weighted(evidence: Evidence) -> Estimate:
-    """The same, weighted, with a feature vector for each class; iterated from the plain solution.
+    """The same with weights and with a feature vector for each class, iterated from the plain solution.
 
-    Column c of g_W is p̄_c h̄ − (n_c/N) m_c, m_c the mean feature of class c: an absent class tells h̄ exactly, a class
-    of many images hardly, hence weights 1/(n_c + ½). Given n and h̄ the columns tell the m_c (shrunk to h̄ where
-    n_c is small), and p̄ is the mixture of softmax(Wᵀ m_c + b).
+    Column c of g_W is p̄_c h̄ − (n_c/N) m_c, m_c the mean feature of class c. The column of an absent class
+    determines h̄ exactly, that of a frequent class hardly, hence weights 1/(n_c + ½). Given n and h̄ the
+    columns determine the m_c (shrunk to h̄ where n_c is small), and p̄ is the mixture of softmax(Wᵀ m_c + b).
     """
     _needs_a_gradient(evidence)
     return counted(weighted(evidence), evidence.samples)

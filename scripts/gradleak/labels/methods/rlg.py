@@ -1,4 +1,7 @@
-"""Which classes are present, by linear programming on the row space (Dang et al. 2021, "Revealing and Protecting Labels")."""
+"""Which classes are present, by linear programming on the row space of the gradient (RLG).
+
+Dang et al. 2021, "Revealing and Protecting Labels in Distributed Training", doi:10.48550/arXiv.2111.00556.
+"""
 
 import numpy as np
 
@@ -9,10 +12,12 @@ RANK_TOLERANCE = 3e-6  # of the largest singular value: float32 deltas of small 
 
 
 def estimate(evidence: Evidence) -> Estimate:
-    """Class c is present iff a vector of the row space is negative in c and positive elsewhere.
+    """Class c is present if and only if the row space of g_W has a vector that is negative in c and positive
+    elsewhere.
 
-    With N < C images the rows p_i − e_{y_i} span an N-dimensional space, and each is such a vector for its own label.
-    From C − 1 dimensions on every class passes, so N ≥ C is beyond the method. A set, no counts.
+    The N < C rows p_i − e_{y_i} span the row space, and each is such a vector for its own label. From C − 1
+    dimensions on every class passes, so the method needs N < C and raises NotApplicable otherwise. Gives a
+    set and no counts.
     """
     if evidence.samples >= evidence.classes:
         raise NotApplicable(f"rlg needs fewer images than classes: {evidence.samples} of {evidence.classes}")
@@ -30,7 +35,7 @@ def _present(gradient: np.ndarray) -> np.ndarray:
 
 def _separates(rows: np.ndarray) -> bool:
     """Whether some r has rows · r > 0 in every entry: maximise the least entry over the unit box."""
-    from scipy.optimize import linprog
+    from scipy.optimize import linprog  # slow to import, and the workflow parses this
 
     size, rank = rows.shape
     system = np.hstack([-rows, np.ones((size, 1))])

@@ -1,4 +1,8 @@
-"""Labels from a Gaussian model of the logits (Chen & Vikalo 2024, "Recovering Labels from Local Updates", RLU)."""
+"""Labels from a Gaussian model of the logits (RLU).
+
+Chen and Vikalo 2024, "Recovering Labels from Local Updates in Federated Learning",
+doi:10.48550/arXiv.2405.00955.
+"""
 
 import numpy as np
 
@@ -9,10 +13,12 @@ POINTS = 5  # places along the local steps, as in the paper (T = 5)
 
 
 def estimate(evidence: Evidence) -> Estimate:
-    """Logits of class c ~ N(μ_c, Σ_c) from public images; their mean softmax by Monte Carlo; least squares for n.
+    """n from N g_b = (Pᵀ − I) n by least squares, with P[c] = E softmax(z), z ~ N(μ_c, Σ_c) by Monte Carlo.
 
-    For several local steps μ and Σ are followed along a virtual client's steps and the softmaxes averaged. (The released
-    code scales the shift of the confidence by a constant γ and carries an accumulator over; neither is in the paper.)
+    μ_c and Σ_c are the moments of the logits of public images of class c. For several local steps they are
+    followed along the steps of a shadow client and the softmaxes averaged. Assumes that public and private
+    logits of a class have the same moments. (The released code scales the change of the confidence by a
+    constant γ and carries an accumulator over; neither is in the paper.)
     """
     public = evidence.public
     paths, labels = evidence.logits(public.features)[None], public.labels

@@ -1,17 +1,23 @@
-"""Class shares by comparing each weight with single-class updates (Wang et al. 2021, "Addressing Class Imbalance")."""
+"""Class shares from public batches of one class each.
+
+Wang et al. 2021, "Addressing Class Imbalance in Federated Learning", doi:10.48550/arXiv.2008.06217.
+Ramakrishna and Dán 2022, "Inferring Class-Label Distribution in Federated Learning", AISec 2022.
+"""
 
 import numpy as np
 
 from gradleak.labels.evidence import Estimate, Evidence, class_means, counted, softmax, solve_confusion
 
-KEPT = 0.5  # share of a class's weights, those that tell it apart most
+KEPT = 0.5  # share of the weights of a class, those with the largest |in_c − out_c|
 
 
 def estimate(evidence: Evidence) -> Estimate:
-    """n_c = N mean_j (g_W[j, c] − out_c[j]) / (in_c[j] − out_c[j]) over the weights j that tell c apart most.
+    """n_c = N mean_j (g_W[j, c] − out_c[j]) / (in_c[j] − out_c[j]) over the weights j where |in_c − out_c| is
+    large.
 
-    in_c, out_c: column c of the gradient of public batches of class c alone, and of the others on average. Multi-step
-    updates are compared with the starting model's gradients.
+    in_c, out_c: column c of the gradient of a public batch of class c, and its mean over batches of the other
+    classes. Updates of several steps are compared with gradients at the starting model. Assumes that public
+    and private images of a class have the same mean gradient.
     """
     features, classes = evidence.public.features.astype(float), evidence.classes
     signal = softmax(evidence.logits(features)) - np.eye(classes)[evidence.public.labels]
@@ -32,9 +38,11 @@ def estimate(evidence: Evidence) -> Estimate:
 
 
 def estimate_soft(evidence: Evidence) -> Estimate:
-    """Ramakrishna & Dán 2022: (I − σ/E) q = −g_b, σ the softmaxes of public data summed over E local epochs.
+    """Ramakrishna and Dán 2022: (I − σᵀ/E) q = −g_b, with σ the softmaxes of public data summed over E local
+    epochs.
 
-    I − σᵀ/E is singular (Σ g_b = 0), so Σ q = 1 is solved along; for one step this is ``aux_mean``.
+    I − σᵀ/E is singular, since Σ_c g_b[c] = 0, so Σ_c q_c = 1 is solved along. For one step this is
+    ``aux_mean``.
     """
     labels, logits = evidence.public.labels, evidence.logits(evidence.public.features.astype(float))[None]
     if evidence.steps > 1 and evidence.public.path is not None:

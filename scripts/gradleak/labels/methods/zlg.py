@@ -1,4 +1,8 @@
-"""Counts from column sums and a guessed mean feature sum (Geng et al. 2021; Dimitrov et al. 2022)."""
+"""Counts from column sums and an assumed mean feature sum (ZLG, and its extension to several local steps).
+
+Geng et al. 2021, "Towards General Deep Leakage in Federated Learning", doi:10.48550/arXiv.2110.09074.
+Dimitrov et al. 2022, "Data Leakage in Federated Averaging", doi:10.48550/arXiv.2206.12395.
+"""
 
 import numpy as np
 
@@ -14,15 +18,20 @@ from gradleak.labels.evidence import (
 
 
 def estimate(evidence: Evidence) -> Estimate:
-    """Geng et al. 2021: n_j = N (p̄_j − s_j / Ō), s_j = Σ_d g_W[d, j], with p̄ and Ō = E Σ_d h_d of noise images."""
+    """Geng et al. 2021: n_c = N (p̄_c − s_c / Ō) with s_c = Σ_d g_W[d, c].
+
+    p̄ and Ō = E Σ_d h_d are the mean softmax and the mean feature sum of noise images. Assumes that private
+    images have the same, which holds for untrained models with non-negative features.
+    """
     dummy = evidence.public.dummy
     return _counts(evidence, softmax(evidence.logits(dummy)).mean(axis=0), dummy.sum(axis=1).mean())
 
 
 def estimate_dimitrov(evidence: Evidence) -> Estimate:
-    """Dimitrov et al. 2022: the same with public images, p̄ and Ō in the middle between server's and client's model.
+    """Dimitrov et al. 2022: the same with public images, and p̄ and Ō averaged over the local steps.
 
-    The paper interpolates linearly over local steps; the mean over the steps is the mean of the two ends.
+    The paper interpolates linearly between the server's and the client's model; the mean over the steps is
+    then the mean of the two ends.
     """
     public = evidence.public
     softmaxes = confusion(evidence).mean(axis=0)

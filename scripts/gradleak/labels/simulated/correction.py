@@ -1,9 +1,10 @@
-"""What is made of predicted counts once it is known how predictions go wrong: a second layer of trees.
+"""A second layer of trees that corrects predicted counts.
 
-The first layer's trees are surer of the images that they learnt from than of others. So the second learns from what they say
-of the other half's rounds: how far to trust a count, given all counts of its round. Counts are judged by IRec, whose best
-answer is a median and not a mean; where few classes are left open that differs, so both are learnt, and which of them (or
-their mean) recovers more is settled by how even a round looks.
+Trees are surer of the images that they learnt from than of others. So the second layer learns from the
+predictions for the other half's shadow clients: how far a count can be trusted, given all counts of its
+client. Counts are scored by IRec, whose best prediction is a median and not a mean; the two differ where few
+classes are undecided. Both are learnt, and for each bin of evenness the one that recovers more is taken, or
+their mean.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ TREES = {
     "early_stopping": False,
 }
 LOSSES = ("squared_error", "absolute_error")
-PLACES = 7  # of a round's ordered counts
+PLACES = 7  # of a client's ordered counts
 
 
 @dataclass(frozen=True)
 class Bins:
-    """Quantile bins of how uneven a round looks, Σ (n̂/N)²."""
+    """Quantile bins of how uneven a client's counts are, Σ (n̂/N)²."""
 
     edges: np.ndarray
 
@@ -48,7 +49,7 @@ def _unevenness(counts: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Correction:
-    """trees: of each loss, learnt from either half. chosen: for each bin, which of _answers is taken."""
+    """trees: of each loss, one of each half. chosen: for each bin, which of ``_variants`` is taken."""
 
     trees: tuple[tuple[Any, Any], ...]
     bins: Bins
@@ -57,17 +58,17 @@ class Correction:
     def __call__(self, predicted: np.ndarray) -> np.ndarray:
         """(D, C) → (D, C), on the simplex."""
         each = [np.mean([_corrected(tree, predicted) for tree in pair], axis=0) for pair in self.trees]
-        return _take(_answers(each), self.bins, self.chosen)
+        return _take(_variants(each), self.bins, self.chosen)
 
 
 def fit(
     predicted: np.ndarray, counts: np.ndarray, fold: np.ndarray, bins: int
 ) -> tuple[Correction, np.ndarray]:
-    """The correction, and ``predicted`` (S, C) corrected by what was learnt from the other half.
+    """The correction, and ``predicted`` (S, C) as corrected by the trees of the other half.
 
-    predicted: of each round by trees of the other half. counts: true (S, C). fold: int (S,).
+    predicted: of each shadow client, by trees of the other half. counts: true (S, C). fold: int (S,).
     """
-    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.ensemble import HistGradientBoostingRegressor  # slow, and the workflow imports this
 
     rows, shares = _rows(predicted), counts / counts.sum(axis=1, keepdims=True)
     trees, each = [], []
@@ -82,28 +83,32 @@ def fit(
         for half, tree in enumerate(pair):
             other[fold != half] = _corrected(tree, predicted[fold != half])
         each.append(other)
-    answers = _answers(each)
-    found = bins_of(answers[-1], bins)
-    which = found.of(answers[-1])
-    chosen = np.full(bins, len(answers) - 1)
-    recovered = [np.minimum(counted(a, counts.sum(axis=1)).counts, counts).sum(axis=1) for a in answers]
+    variants = _variants(each)
+    found = bins_of(variants[-1], bins)
+    which = found.of(variants[-1])
+    chosen = np.full(bins, len(variants) - 1)
+    recovered = [
+        np.minimum(counted(variant, counts.sum(axis=1)).counts, counts).sum(axis=1) for variant in variants
+    ]
     for b in np.unique(which):
         chosen[b] = int(np.argmax([r[which == b].sum() for r in recovered]))
-    return Correction(tuple(trees), found, chosen), _take(answers, found, chosen)
+    return Correction(tuple(trees), found, chosen), _take(variants, found, chosen)
 
 
-def _answers(each: list[np.ndarray]) -> list[np.ndarray]:
-    """Of each loss, and the mean of them."""
+def _variants(each: list[np.ndarray]) -> list[np.ndarray]:
+    """The prediction of each loss, and their mean."""
     return [*each, np.mean(each, axis=0)]
 
 
-def _take(answers: list[np.ndarray], bins: Bins, chosen: np.ndarray) -> np.ndarray:
-    which = chosen[bins.of(answers[-1])]
-    return np.stack(answers)[which, np.arange(len(which))]
+def _take(variants: list[np.ndarray], bins: Bins, chosen: np.ndarray) -> np.ndarray:
+    which = chosen[bins.of(variants[-1])]
+    return np.stack(variants)[which, np.arange(len(which))]
 
 
 def _rows(predicted: np.ndarray) -> np.ndarray:
-    """(D, C, F): a class's share and its rank, how uneven the round looks, and its shares in order."""
+    """(D, C, F): a class's share and its rank, how uneven the client's shares are, and the shares in
+    order.
+    """
     shares = predicted / predicted.sum(axis=1, keepdims=True)
     ordered = np.sort(shares, axis=1)
     places = np.unique(np.linspace(0, shares.shape[1] - 1, PLACES).round().astype(int))

@@ -1,23 +1,25 @@
-"""The FedAvg fixed point: the mean softmax drifts with the composition that is being looked for. Ours."""
+"""The FedAvg fixed point: over local steps the mean softmax drifts with the class counts that are sought."""
 
 import numpy as np
 
 from gradleak.labels.evidence import Estimate, Evidence, counted, simplex
-from gradleak.labels.simulated.virtual import rounds_of
+from gradleak.labels.simulated.shadow import shadow_clients_of
 
 ITERATIONS = 30
-NEIGHBOURS = 40  # virtual rounds whose composition is nearest to the guess
+NEIGHBOURS = 40  # shadow clients whose class shares are nearest to the estimate
 
 
 def estimate(evidence: Evidence) -> Estimate:
-    """Iterate n ← N (p̄(n) − g_b), with p̄(n) the mean softmax over the steps of virtual clients composed like n.
+    """Iterate n ← N (p̄(n/N) − g_b), damped, with p̄(q) the mean softmax over the local steps of clients with
+    shares q.
 
-    A virtual round tells its own p̄ exactly: n/N + g_b. p̄(n) is its linear regression on the composition, plus the
-    mean residual of the nearest rounds.
+    For a shadow client p̄ is known exactly: p̄ = n/N + g_b. p̄(q) is the linear regression of these on the
+    shares, plus the mean residual of the nearest shadow clients. Assumes that the shadow clients train as the
+    client does. No published method.
     """
-    rounds, samples = rounds_of(evidence), evidence.samples
-    shares = rounds.counts / samples
-    means = shares + rounds.grad_bias
+    shadow, samples = shadow_clients_of(evidence), evidence.samples
+    shares = shadow.counts / samples
+    means = shares + shadow.grad_bias
     slope = np.linalg.lstsq(shares, means, rcond=None)[0]  # shares sum to one, so the constant is in them
     residuals = means - shares @ slope
     guess = simplex(shares.mean(axis=0) - evidence.grad_bias, 1)

@@ -1,11 +1,13 @@
 """The best linear estimate of class shares from the whole last-layer gradient, under a Gaussian model of it.
 
-A gradient is g = Σ_c q_c μ_c + noise, q the class shares, μ_c the mean gradient of one image of class c. On public
-data μ and the noise's covariance Σ are known, and with a Dirichlet prior of covariance K
+A gradient is g = Σ_c q_c μ_c + noise, with q the class shares and μ_c the mean gradient of one image of class
+c. Public data give M = [μ_1 … μ_C] and the covariance Σ of the noise. With a prior of mean π = 1/C and
+covariance K (Dirichlet)
 
     q̂ = π + (Mᵀ Σ⁻¹ M + K⁻¹)⁻¹ Mᵀ Σ⁻¹ (g − M π)
 
-The prior label-recovery methods use g_b alone, or sums of g_W; this one weighs every entry by what it tells.
+This is the linear minimum mean squared error estimate. Published methods use g_b alone or column sums of g_W;
+this one weighs every entry of both. No published method.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradleak.labels.evidence import Estimate, Evidence, Rounds, class_means, counted, simplex, softmax
-from gradleak.labels.simulated.virtual import rounds_of
+from gradleak.labels.evidence import Estimate, Evidence, ShadowClients, class_means, counted, simplex, softmax
+from gradleak.labels.simulated.shadow import shadow_clients_of
 
 RANK = 400  # directions of the noise that are modelled one by one
 SHRINKS = (1e-4, 1e-2, 1.0)  # of Σ towards a multiple of the identity
@@ -24,7 +26,9 @@ PRIORS = (0.1, 0.5, 5.0)  # concentration of the Dirichlet prior
 
 @dataclass(frozen=True)
 class Model:
-    """basis: (R, d·C + C), orthonormal. means: (C, R), of one class's share in it. variances: (R,), of a round's noise."""
+    """basis: orthonormal rows (R, d·C + C). means: μ_c in it, (C, R). variances: of an update's noise in it,
+    (R,).
+    """
 
     basis: np.ndarray
     means: np.ndarray
@@ -48,7 +52,7 @@ def flatten(grad_weight: np.ndarray, grad_bias: np.ndarray) -> np.ndarray:
 
 
 def fit_images(evidence: Evidence, fold: int) -> Model:
-    """One local step: the moments of single images' gradients, of one half of the public data."""
+    """One local step: the moments of the gradients of single images, of one half of the public data."""
     keep = evidence.public.fold == fold
     features, labels = evidence.public.features[keep].astype(np.float32), evidence.public.labels[keep]
     signal = softmax(evidence.logits(features).astype(float)) - np.eye(evidence.classes)[labels]
@@ -57,24 +61,28 @@ def fit_images(evidence: Evidence, fold: int) -> Model:
     return _model(means, each - means[labels], evidence.samples)
 
 
-def fit_rounds(evidence: Evidence, rounds: Rounds, fold: int) -> Model:
-    """Several local steps: the moments of one half's virtual rounds, the means by least squares on their shares."""
-    keep = rounds.fold == fold
+def fit_clients(evidence: Evidence, shadow: ShadowClients, fold: int) -> Model:
+    """Several local steps: the moments of one half's shadow clients, the means by least squares on their
+    shares.
+    """
+    keep = shadow.fold == fold
     flat, shares = (
-        flatten(rounds.grad_weight[keep], rounds.grad_bias[keep]),
-        rounds.counts[keep] / evidence.samples,
+        flatten(shadow.grad_weight[keep], shadow.grad_bias[keep]),
+        shadow.counts[keep] / evidence.samples,
     )
     means = np.linalg.lstsq(shares, flat, rcond=None)[0].astype(np.float32)
     return _model(means, flat - shares.astype(np.float32) @ means, 1)
 
 
 def _model(means: np.ndarray, residuals: np.ndarray, averaged: int) -> Model:
-    """averaged: over how many of the ``residuals`` (n, R) the noise of a round is a mean."""
+    """averaged: the noise of an update is the mean of so many independent rows of ``residuals`` (n, d·C +
+    C).
+    """
     values, vectors = np.linalg.eigh((residuals @ residuals.T).astype(float))
     values, vectors = np.maximum(values[::-1], 1e-30), vectors[:, ::-1]
     rank = min(RANK, int((values > 1e-9 * values[0]).sum()))
     noise = (residuals.T @ vectors[:, :rank].astype(np.float32) / np.sqrt(values[:rank], dtype=np.float32)).T
-    # What of the means lies outside the modelled noise sees only its remainder.
+    # Outside of the modelled directions the noise has the mean variance of the rest.
     rest = means - (means @ noise.T) @ noise
     outside = np.linalg.qr(rest.T)[0].T
     floor = max(values[rank:].sum(), 1e-12 * values.sum()) / max(residuals.shape[1] - rank, 1)
@@ -85,8 +93,9 @@ def _model(means: np.ndarray, residuals: np.ndarray, averaged: int) -> Model:
 
 @dataclass(frozen=True)
 class Fitted:
-    """models: of either half of the public data; the estimate is their mean. shrink, prior: chosen across halves.
-    held_out: (S, C) counts of the virtual rounds, each predicted from the half that its images are not from.
+    """models: one of each half of the public data; the estimate is their mean. shrink, prior: chosen across
+    halves.
+    held_out: (S, C), counts of the shadow clients, each predicted by the model of the other half.
     """
 
     models: tuple[Model, Model]
@@ -100,26 +109,31 @@ class Fitted:
         return evidence.samples * np.mean(shares, axis=0)
 
 
-def fit(evidence: Evidence, rounds: Rounds) -> Fitted:
-    """Choose shrinkage and prior by the IRec of virtual rounds of one half under the model of the other."""
+def fit(evidence: Evidence, shadow: ShadowClients) -> Fitted:
+    """Choose shrinkage and prior by the IRec of the shadow clients of one half under the model of the
+    other.
+    """
     single = evidence.steps == 1
     models = tuple(
-        fit_images(evidence, fold) if single else fit_rounds(evidence, rounds, fold) for fold in (0, 1)
+        fit_images(evidence, fold) if single else fit_clients(evidence, shadow, fold) for fold in (0, 1)
     )
-    flat = flatten(rounds.grad_weight, rounds.grad_bias)
-    others = [rounds.fold != fold for fold in (0, 1)]
+    flat = flatten(shadow.grad_weight, shadow.grad_bias)
+    others = [shadow.fold != fold for fold in (0, 1)]
     coordinates = [flat[own] @ model.basis.T for own, model in zip(others, models, strict=True)]
     best = None
     for shrink in SHRINKS:
         for prior in PRIORS:
-            found = np.empty(rounds.counts.shape)
+            found = np.empty(shadow.counts.shape)
             for own, model, inside in zip(others, models, coordinates, strict=True):
                 found[own] = evidence.samples * model.shares(inside, shrink, prior)
-            score = np.minimum(simplex(found, evidence.samples), rounds.counts).sum()
+            score = np.minimum(simplex(found, evidence.samples), shadow.counts).sum()
             if best is None or score > best[0]:
                 best = (score, shrink, prior, found)
     return Fitted(models, *best[1:])
 
 
 def estimate(evidence: Evidence) -> Estimate:
-    return counted(fit(evidence, rounds_of(evidence)).predict(evidence), evidence.samples)
+    """n = N q̂. Assumes that gradients of a class have one Gaussian distribution in public and private
+    data.
+    """
+    return counted(fit(evidence, shadow_clients_of(evidence)).predict(evidence), evidence.samples)

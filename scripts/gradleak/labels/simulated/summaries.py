@@ -1,4 +1,4 @@
-"""What a last-layer gradient says of each class, as a row of numbers: the input of the simulated posterior."""
+"""Summary statistics of a last-layer gradient for each class: the input of the simulated posterior."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gradleak.labels.evidence import Evidence, Public, class_means, simplex, sof
 def summaries(evidence: Evidence, public: Public, bases: list[np.ndarray]) -> np.ndarray:
     """(D, C, F): F numbers for each class of each draw; the last one is the class itself.
 
-    bases: raw counts (D, C) of simpler estimates. public: whose statistics may be used.
+    bases: raw counts (D, C) of simpler estimates. public: public data whose statistics are used.
     """
     samples, classes = evidence.samples, evidence.classes
     weight, bias = evidence.grad_weight, evidence.grad_bias

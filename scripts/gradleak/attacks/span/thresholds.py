@@ -1,0 +1,232 @@
+"""Every numeric constant of span inversion. Modules read them as ``thresholds.NAME`` while they run, so that
+a benchmark can patch them.
+
+The comment of a constant says what it means, with its unit, and where it comes from: *derived* from the noise
+model or from the number format, *published*, or *set by hand*, which means that the value was found by trial.
+``Stable`` is the range of factors within which the same members are certified, as measured by
+
+    python tests/benchmarks/bench_thresholds.py
+
+on 2026-11-29, on clients 20 and up, none of which is in a table of the documents.
+
+A constant without ``Stable`` was not varied.
+"""
+
+# --- number formats ---
+
+# Least denominator of a ratio of squares. Derived: no square of a float64 number that matters is smaller.
+TINY = 1e-300
+# Least length of a float32 feature vector that is divided by. Derived: near the least normal float32 number.
+TINY_LENGTH = 1e-30
+
+# --- subspace ---
+
+# A singular value of M counts towards the rank if it is so many times the spectral norm of the noise.
+# Derived: by Weyl's inequality noise moves a singular value by at most once its norm; set by hand beyond
+# that.
+RANK_MARGIN = 3.0
+
+# --- dense layer, and which layer is searched ---
+
+# Share of the squared feature of a mean of two images that must differ from the mean of their features, for
+# the features to count as nonlinear. Derived: float32 rounding leaves about 1e-13, a nonlinear layer more
+# than 1e-3.
+NONLINEAR_SHARE = 1e-6
+# Public images that show what kind of layer it is.
+LAYER_IMAGES = 64
+# Least median PSNR, in dB, at which public images come back from their features. Set by hand: the level of
+# the tables.
+RECALL_PSNR = 20.0
+# Least share of zeros among the features of a layer that is linear in the image. Set by hand.
+LAYER_ZEROS = 0.1
+# Public images that are recalled; starts for each; Adam steps for each. Set by hand, for a result within a
+# second or two.
+RECALL_IMAGES = 16
+RECALL_STARTS = 4
+RECALL_STEPS = 150
+
+# --- starting images ---
+
+# Largest shift of a copy of a public image, in pixels. Set by hand.
+SHIFT = 2
+# Images whose features are computed at once. It changes speed and memory alone.
+CHUNK = 500
+
+# --- sparse rays (linear programs) ---
+
+# Singular directions of M are used whose value is so many times the noise's norm. Set by hand: the sign of an
+# entry must show.
+RAY_STRENGTH = 10.0
+# A row of M counts as zero for all members if its norm is below so many times that of its noise. Set by hand.
+RAY_ROW_NOISE = 10.0
+# How far below zero an entry of a ray may be, in standard deviations of its noise. Derived: beyond 5 σ none
+# of 10⁶ entries lies.
+RAY_SLACK = 5.0
+# Reweighted programs for each ray, at most (Candès et al. 2008: most of the gain is in the first few).
+RAY_REWEIGHTINGS = 5
+# Softening of the weights, relative to a ray's largest entry (ε of Candès et al. 2008). Set by hand.
+RAY_SOFTENING = 1e-2
+# Cosine of two successive rays from which on reweighting has converged. Set by hand; it saves programs alone.
+RAY_CONVERGED = 1 - 1e-8
+# Cosine of two rays from which on they are one. Set by hand.
+RAY_SAME = 0.995
+
+# --- images from features ---
+
+# Least ρ under the logarithm. Derived: float32 features carry an error of about (1e-6)².
+RESIDUAL_FLOOR = 1e-12
+# Bound on the norm of an image's gradient of log ρ. Set by hand: below it nearly everywhere, so that all
+# images move alike.
+GRADIENT_BOUND = 0.05
+# Learning rate, in pixels, of Adam towards one feature.
+FEATURE_RATE = 0.1
+# Learning rate of the single Adam step before L-BFGS: it hardly moves the image.
+POLISH_RATE = 1e-4
+# Learning rate over the codes of a decoder, and the weight of the mean of z². Set by hand.
+CODE_RATE = 0.05
+CODE_PENALTY = 0.01
+# Adam steps and rate, in pixels, over images that come from rays, before they are polished. Set by hand.
+RAY_IMAGE_STEPS = 100
+RAY_IMAGE_RATE = 0.01
+
+# --- candidates of a round ---
+
+# Largest ρ of an image that certificates are computed for. Set by hand, above the ρ of every member found.
+CANDIDATE_RESIDUAL = 3e-3
+# Candidates of one round, at most. A bound on time.
+CANDIDATES_PER_ROUND = 96
+# Share of the noise that polishing assumes. Set by hand: with all of it, weak members are drawn towards
+# strong ones.
+POLISH_NOISE = 0.3
+# A better image of a member replaces the one so far if its normalised residual is at most that share. Set by
+# hand.
+BETTER_IMAGE = 0.5
+# Images of the control. Set by hand: all end at much the same ρ.
+CONTROL_IMAGES = 32
+
+# --- acceptance as a member ---
+
+# Largest normalised residual of a feature that is in the span to the noise. Derived: 1 to 2 for a member (a
+# ratio of noise energies). The nearest image that is no member was at 12, on all nets tried.
+NORMALISED_RESIDUAL = 5.0
+# The same for a candidate that is not fully polished, whose label must then be clear. Set by hand.
+COARSE_NORMALISED_RESIDUAL = 100.0
+# Largest uncertainty of a weight that votes for N, relative to it. Derived: rounding to N up to 100 needs
+# less than 1/(2N).
+VOTE_UNCERTAINTY = 0.005
+# Least weight that can vote. Derived: it rounds to one image or more.
+LEAST_WEIGHT = 0.5
+# Largest deviation of a weight from N beside its uncertainty, as a share of N. Set by hand.
+WEIGHT_DEVIATION = 0.02
+# Standard deviations of a weight by which it may be off N on top. Derived: 3 σ.
+WEIGHT_SIGMAS = 3
+# Uncertainty, as a share of N, from which on a weight proves nothing. Set by hand: 3 σ then span nearly 0 to
+# 2 N.
+WEIGHT_UNCERTAINTY = 0.3
+# Largest deviation from N, as a share of N, where the label or the depth is evidence, too. Derived: nearer to
+# N than to 0 or 2 N.
+COARSE_WEIGHT_DEVIATION = 0.5
+# How many times farther from the row space the next class's δ must be for a label to be clear. Other images:
+# 1 to 5. Set by hand.
+CLEAR_MARGIN = 100.0
+# Largest ρ of a near member, as a share of the control's least, for the search to go on beside it. Set by
+# hand.
+NEAR_BELOW_CONTROL = 0.25
+# The same for a near member to be certified.
+CERTIFIED_BELOW_CONTROL = 1 / 6
+# The same for an image that only the joint search shows. Set by hand.
+JOINT_BELOW_CONTROL = 0.1
+# Largest normalised residual of a member in what the others leave, where the noise is the others' errors. Set
+# by hand: five times that noise covers much.
+JOINT_NORMALISED_RESIDUAL = 2.0
+# Share of clear labels that the model must predict for it to be asked for the others. Derived: more often
+# right than wrong.
+MODEL_AGREES = 0.5
+# Cosine of two features from which on they are copies of one image; and from which on they are similar. Set
+# by hand.
+SAME_FEATURE = 0.9999
+SIMILAR_FEATURE = 0.98
+
+# --- joint fit: residual ---
+
+# Error (RMS of pixels) of an image whose feature is at ρ, in units of √ρ. Measured on trained nets before
+# this table.
+ERROR_OF_RESIDUAL = 1.5
+# Least error that an image is said to have. Derived: float32 differences show no less.
+LEAST_ERROR = 1e-6
+# Size of the differences, in pixels, that Jacobians are made of. Derived: between rounding and curvature in
+# float64.
+JACOBIAN_STEP = 1e-5
+# Pixels below so many Jacobian steps are set to black.
+BLACK_STEPS = 10
+# How far from zero a unit's input is held on its side of the ReLU. Derived: far below any input's error.
+UNIT_MARGIN = 1e-9
+# Misfit at which nothing is left to explain, in units of what noise leaves. Derived: 1 is expected; the
+# spread is below 0.05.
+EXPLAINED = 1.3
+# Largest growth of χ² without an image, as a share of the most that it can be, for the image to be weak. Set
+# by hand.
+WEAK_IMAGE = 0.45
+# Share of M's directions that the remainder may have for itself. Set by hand: the rest must determine the
+# fitted images.
+FREE_DIRECTIONS = 0.75
+# Largest size of the Jacobians, in bytes. A bound on memory.
+JACOBIAN_BYTES = 2**31
+
+# --- joint fit: solver ---
+
+# A pixel stays black if it and its neighbours are darker than so many times the image's error. Derived: 2 σ.
+LIT_ERRORS = 2.0
+# Units whose input is nearer to zero than that share of the shift that the image's error allows may be on the
+# wrong side.
+DOUBTFUL_UNIT = 0.2
+# Share of the misfit to which a switched unit must lower it. Set by hand.
+SWITCH_GAIN = 0.99
+# Iterations of LSMR, and its tolerances (Fong & Saunders 2011).
+LSMR_ITERATIONS = 80
+LSMR_TOLERANCE = 1e-9
+# Solutions of one step, each with more pixels at their bounds.
+BOUND_SOLUTIONS = 3
+# Attempts at one step, each with less trust.
+STEP_ATTEMPTS = 3
+# Lengths of a step that are tried: the whole and that share.
+SHORT_STEP = 0.4
+# Share of the misfit below which a step is taken without a try of the shorter one.
+GOOD_STEP = 0.85
+# Share of the misfit below which a whole step raises the trust.
+VERY_GOOD_STEP = 0.8
+# Factors of the damping: after a very good step, after another accepted one, and after a rejected one.
+DAMPING_AFTER_GOOD = 0.6
+DAMPING_AFTER_FAIR = 1.6
+DAMPING_AFTER_BAD = 4.0
+# Share of a step's misfit above which another is not worth its time.
+STEP_CONVERGED = 0.97
+
+# --- joint search ---
+
+# Rounds of a search of the remainder. A bound on time.
+REMAINDER_ROUNDS = 4
+# Rounds without more images fitted together than ever before, after which the search ends.
+JOINT_PATIENCE = 5
+# Directions that the remainder loses where it shows no new member; and the factor on the steps of the fit
+# that follows.
+DIRECTIONS_LESS = 2
+TIGHT_STEPS = 3
+# Least error (RMS of pixels) of an image that was found in a remainder. Set by hand: others' errors are in
+# it.
+NEW_IMAGE_ERROR = 0.01
+
+# --- expected error of a member ---
+
+# Standard deviation of a pixel before anything is known. Derived: about that of MNIST's pixels.
+PIXEL_SPREAD = 0.3
+# A pixel so near to 0 or 1 counts as being there.
+PIXEL_BOUND = 1e-3
+# Size of the differences, in pixels, in float32. Derived: between rounding and curvature.
+PIXEL_STEP = 1e-3
+
+# --- several local steps ---
+
+# Share of the accuracy on public images that the updated model must keep for its labels to be used. Set by
+# hand.
+ACCURACY_KEPT = 0.5

@@ -1,0 +1,88 @@
+"""A client's local round: mini-batches of its images, gradient steps from the server's model, the change of
+weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from zlib import crc32
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from gradleak.federated.datasets import Images
+from gradleak.federated.options import ClientOptions
+from gradleak.images import to_float
+
+
+def local_training(
+    options: ClientOptions,
+    model: keras.Model,
+    gradient: Callable,
+    private: Images,
+    seed: list[int],
+    before_step: Callable[[], None] = lambda: None,
+) -> list[np.ndarray]:
+    """After − before of one client that trains ``model`` on ``private``; the model's weights are restored.
+
+    gradient: of ``gradient_function``. seed: of the order of images. before_step: called before each local
+    step, to evaluate the model on its way. Returns float32 arrays in the order of
+    ``model.trainable_variables``.
+    """
+    before = weights_of(model)
+    optimizer = optimizer_of(options)
+    optimizer.build(model.trainable_variables)
+    for index in batches(options, seed):
+        before_step()
+        x, y = to_float(private.x[index]), private.y[index]
+        optimizer.apply_gradients(zip(gradient(x, y), model.trainable_variables, strict=True))
+    # Subtracted in float32, as a client would: the rounding noise in the update is part of the problem.
+    change = [v.numpy() - b for v, b in zip(model.trainable_variables, before, strict=True)]
+    assign(model, before)
+    return change
+
+
+def gradient_function(model: keras.Model) -> Callable:
+    """(x float32 [N, H, W, C], y int [N]) → gradients of the mean cross-entropy, compiled."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    @tf.function(reduce_retracing=True)
+    def gradient(x: tf.Tensor, y: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            value = loss(y, model(x, training=False))
+        return tape.gradient(value, model.trainable_variables)
+
+    return gradient
+
+
+def optimizer_of(options: ClientOptions) -> keras.optimizers.Optimizer:
+    """The client's optimizer, with nothing accumulated yet."""
+    if options.optimizer == "adam":
+        return keras.optimizers.Adam(options.learning_rate)
+    momentum = options.momentum if options.optimizer == "momentum" else 0.0
+    return keras.optimizers.SGD(options.learning_rate, momentum=momentum)
+
+
+def batches(options: ClientOptions, seed: list[int]) -> list[np.ndarray]:
+    """Indices of the images of each local step: a new order for each epoch, the last batch of an epoch may be
+    smaller.
+    """
+    rng = np.random.default_rng([*seed, crc32(b"order")])
+    n, size = options.client_samples, options.batch_size
+    found: list[np.ndarray] = []
+    while len(found) < options.steps:
+        order = rng.permutation(n)
+        found += [order[i : i + size] for i in range(0, n, size)]
+    return found[: options.steps]
+
+
+def weights_of(model: keras.Model) -> list[np.ndarray]:
+    """Values of the trainable variables."""
+    return [v.numpy() for v in model.trainable_variables]
+
+
+def assign(model: keras.Model, values: list[np.ndarray]) -> None:
+    """Set the trainable variables."""
+    for variable, value in zip(model.trainable_variables, values, strict=True):
+        variable.assign(value)

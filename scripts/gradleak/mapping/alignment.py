@@ -1,0 +1,89 @@
+"""Artifacts of a block of draws → weights and deltas in the order of the model's variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradleak.artifacts import architecture
+from gradleak.artifacts.leak import Leak
+from gradleak.mapping.assign import assign_tensors, match
+from gradleak.mapping.errors import MappingError
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Tensors in the order of ``model.trainable_variables``.
+
+    before: weights of the round. deltas: as shared, float32 [D, *shape] each. rows: of the first delta, one
+    for each variable (see ``assign_tensors``). weights_matched_by: how the weights were matched.
+    """
+
+    before: list[np.ndarray]
+    deltas: list[np.ndarray]
+    rows: list[dict]
+    weights_matched_by: str
+
+
+def align(leaks: list[Leak], model: keras.Model) -> Aligned:
+    """Match the tensors of ``leaks`` to ``model``, and load the weights of the round into it.
+
+    Raises MappingError if a tensor cannot be matched, or if the draws start from different weights.
+    """
+    variables = model.trainable_variables
+    flat = _flattened(model, leaks[0].model_json)
+    before, before_rows = _load_weights(model, leaks[0].before, flat)
+    for index, leak in enumerate(leaks):
+        if any(
+            not np.array_equal(a, b)
+            for a, b in zip(leak.before.values(), leaks[0].before.values(), strict=True)
+        ):
+            raise MappingError(f"draw {index} starts from other weights than draw 0")
+    mapped = [assign_tensors(leak.delta, variables, model.weights, "delta", flat) for leak in leaks]
+    deltas = [np.stack([arrays[i] for arrays, _ in mapped]) for i in range(len(variables))]
+    return Aligned(before, deltas, mapped[0][1], before_rows[0]["matched_by"])
+
+
+def layer_index(model: keras.Model) -> np.ndarray:
+    """The layer of each trainable variable, int [L]; only layers with trainable variables count."""
+    owners = [layer for layer in model.layers if layer.trainable_variables]
+    position = {id(v): index for index, layer in enumerate(owners) for v in layer.trainable_variables}
+    return np.array([position[id(v)] for v in model.trainable_variables])
+
+
+def _flattened(model: keras.Model, model_json: str) -> dict[int, tuple]:
+    """id of each dense kernel that reads a Flatten → (H, W, C) of the image that is flattened."""
+    found = {}
+    by_name = {v.name.replace("/", "."): v for v in architecture.read(model_json).variables if v.flat}
+    for layer in model.layers:
+        described = by_name.get(f"{layer.name}.kernel")
+        if described:
+            found[id(layer.kernel)] = described.flat
+    return found
+
+
+def _load_weights(
+    model: keras.Model, arrays: dict[str, np.ndarray], flat: dict[int, tuple]
+) -> tuple[list[np.ndarray], list[dict]]:
+    """Load the weights of the round, and the statistics if the file has them; returns the trainable ones."""
+    variables = model.trainable_variables
+    before, rows = assign_tensors(arrays, variables, model.weights, "weights before", flat)
+    found = match(arrays, variables, model.weights, "weights before", flat)
+    for variable in model.weights:
+        value = found.arrays.get(id(variable))
+        if value is None:
+            continue
+        if value.shape != tuple(variable.shape):
+            key, shape = found.keys[id(variable)], tuple(variable.shape)
+            raise MappingError(
+                f"weights before: {key} has shape {value.shape}, {variable.path} needs {shape}"
+            )
+        variable.assign(value)
+        if not np.array_equal(variable.numpy(), value):
+            raise MappingError(f"{variable.path} did not take the weights of the file")
+    return before, rows

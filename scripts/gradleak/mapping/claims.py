@@ -1,0 +1,16 @@
+"""What the user states about an update, in the settings of a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class UserClaims:
+    """samples: images behind the update, None if not stated. sign, scale: ``auto`` if not stated."""
+
+    samples: int | None = None
+    sign: str = AUTO
+    scale: float | str = AUTO

@@ -1,0 +1,78 @@
+"""The scale: learning rate × steps × client weight, checked by the update."""
+
+import numpy as np
+import pytest
+
+from gradleak.artifacts.leak import Leak
+from gradleak.mapping.scale import absent_class_scale, find_scale
+from gradleak.mapping.settle import settle as settle_block
+
+
+@pytest.fixture(scope="module")
+def scale_under(fedsgd, public):
+    """Metadata → the scale found for the updates of ``fedsgd``."""
+    *_, leaks = fedsgd
+    softmax = settle_block(leaks, *public).public_softmax
+    deltas = [np.stack(arrays) for arrays in zip(*(leak.delta.values() for leak in leaks), strict=True)]
+    estimate = absent_class_scale(deltas, 1.0, softmax)
+    return lambda meta: find_scale(estimate, softmax, "auto", meta)
+
+
+@pytest.mark.parametrize(
+    ("meta", "expected"),
+    [
+        ({"learning_rate": 0.05}, 0.05),
+        ({"learning_rate": 0.05, "local_steps": 4}, 0.2),
+        ({"learning_rate": 0.05, "local_steps": 4, "client_weight": 0.5}, 0.1),
+        ({"learning_rate": 0.1, "local_steps": 1, "momentum": 0.9}, 0.1),
+        ({"learning_rate": 0.1, "local_steps": 3, "momentum": 0.5}, 0.1 * (1 + 1.5 + 1.75)),
+        ({"learning_rate": 1, "local_steps": 2, "optimizer": "sgd", "momentum": None}, 2.0),
+    ],
+)
+def test_the_scale_is_rate_times_effective_steps_times_weight(scale_under, meta, expected):
+    assert scale_under(meta).value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {},
+        {"learning_rate": "fast"},
+        {"learning_rate": -1.0},
+        {"learning_rate": float("nan")},
+        {"learning_rate": True},
+        {"learning_rate": 0.05, "local_steps": 10**400},
+        {"learning_rate": 0.05, "local_steps": None},
+        {"learning_rate": 0.05, "momentum": 1.0},
+        {"learning_rate": 0.05, "momentum": "heavy"},
+        {"learning_rate": 0.05, "client_weight": None},
+        {"learning_rate": 0.05, "client_weight": [1]},
+        {"learning_rate": 0.05, "optimizer": "adam"},
+    ],
+    ids=str,
+)
+def test_metadata_that_make_no_sense_are_not_used(scale_under, meta):
+    found = scale_under(meta)
+    assert found.value == pytest.approx(0.05, rel=0.5)  # from the update itself
+    assert found.value == found.estimate
+
+
+def test_many_steps_in_the_metadata_are_no_work(scale_under):
+    meta = {"learning_rate": 1e-9, "local_steps": 10**15, "momentum": 0.5}
+    assert scale_under(meta).value == pytest.approx(2e6)
+
+
+def test_a_claimed_scale_is_used(fedsgd, settle):
+    plain, claimed = settle(fedsgd[3]), settle(fedsgd[3], scale=0.5)
+    for one, other in zip(plain.gradients, claimed.gradients, strict=True):
+        np.testing.assert_allclose(other, one * (0.05 / 0.5), rtol=1e-5)
+
+
+def test_a_scale_that_contradicts_the_update_is_noted(fedsgd, settle):
+    leaks = [Leak(k.model_json, k.before, k.delta, k.meta | {"learning_rate": 5.0}) for k in fedsgd[3]]
+    scale = settle(leaks).report["scale"]
+    assert "contradict" in scale["evidence"]
+    (contradiction,) = scale["contradicts"]
+    assert (contradiction["source"], contradiction["stated"]) == ("metadata", 5.0)
+    assert "contradict" not in settle(fedsgd[3]).report["scale"]["evidence"]
+    assert settle(fedsgd[3]).report["scale"]["contradicts"] == []

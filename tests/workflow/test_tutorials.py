@@ -1,0 +1,129 @@
+"""Tutorials: the files that they show are written, their shell blocks run, the tables are as described."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, TINY, Project, checkout
+
+pytestmark = pytest.mark.workflow
+
+TUTORIALS = ROOT / "docs" / "tutorial"
+FILE = re.compile(r"[Ss]ave this as `(?P<name>[\w./-]+)`:\n\n```\w+\n(?P<text>.*?)^```$", re.M | re.S)
+SHELL = re.compile(r"^```(?:sh|bash)\n(?P<text>.*?)^```$", re.M | re.S)
+COLUMNS = re.compile(
+    r"^\| (`\w+`(?:, `\w+`)*) \|", re.M
+)  # of a table that explains columns of results/tables
+NAME = re.compile(r"`(\w+)`")
+
+
+class Tutorial:
+    """One page of docs/tutorial in a copy of the checkout. ``console`` blocks (the set-up) are not run."""
+
+    def __init__(self, page: str, project: Project):
+        self.text = (TUTORIALS / page).read_text()
+        self.project = project
+        self.blocks = [block["text"] for block in SHELL.finditer(self.text)]
+        for file in FILE.finditer(self.text):
+            (project.folder / file["name"]).write_text(file["text"])
+
+    def run(self, number: int) -> str:
+        """Run shell block ``number``, from 0, and return what it prints."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", self.blocks[number]],
+            cwd=self.project.folder,
+            env=self.project.environment(),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, f"{self.blocks[number]}\n{(done.stdout + done.stderr)[-6000:]}"
+        return done.stdout + done.stderr
+
+    def table(self, name: str) -> pd.DataFrame:
+        return pd.read_csv(self.project.folder / "results" / "tables" / f"{name}.csv")
+
+
+def test_every_tutorial_is_run_by_a_test_here():
+    source = Path(__file__).read_text()
+    assert [page.name for page in TUTORIALS.glob("*.md") if f'"{page.name}"' not in source] == []
+
+
+def test_first_run(rerun):
+    """On a finished run of the same study, which other tests need as well."""
+    tutorial = Tutorial("first-run.md", rerun)
+    assert yaml.safe_load((rerun.folder / "first.yaml").read_text()) == TINY
+    before = rerun.bytes_of("results/tables/*.csv")
+    tutorial.run(0)
+    assert rerun.bytes_of("results/tables/*.csv") == before
+    assert (rerun.folder / "results/report.html").stat().st_size > 10_000
+    cells = tutorial.table("cells")
+    assert len(cells) == 3, "the cells that the text counts"
+    explained = {name for names in COLUMNS.findall(tutorial.text) for name in NAME.findall(names)}
+    assert explained <= set(cells.columns)
+    assert "nearest_public_psnr" in tutorial.run(1)
+    images = cells.set_index("attack").drop("labels")
+    leaks = images["psnr"] > images["nearest_public_psnr"]
+    assert leaks.to_dict() == {"dlg": True, "latent": False}, "as the text says"
+    assert images.loc["dlg", "psnr"] > 30
+    planned = tutorial.run(2)
+    assert "recover_labels" in planned
+    assert "invert_pixels" not in planned, "finished trials are kept"
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory) -> Tutorial:
+    """The audit up to its check of the mapping."""
+    tutorial = Tutorial("audit-one-update.md", checkout(tmp_path_factory.mktemp("audit") / "project"))
+    tutorial.run(0)
+    return tutorial
+
+
+def test_audit_one_update(audit):
+    folder = audit.project.folder
+    mapping = audit.run(1)
+    assert "sign" in mapping
+    assert not (folder / "results/inversions").exists(), "the mapping comes before any attack"
+
+    audit.run(2)
+    trials = audit.table("trials")
+    assert set(trials["status"]) == {"ok"}
+    assert trials["psnr"].isna().all()
+    span = trials[trials["attack"] == "span"]
+    assert (span["certified"] == 2).all()
+    assert span["expected_psnr"].between(5, 100).all(), "what the update itself says of them"
+    assert trials.loc[trials["attack"] == "dlg", "objective"].notna().all()
+    assert not (folder / "results/truth").exists()
+    cell = trials.loc[trials["attack"] == "dlg", "cell"].iloc[0]
+    (found,) = (folder / "results/inversions" / cell).glob("*.npz")
+    with np.load(found) as arrays:
+        assert arrays["images"].shape == (2, 2, 8, 8, 1)
+        assert arrays["images"].dtype == np.float32
+        assert 0 <= arrays["images"].min() <= arrays["images"].max() <= 1
+        assert arrays["labels"].shape == arrays["accepted"].shape == (2, 2)
+        assert arrays["accepted"].all()
+        assert arrays["seeds"].tolist() == [0, 1]
+        assert arrays["objective"].shape == (2,)
+    attacked = audit.project.bytes_of("results/inversions/*/*.npz", "results/labels/*/*.npz")
+
+    audit.run(3)
+    trials = audit.table("trials")
+    assert set(trials["status"]) == {"ok"}
+    assert (trials.loc[trials["attack"] == "labels", "irec"] == 1).all()
+    dlg = trials[trials["attack"] == "dlg"].groupby("cell")["psnr"].apply(list)
+    assert min(min(psnr) for psnr in dlg) > 12, "far above noise on two 8×8 images"
+    span = trials[trials["attack"] == "span"]
+    assert (span["certified"] == 2).all()
+    assert (span["false_positives"] == 0).all()
+    assert (span["share_20db"] == 1).all()
+    assert sum(max(psnr) < span["psnr"].min() - 20 for psnr in dlg) == 1, "DLG alone stays far below"
+    # DLG that is given both images has nothing left to search for.
+    assert any(psnr == pytest.approx(span["psnr"].tolist()) for psnr in dlg)
+    assert audit.project.bytes_of("results/inversions/*/*.npz", "results/labels/*/*.npz") == attacked
+    assert audit.project.planned() == {}
