@@ -25,7 +25,7 @@ REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the l
 
 
 def load_problem(snakemake: Any) -> Problem:
-    """The Problem of a block from a rule's inputs (mapping, public, and labels, truth or members where asked for)."""
+    """The Problem of a block from a rule's inputs: mapping, public, and labels, truth or members if given."""
     params, inputs = snakemake.params, snakemake.input
     mapped = [read_block(file) for file in inputs.mapping]  # each holds a run of draws
     first = mapped[0]
@@ -59,7 +59,10 @@ def load_problem(snakemake: Any) -> Problem:
 
 
 def checkpoint(snakemake: Any) -> Path:
-    """Where a block's unfinished work lies: undeclared, so that Snakemake leaves it alone, and keyed by all that counts."""
+    """The folder of a block's unfinished work. It is no declared output, so Snakemake does not delete it.
+
+    Its name depends on options, code, seeds and draws.
+    """
     params = snakemake.params
     key = records.digest(params.spec, params.code, list(params.seeds), list(params.draws))
     return Path("results/checkpoints") / snakemake.wildcards.cell / f"{snakemake.wildcards.block}-{key}"
@@ -77,7 +80,7 @@ def forget(folder: Path) -> None:
 
 
 def progress(label: str) -> Callable[[int, int, np.ndarray], None]:
-    """A callback that writes step, loss and the time that is left into the log. The state has just been saved."""
+    """A callback that logs step, loss and remaining time. The state has just been saved."""
     began = time.monotonic()
 
     def report(step: int, total: int, losses: np.ndarray) -> None:
