@@ -2,7 +2,7 @@
 
 import os
 
-# Threads of OpenMP and OpenBLAS wait for one another in busy loops. Matrices are small here, and on a busy machine
-# the waiting takes several times longer than the work.
+# Threads of OpenMP and OpenBLAS wait for one another in busy loops. Matrices are small here, and on a busy
+# machine the waiting takes several times longer than the work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -88,7 +88,7 @@ class Project:
         }
 
     def arrays_unlike(self, other: dict[str, bytes], *patterns: str) -> list[str]:
-        """The arrays of matching .npz files that differ from those of ``other`` (of ``bytes_of``), and by how much."""
+        """The arrays of matching .npz files that differ from those of ``other``, and by how much."""
         mine, unlike = self.bytes_of(*patterns), []
         for name in sorted(mine.keys() | other.keys()):
             if name not in mine or name not in other:
