@@ -1,14 +1,14 @@
-"""The schema of the SQLite tracking database, made once and before anything could race for it."""
+"""The tables of the SQLite tracking database, made once and before any sync."""
 
 from pathlib import Path
 
 from gradleak.jobs import job
-from gradleak.tracking import sync
+from gradleak.tracking import stores
 
 
 def main(snakemake) -> None:
     Path(snakemake.output.database).parent.mkdir(parents=True, exist_ok=True)
-    sync.create_schema(f"sqlite:///{snakemake.output.database}")
+    stores.create_schema(f"sqlite:///{snakemake.output.database}")
 
 
 if "snakemake" in globals():

@@ -1,4 +1,4 @@
-"""The plan's cells → results/cells.csv, for people who meet an id."""
+"""The plan's cells → results/cells.csv: what each cell id stands for."""
 
 from gradleak.files import replacing
 from gradleak.jobs import job

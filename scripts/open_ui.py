@@ -1,10 +1,10 @@
-"""MLflow's UI on the results of this folder, with a link for each study that opens it ready to compare. `make ui`."""
+"""MLflow's UI on the results of this folder, with a link to the cells of each study. Started by `make ui`."""
 
 import argparse
 import os
 import sys
 
-from gradleak.tracking import sync
+from gradleak.tracking import experiments
 
 
 def main() -> None:
@@ -13,12 +13,12 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", default="5000")
     chosen = parser.parse_args()
-    links = sync.links(chosen.uri, f"http://{chosen.host}:{chosen.port}")
+    links = experiments.links(chosen.uri, f"http://{chosen.host}:{chosen.port}")
     if not links:
         sys.exit(f"{chosen.uri} holds no study yet: make run, or snakemake, writes one")
     print("\n".join(f"{name}: {link}" for name, link in links.items()), flush=True)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    # One worker is enough for one user; several watch each other, and start anew on a busy machine.
+    # One worker is enough for one user. Several supervise each other, and restart on a busy machine.
     where = [
         "--backend-store-uri",
         chosen.uri,

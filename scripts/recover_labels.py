@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from gradleak.files import read_json, read_npz, write_json, write_npz
+from gradleak.files import read_json, read_npz, write_npz
 from gradleak.jobs import job, records
 from gradleak.labels.evidence import LEVELS
 from gradleak.labels.options import LabelOptions
@@ -31,7 +31,7 @@ def main(snakemake) -> None:
             params.seeds, params.draws, found.reasons_of(len(params.draws)), strict=True
         )
     ]
-    write_json(snakemake.output.record, records.of_block(snakemake, trials, began, {}))
+    records.write(snakemake, trials, began, {})
 
 
 if "snakemake" in globals():

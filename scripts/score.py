@@ -5,14 +5,14 @@ import numpy as np
 from gradleak.attacks import inversion_files
 from gradleak.evaluation import reference_classifier, scoring
 from gradleak.evaluation.truth import load_truth
-from gradleak.files import read_json, read_npz, write_json, write_npz
+from gradleak.files import read_npz, write_json, write_npz
 from gradleak.images import to_float
-from gradleak.jobs import job
+from gradleak.jobs import job, records
 
 
 def main(snakemake) -> None:
     inputs, draws = snakemake.input, snakemake.params.draws
-    trials = read_json(inputs.record)["trials"]
+    trials = records.read(inputs.record)["trials"]
     files = list(inputs.get("truth", []))
     truth = scoring.Truth(*load_truth(files, draws)) if files else None
     pairs: dict[str, np.ndarray] = {}

@@ -1,6 +1,7 @@
-"""A tracking server for a team: MLflow in front of PostgreSQL, a local one that starts and ends with it unless --uri names one.
+"""A tracking server for a team: MLflow in front of PostgreSQL, a local one unless --uri names another.
 
-Started by `make tracking-server`; whatever is not known here goes to `mlflow server`.
+Started by `make tracking-server`. Unknown options are passed to `mlflow server`. A local PostgreSQL ends with
+it.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from gradleak.errors import UserError
-from gradleak.tracking import postgres, sync
+from gradleak.tracking import postgres, stores
 
 
 def main() -> int:
@@ -32,11 +33,12 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):  # both end the server first, the database after it
         signal.signal(number, lambda *_: sys.exit(0))
     with local as uri:
-        sync.create_schema(uri)
+        stores.create_schema(uri)
         print(
-            f"\nTracking server: http://{chosen.host}:{chosen.port}\nPeople open it in a browser. Syncs go through it from any host:\n"
+            f"\nTracking server: http://{chosen.host}:{chosen.port} (open it in a browser)\n"
+            "To sync through it from any host:\n"
             f"  export MLFLOW_TRACKING_URI=http://{chosen.host}:{chosen.port}\n"
-            f"or, where the database can be reached, straight into it, which is many times faster:\n"
+            "To sync straight into the database, which is many times faster:\n"
             f"  export MLFLOW_TRACKING_URI='{uri}'\n",
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""Finished trials → MLflow. Running it again changes nothing; a lost database is rebuilt in full."""
+"""Results → MLflow. A second run changes nothing; a lost database is rebuilt completely."""
 
 from pathlib import Path
 
@@ -15,18 +15,16 @@ def main(snakemake) -> None:
             snakemake.params.blocks, snakemake.input.records, snakemake.input.pairs, strict=True
         )
     }
-    done = sync.sync(
-        snakemake.params.uri,
+    results = sync.Results(
         tables.read(snakemake.input.trials),
         tables.read(snakemake.input.cells),
         blocks,
         snakemake.params.cells,
         snakemake.params.descriptions,
-        job.log.info,
-        Path(snakemake.output.marker).with_name("seen.json"),
-        snakemake.params.prune,
         [*snakemake.input.figures, *(snakemake.input[name] for name in ("headline", "cells", "effects"))],
     )
+    seen = Path(snakemake.output.marker).with_name("seen.json")
+    done = sync.sync(snakemake.params.uri, results, job.log.info, seen, snakemake.params.prune)
     job.log.info("%s", done)
     write_json(snakemake.output.marker, {"uri": snakemake.params.uri, **done})
 

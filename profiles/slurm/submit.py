@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Submit a job script of Snakemake's to SLURM and print the job's number.
 
-A job of an earlier Snakemake that was killed may still wait or run. If it is the same job (same outputs from the same
-inputs, parameters and code: its comment holds their digest), it is taken over instead of submitted a second time.
+A job of an earlier Snakemake that was killed may still wait or run. If it is the same job (same outputs from
+the same inputs, parameters and code: its comment holds their digest), it is taken over instead of submitted a
+second time.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ def digest(job: dict) -> str:
 
 
 def left_over(script: Path, comment: str) -> str:
-    """The number of a live job with this comment that an earlier Snakemake submitted; empty if there is none."""
+    """The number of a live job with this comment, submitted by an earlier Snakemake; empty without one."""
     # One question a Snakemake: what comes later is its own. Its scripts lie in a folder of its own.
     queue = script.parent / "left_over.json"
     if not queue.exists():
@@ -60,10 +61,16 @@ def command(script: Path, job: dict, comment: str) -> list[str]:
     resources = job["resources"]
     LOGS.mkdir(parents=True, exist_ok=True)
     options = {
-        "job-name": name, "comment": comment, "output": LOGS / f"{name}.%j.log", "cpus-per-task": job["threads"],
-        "mem": resources.get("mem_mb"), "time": resources.get("runtime"), "partition": resources.get("slurm_partition"),
-        "account": resources.get("slurm_account"), "gpus": resources.get("gpu"),
-    }  # fmt: skip
+        "job-name": name,
+        "comment": comment,
+        "output": LOGS / f"{name}.%j.log",
+        "cpus-per-task": job["threads"],
+        "mem": resources.get("mem_mb"),
+        "time": resources.get("runtime"),
+        "partition": resources.get("slurm_partition"),
+        "account": resources.get("slurm_account"),
+        "gpus": resources.get("gpu"),
+    }
     given = [f"--{key}={value}" for key, value in options.items() if value]
     return [
         "sbatch",

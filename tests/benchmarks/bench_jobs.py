@@ -1,10 +1,10 @@
-"""What a whole attack job costs: start-up, tracing and steps, and a sweep in one process against one process per trial.
+"""The cost of a whole attack job (start-up, tracing, steps), and of a sweep in one process or one per trial.
 
     python tests/benchmarks/bench_jobs.py [--steps 300] [--trials 64] [--output results/benchmarks/jobs.json]
 
-A job is the workflow's own script on files of its own: a DLG block on `cnn7`, one image in each update, every trial
-another client. It runs with one thread, as jobs do by default. The sweep is one such job; against it stands a job of
-a single trial, of which the fastest of several counts.
+A job is the workflow's own script on files of its own: a DLG block on `cnn7`, one image in each update, every
+trial another client. It runs with one thread, as jobs do by default. The sweep is one such job; against it
+stands a job of a single trial, of which the fastest of several counts.
 """
 
 import argparse
@@ -26,7 +26,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 
 def prepare(folder: Path, trials: int) -> None:
-    """The files that the attack rule would be given: a mapping of ``trials`` draws, public images, label counts."""
+    """The inputs of the attack rule: a mapping of ``trials`` draws, public images, label counts."""
     from gradleak.federated import client, datasets
     from gradleak.files import write_npz
     from gradleak.mapping.files import MappedBlock, trainable_places, write_block

@@ -1,9 +1,9 @@
-"""A study of 10,000 trials: how long a dry run takes, in how much memory, and what one more axis value schedules.
+"""A study of 10,000 trials: time and memory of a dry run, and what one more axis value schedules.
 
     python tests/benchmarks/bench_plan.py [--output results/benchmarks/plan.json]
 
-The workflow and a study of 1,260 DLG cells with eight seeds each, in a folder of its own. "done": every file of every
-block is there (empty, all of one time), as after a whole run.
+The workflow and a study of 1,260 DLG cells with eight seeds each, in a folder of its own. "done": every file
+of every block is there (empty, all of one time), as after a whole run.
 """
 
 import argparse
@@ -126,7 +126,8 @@ def main() -> None:
             f"| {run['jobs'].get('invert_pixels', 0)} | {run['jobs'].get('total', 0)} |"
         )
     print(
-        f"\n{report['fresh']['study']}. One value more should schedule {expected} blocks. Load: {os.getloadavg()[0]:.1f}"
+        f"\n{report['fresh']['study']}. One value more should schedule {expected} blocks. "
+        f"Load: {os.getloadavg()[0]:.1f}"
     )
 
 

@@ -1,9 +1,10 @@
-"""What a job costs on SLURM beyond its work: this machine alone, the profile (cluster-generic), and the slurm plugin.
+"""The cost of a job on SLURM beyond its work: this machine alone, the profile, and the slurm plugin.
 
     python tests/benchmarks/bench_slurm.py [--jobs 12] [--smoke] [--output results/benchmarks/slurm.json]
 
-A private SLURM of two nodes (tests/slurm/lab.py) runs label blocks, about a third of a second of work each, two at a
-time, as the local run does. The clock counts from the command to its end. --smoke: the smoke study as well, 27 blocks, through the profile.
+A private SLURM of two nodes (tests/slurm/lab.py) runs label blocks, about a third of a second of work each,
+two at a time, as the local run does. The clock counts from the command to its end. --smoke: the smoke study
+as well, 27 blocks, through the profile.
 """
 
 import argparse

@@ -1,11 +1,12 @@
 """Where the processor time of a sweep goes: the ablation study at reduced steps, on the local executor.
 
-    python tests/benchmarks/bench_sweep.py [--steps 300] [--part] [--cores 2] [--output results/benchmarks/sweep.json]
+    python tests/benchmarks/bench_sweep.py [--steps 300] [--part] [--cores 2] [--output sweep.json]
 
-Compute is the steps of the attacks; all else is outside of it: start-up (imports, files), tracing, scoring, scheduling
-(Snakemake itself), and preparing (clients, mappings, label counts, the judge, tables). Processor time, not the clock; inside
-an attack's process it is shared out as its clock was. Every Python process says at its end what it took; what they did not
-say (the end of the end, shells) counts as preparing. --part: 6 of the 162 cells, every label strategy at N = 1 and 32.
+Compute is the steps of the attacks. The other parts are start-up (imports, files), tracing, scoring,
+scheduling (Snakemake itself), and preparing (clients, mappings, label counts, the reference classifier,
+tables). All are processor times; that of an attack's process is divided like its wall time. Every Python
+process reports its time at its end; unreported time (shells, the last moments of a process) counts as
+preparing. --part: 6 of the 162 cells, every label strategy at N = 1 and 32.
 """
 
 import argparse
@@ -47,7 +48,8 @@ AT_EXIT = """import atexit, os, pathlib, sys
 def note():
     spent = os.times()
     folder = pathlib.Path(os.environ["PROCESSOR_TIMES"])
-    (folder / f"{os.getpid()}-{spent.elapsed}").write_text(f"{pathlib.Path(sys.argv[0]).name} {spent.user + spent.system}")
+    seconds = spent.user + spent.system
+    (folder / f"{os.getpid()}-{spent.elapsed}").write_text(f"{pathlib.Path(sys.argv[0]).name} {seconds}")
 atexit.register(note)
 """
 

@@ -1,9 +1,10 @@
-"""Tables and MLflow at scale: ten thousand synthetic trials, every step in a process of its own, start-up included.
+"""Tables and MLflow for ten thousand synthetic trials; every step is a process, including its start-up.
 
     python tests/benchmarks/bench_tracking.py [--trials 10000] [--uri URI] [--keep FOLDER]
 
-Steps: tables; first sync; sync with nothing to do; sync after one changed trial; what the UI asks for (a page of runs, a
-filtered one, one metric's history). Writes results/benchmarks/tracking.json: wall seconds and CPU seconds of each.
+Steps: tables; first sync; sync with nothing to do; sync after one changed trial; what the UI asks for (a page
+of runs, a filtered one, one metric's history). Writes results/benchmarks/tracking.json: wall seconds and CPU
+seconds of each.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def plan(trials: int) -> dict[str, dict]:
 
 
 def make(folder: Path, trials: int) -> None:
-    """Records, scores and pairs as the stages write them: a curve of 200 points and a grid of images a trial."""
+    """Records, scores and pairs as the stages write them: a curve of 200 points and images for each trial."""
     from gradleak.files import write_json, write_npz
     from gradleak.jobs import records
 

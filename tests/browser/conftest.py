@@ -1,4 +1,4 @@
-"""A real Chromium, and a study to look at: the one in results/ if `make run` left one there, else a small one made up here."""
+"""A real Chromium, and a finished study: the one in results/ if there is one, else a small synthetic one."""
 
 import os
 import shutil
@@ -66,7 +66,8 @@ def _made_up(folder):
 
     from gradleak.evaluation import report
     from gradleak.evaluation.figures import mapping, registry, style
-    from gradleak.tracking import sync
+    from gradleak.evaluation.provenance import Provenance
+    from gradleak.tracking import stores
 
     made = Results(folder / "tables")
     made.cell("a").cell("b", weighting="depth").cell("c", **{"target.batch_size": 1}).cell(
@@ -102,20 +103,22 @@ def _made_up(folder):
     )
     style.save(one, folder / "figures" / "mapping" / "demo_0000-0003.png")
     page = report.render(
-        *(frames[name] for name in ("cells", "trials", "headline", "effects")),
-        figures=drawn,
-        mappings={},
-        mapping_figures=[folder / "figures" / "mapping" / "demo_0000-0003.png"],
-        prior_figures=[],
-        reference={"digits-8x8": 0.97},
-        descriptions={"demo": "Made up for the test."},
-        settings=made.cells,
-        provenance={"facts": {}, "files": {}, "commands": ""},
+        report.Report(
+            **{name: frames[name] for name in ("cells", "trials", "headline", "effects")},
+            figures=drawn,
+            mappings={},
+            mapping_figures=[folder / "figures" / "mapping" / "demo_0000-0003.png"],
+            prior_figures=[],
+            reference_accuracy={"digits-8x8": 0.97},
+            descriptions={"demo": "Made up for the test."},
+            settings=made.cells,
+            provenance=Provenance({}, "", {}),
+        )
     )
     (folder / "report.html").write_text(page)
     uri = f"sqlite:///{folder}/mlflow/mlflow.db"
     (folder / "mlflow").mkdir()
-    sync.create_schema(uri)
+    stores.create_schema(uri)
     made.shown = [*drawn, made.folder / "headline.csv"]
     syncing.sync(uri, made)
     return folder

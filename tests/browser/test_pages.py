@@ -46,7 +46,8 @@ def errors(browser):
 def drawn(browser):
     """How many pictures of the page have loaded, and how many there are."""
     return browser.execute_script(
-        "const all = [...document.images]; return [all.filter(i => i.complete && i.naturalWidth > 0).length, all.length]"
+        "const all = [...document.images]; "
+        "return [all.filter(i => i.complete && i.naturalWidth > 0).length, all.length]"
     )
 
 
@@ -118,7 +119,8 @@ def test_runs_are_compared_with_their_values(browser, ui, cells):
     ids = [re.search(r"/runs/(\w+)", link).group(1) for link in links][:4]
     experiment = re.search(r"experiments/(\d+)", ui).group(1)
     browser.get(
-        f"{ui.split('#')[0]}#/compare-runs?runs={json.dumps(ids, separators=(',', ':'))}&experiments=[%22{experiment}%22]"
+        f"{ui.split('#')[0]}#/compare-runs?runs={json.dumps(ids, separators=(',', ':'))}"
+        f"&experiments=[%22{experiment}%22]"
     )
     wait(
         browser, "no comparison", lambda: "Comparing 4 Runs" in browser.find_element("tag name", "body").text
@@ -196,7 +198,8 @@ def test_the_report_loads_whole_and_its_tables_are_the_csv(browser, study, cells
 def test_the_first_screen_holds_headline_worst_leak_and_worst_failure(browser, study):
     browser.get((study / "report.html").absolute().as_uri())
     bottoms = browser.execute_script(
-        "return [...document.querySelectorAll('#headline, .note')].slice(0, 3).map(e => e.getBoundingClientRect().bottom)"
+        "return [...document.querySelectorAll('#headline, .note')].slice(0, 3)"
+        ".map(e => e.getBoundingClientRect().bottom)"
     )
     assert len(bottoms) >= 2
     assert max(bottoms) < browser.execute_script("return window.innerHeight")

@@ -1,9 +1,9 @@
-"""A private SLURM on one machine: munge, accounting, a controller and some nodes, on loopback and without systemd.
+"""A private SLURM on one machine: munge, accounting, a controller and nodes, on loopback, without systemd.
 
-    python tests/slurm/lab.py [--nodes 2] [--cpus 2] COMMAND …     # runs COMMAND (say, bash) beside it, then stops it
+    python tests/slurm/lab.py [--nodes 2] [--cpus 2] COMMAND …   # runs COMMAND (bash, say) beside it
 
-All daemons run in the foreground as children of this process, so what is stopped is what was started. Needs root and
-Debian's packages: see PACKAGES.
+All daemons run in the foreground as children of this process, so what is stopped is what was started. Needs
+root and Debian's packages: see PACKAGES.
 """
 
 import argparse
@@ -30,7 +30,8 @@ PROGRAMS = (
     "sbatch",
     "sacctmgr",
 )
-# Where a job finds the configuration that was not handed the path: the slurm executor plugin drops SLURM_CONF.
+# Where a job finds the configuration that was not handed the path: the slurm executor plugin drops
+# SLURM_CONF.
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 
 
@@ -117,7 +118,8 @@ class Lab:
             self.run(
                 *client,
                 "create database if not exists slurm_acct_db; "
-                f"create user slurm@'{host}' identified by 'slurm'; grant all on slurm_acct_db.* to slurm@'{host}'",
+                f"create user slurm@'{host}' identified by 'slurm'; "
+                f"grant all on slurm_acct_db.* to slurm@'{host}'",
             )
         self._daemon("slurmdbd", "-D")
         self._until(lambda: self._works("sacctmgr", "-n", "show", "cluster"), "slurmdbd")
@@ -134,8 +136,8 @@ class Lab:
         (self.folder / "munge/key").chmod(0o400)
         host, folder = socket.gethostname().split(".")[0], self.folder
         nodes = "\n".join(
-            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={self.ports[node]} CPUs={self.cpus} "
-            f"RealMemory={self.memory} State=UNKNOWN"
+            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={self.ports[node]} "
+            f"CPUs={self.cpus} RealMemory={self.memory} State=UNKNOWN"
             for node in self.nodes
         )
         (folder / "slurm.conf").write_text(f"""

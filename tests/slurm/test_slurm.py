@@ -59,7 +59,7 @@ def start(project, name):
 
 @pytest.fixture(scope="module")
 def storm(project, lab):
-    """The sweep: a job cancelled, a job preempted, a node lost for a while, Snakemake killed and started again."""
+    """A sweep with a cancelled job, a preempted job, a lost node, and Snakemake killed and restarted."""
     sweep = project(STUDY)
 
     def running(prefix, *fields):
@@ -91,7 +91,8 @@ def storm(project, lab):
     )
     wait_for(lambda: preempted.id not in [job.id for job in running("invert_pixels")], first)
     time.sleep(1)  # for the chunk of steps in which the signal met it
-    # Its state held a chunk of 50 steps at least. It may be the next try of the cancelled job, and have reported nothing yet.
+    # Its state held a chunk of 50 steps at least. It may be the next try of the cancelled job, and have
+    # reported nothing yet.
     preempted.reached = [50, *steps_reported(sweep, preempted)][-1]
     others = {cancelled.id, preempted.id}
     lost = wait_for(
@@ -160,8 +161,8 @@ def test_a_preempted_job_comes_back_under_its_number_and_goes_on_from_its_state(
     assert {"PREEMPTED", "COMPLETED"} <= set(found), found
     block = storm.preempted.name.split(".")[-1]
     (job,) = storm.trials.loc[(storm.trials["attack"] == "dlg") & (storm.trials["block"] == block), "job"]
-    # A job that ends while no Snakemake lives leaves a block that the next one does again, from the start; and so does
-    # a job that was through with its steps when the signal came.
+    # A job that ends while no Snakemake lives leaves a block that the next one does again, from the start;
+    # and so does a job that was through with its steps when the signal came.
     if job == storm.preempted.id and storm.preempted.reached < STEPS:
         assert steps_reported(storm.sweep, storm.preempted)[0] > storm.preempted.reached
 

@@ -60,8 +60,8 @@ def results(tmp_path):
 @pytest.fixture(scope="session")
 def schema(tmp_path_factory):
     """An empty tracking database: its tables take seconds to make, so they are made once and copied."""
-    from gradleak.tracking import sync
+    from gradleak.tracking import stores
 
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    sync.create_schema(f"sqlite:///{path}")
+    stores.create_schema(f"sqlite:///{path}")
     return path.read_bytes()

@@ -1,4 +1,4 @@
-"""Syncs in processes of their own, some of which are killed. They start from a server that has MLflow loaded already."""
+"""Syncs in processes of their own, some of which are killed. They start with MLflow loaded."""
 
 import multiprocessing
 import os
@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from gradleak.evaluation import tables
+from gradleak.tracking import stores
 from gradleak.tracking import sync as tracking
 from gradleak.tracking.write_runs import by_client
 
@@ -20,18 +21,22 @@ def sync(uri, results, prune=False, seen=None):
     """One sync of tables that ``results.frames()`` has written."""
     frames = {name: tables.read(str(results.folder / f"{name}.csv")) for name in ("trials", "cells")}
     blocks = {(b["cell"], b["block"]): (b["record"], b["pairs"]) for b in results.blocks}
-    return tracking.sync(
-        uri,
-        frames["trials"],
-        frames["cells"],
-        blocks,
-        results.cells,
-        {"demo": "What it is."},
-        lambda *parts: None,
-        seen,
-        prune,
-        results.shown,
+    whole = tracking.Results(
+        frames["trials"], frames["cells"], blocks, results.cells, {"demo": "What it is."}, results.shown
     )
+    return tracking.sync(uri, whole, lambda *parts: None, seen, prune)
+
+
+def sync_to(results, database, prune=False, **chosen):
+    """One sync of all results into a SQLite database. Returns the counts that are not zero."""
+    results.frames(**chosen)
+    done = sync(f"sqlite:///{database}", results, prune, results.folder / "seen.json")
+    return {what: count for what, count in done.items() if count}
+
+
+def ids(runs):
+    """trial.id → run id."""
+    return {identity: run.info.run_id for identity, run in runs.items()}
 
 
 class Seen:
@@ -67,7 +72,7 @@ class Seen:
         return self._bytes(run, files[0]) if files else None
 
     def files(self, run):
-        """Artifact → its bytes, of all but pictures of reconstructions, whose names are drawn anew each time."""
+        """Artifact → its bytes, without the pictures of reconstructions, whose names are random."""
         folders = [file.path for file in self.client.list_artifacts(run.info.run_id) if file.path != "images"]
         files = [
             file.path for folder in folders for file in self.client.list_artifacts(run.info.run_id, folder)
@@ -79,7 +84,7 @@ class Seen:
             return Path(self.client.download_artifacts(run.info.run_id, file, folder)).read_bytes()
 
     def content(self, *studies):
-        """All that is shown of every run, less the addresses that MLflow gives out. Fails where a trial has two runs."""
+        """All that is shown of every run but MLflow's ids. Fails where a trial has two runs."""
         found = {}
         for study in studies or ("demo",):
             runs = self.all_runs(study)
@@ -144,7 +149,7 @@ def through_the_client():
     from contextlib import nullcontext
     from functools import partial
 
-    tracking._writer = lambda uri, client: nullcontext(partial(by_client, client))
+    stores.writer = lambda uri, client: nullcontext(partial(by_client, client))
 
 
 def _fuse(at):

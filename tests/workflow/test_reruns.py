@@ -124,11 +124,11 @@ def test_rewording_the_prospects_reruns_what_shows_them(rerun):
     assert rerun.planned() == {}
     sentence = max(sentences(source), key=len)
     path.write_text(source.replace(sentence, "Another sentence for people", 1))
-    assert rerun.planned() == {"assess_prospects": 1, "write_report": 1, "sync_mlflow": 1}
+    assert rerun.planned() == {"assess_prospects": 1, "write_report": 1}
 
 
 @pytest.mark.parametrize(
-    "name", ["mapping/sign.py", "mapping/settle.py", "artifacts/roles.py", "labels/methods/rlg.py"]
+    "name", ["mapping/sign.py", "mapping/classifier.py", "artifacts/roles.py", "labels/methods/rlg.py"]
 )
 def test_rewording_a_message_reruns_no_attack_and_no_simulation(rerun, name):
     path = rerun.folder / "scripts/gradleak" / name

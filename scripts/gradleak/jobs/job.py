@@ -1,4 +1,4 @@
-"""What every script stands in: a log that holds all output and the traceback, TensorFlow's threads, and SIGTERM."""
+"""The frame of every script: a log with all output and the traceback, TensorFlow's threads, and SIGTERM."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ log = logging.getLogger("gradleak")
 
 _asked_to_stop = False
 
-# Keras imports these at its own start where they are installed, for wrappers, plots and tables that no job uses: a third
-# of the start-up of every process, by `python -X importtime`. A job that needs one imports it later, as ever.
+# Keras imports these at its own start where they are installed, for wrappers, plots and tables that no job
+# uses: a third of the start-up of every process, by `python -X importtime`. A job that needs one imports it
+# later, as ever.
 OPTIONAL = ("matplotlib", "pandas", "scipy", "sklearn")
 
 
 class Preempted(UserError):
-    """The job was asked to go (SIGTERM), and has left its state on disk."""
+    """The job got SIGTERM and stopped after it had saved its state."""
 
 
 @contextlib.contextmanager
 def job(snakemake: Any, tensorflow: bool = False, resumes: bool = False) -> Iterator[None]:
-    """Send all output of a script to its rule's log; on failure end it with the reason, on the console too.
+    """Send all output of a script to its rule's log. On failure end the process with the reason.
 
-    resumes: the script keeps its state on disk and calls ``stop_if_asked`` there; until then SIGTERM waits.
+    tensorflow: use TensorFlow, with the rule's threads. resumes: the script saves its state and then calls
+    ``stop_if_asked``; SIGTERM waits until it does.
     """
     if resumes:
         note_sigterm()
@@ -41,7 +43,7 @@ def job(snakemake: Any, tensorflow: bool = False, resumes: bool = False) -> Iter
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     console = os.fdopen(os.dup(2), "w")
     with path.open("w", buffering=1) as stream:
-        # Below Python, since TensorFlow's libraries write to the descriptors themselves.
+        # By descriptor, since TensorFlow's libraries write to the descriptors themselves.
         for descriptor in (1, 2):
             os.dup2(stream.fileno(), descriptor)
         handler = logging.StreamHandler(stream)
@@ -52,7 +54,7 @@ def job(snakemake: Any, tensorflow: bool = False, resumes: bool = False) -> Iter
             if tensorflow:
                 use_threads(snakemake.threads)
             yield
-            gc.freeze()  # the process ends: nothing need be searched for garbage once more, which takes TensorFlow a second
+            gc.freeze()  # the process ends: a last search for garbage would take TensorFlow a second
         except UserError as error:
             _fail(stream, console, snakemake, str(error))
         except Exception as error:
@@ -69,7 +71,7 @@ def _fail(stream: Any, console: Any, snakemake: Any, message: str) -> None:
 
 
 def note_sigterm() -> None:
-    """From now on SIGTERM ends the process no more, but the next ``stop_if_asked`` does."""
+    """From now on SIGTERM does not end the process; the next ``stop_if_asked`` does."""
     global _asked_to_stop
     _asked_to_stop = False
     signal.signal(signal.SIGTERM, _note)
@@ -81,18 +83,16 @@ def _note(*_: Any) -> None:
 
 
 def stop_if_asked() -> None:
-    """To be called when all that is done is on disk. Raises Preempted if SIGTERM has come."""
+    """Raises Preempted if SIGTERM has come. Call it when all finished work is on disk."""
     if _asked_to_stop:
-        raise Preempted("stopped by SIGTERM; what was done is kept, and the next attempt goes on from there")
+        raise Preempted("stopped by SIGTERM; its state is saved, and the next attempt continues from there")
 
 
 @contextlib.contextmanager
 def hidden(*names: str) -> Iterator[None]:
-    """What is imported inside finds modules ``names`` not installed, unless they are imported already."""
+    """Imports inside find the modules ``names`` missing, unless they are imported already."""
     fresh = [name for name in names if name not in sys.modules]
-    sys.modules.update(
-        dict.fromkeys(fresh)
-    )  # None: the import system's own mark of a module that must not be found
+    sys.modules.update(dict.fromkeys(fresh))  # None marks a module that must not be found
     try:
         yield
     finally:
@@ -102,9 +102,9 @@ def hidden(*names: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """What is made inside stays for good: the garbage collector looks at it neither now nor later.
+    """The garbage collector never looks at objects made inside.
 
-    It would go through the objects of a library again and again while that is being imported, and at the process's end.
+    It would go through the objects of a library many times during its import, and again at the end.
     """
     gc.disable()
     try:

@@ -1,11 +1,13 @@
-"""The record of a block: one JSON that says all about its trials but the truth-based metrics.
+"""The record of a block: one JSON file with all about its trials but the metrics that need truth.
 
-{"cell", "block", "parameters" (those that differ from the defaults), "code", "threads",
- "environment": {...}, "job" (the cluster's id of it, or ""), "started", "seconds": {...}, "cpu_seconds" (of the whole
- process, start-up included), "peak_mb",
- "trials": [{"seed", "draw", "status", "reason", "objective", "history": {"step": [...], "objective": [...]}}]}
+cell, block: what was computed, by which the file is named, too
+parameters: the options that differ from their defaults; code: the digest of the code; threads
+environment: host, and the versions of Python and of packages; job: the cluster's number of the job, or ""
+started: seconds since 1970; seconds: {part: seconds}, with "total"; cpu_seconds: of the process, with its
+  start-up; peak_mb: memory in MiB
+trials: [{"seed", "draw", "status", "reason", "objective", "history": {"step": [...], "objective": [...]}}]
 
-status: ok, diverged, not applicable. Every trial has a row, whatever became of it.
+status: ok, diverged, not applicable. Every trial has an entry, failed ones too.
 """
 
 from __future__ import annotations
@@ -18,18 +20,16 @@ import resource
 import socket
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gradleak.files import read_json, write_json
+
 HISTORY_POINTS = 200
 PACKAGES = ("tensorflow", "keras", "numpy", "snakemake")
-JOB_IDS = (
-    "SLURM_JOB_ID",
-    "PBS_JOBID",
-    "JOB_ID",
-    "LSB_JOBID",
-)  # where SLURM, PBS, SGE and LSF tell a job its number
+JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID", "LSB_JOBID")  # the job's number in SLURM, PBS, SGE, LSF
 
 
 def environment() -> dict[str, str]:
@@ -46,12 +46,12 @@ def peak_mb() -> float:
 
 
 def job_id() -> str:
-    """The number that the cluster gave the job that this process runs in; empty without a cluster."""
+    """The cluster's number of the job that this process runs in; empty without a cluster."""
     return next((os.environ[name] for name in JOB_IDS if os.environ.get(name)), "")
 
 
 def thin(steps: np.ndarray, values: np.ndarray, points: int = HISTORY_POINTS) -> dict[str, list[float]]:
-    """At most ``points`` of a curve; the first, the last and the least are always kept."""
+    """At most ``points`` points of a curve, always with the first, the last and the smallest value."""
     finite = np.isfinite(values)
     steps, values = np.asarray(steps)[finite], np.asarray(values)[finite]
     if len(steps) > points:
@@ -80,14 +80,23 @@ def trial(
 
 
 def digest(*parts: Any) -> str:
-    """What a tracker compares to know whether a trial has changed."""
+    """Sixteen hex digits that stand for ``parts``; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def of_block(snakemake: Any, trials: list[dict], began: float, seconds: dict[str, float]) -> dict[str, Any]:
-    """The record of the block that a script has just done; ``began`` is in time.monotonic() seconds."""
+def read(path: str | Path) -> dict[str, Any]:
+    """The record in a file, as described above."""
+    return read_json(path)
+
+
+def write(snakemake: Any, trials: list[dict], began: float, seconds: dict[str, float]) -> None:
+    """Write the record of the block that a script has just computed, to the output ``record`` of its rule.
+
+    trials: from ``trial``. began: when the script began, by time.monotonic(). seconds: of the parts of its
+    work.
+    """
     params = snakemake.params
-    return {
+    record = {
         "cell": snakemake.wildcards.cell,
         "block": snakemake.wildcards.block,
         "parameters": params.spec,
@@ -101,3 +110,4 @@ def of_block(snakemake: Any, trials: list[dict], began: float, seconds: dict[str
         "peak_mb": peak_mb(),
         "trials": trials,
     }
+    write_json(snakemake.output.record, record)

@@ -1,6 +1,6 @@
-"""One writer at a time, by what each tracking store offers: SQLite's folder a file lock, PostgreSQL an advisory lock.
+"""One writer at a time: a file lock beside a SQLite database, an advisory lock in PostgreSQL.
 
-Both belong to the process or its connection, so a killed sync leaves none behind.
+Both end with the process or its connection, so a killed sync leaves none behind.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ SQLITE = "sqlite:///"
 
 
 def is_database(uri: str) -> bool:
-    """Whether ``uri`` names a database itself, and no server in front of one."""
+    """Whether ``uri`` is that of a database, and not of a tracking server."""
     return uri.startswith((SQLITE, "postgresql"))
 
 
 @contextlib.contextmanager
 def alone(uri: str, name: str) -> Iterator[None]:
-    """Hold the lock ``name`` of the store at ``uri``; waits for whoever holds it. A SQLite file has one lock for all."""
+    """Hold the lock ``name`` of the store at ``uri``. Waits for it. SQLite has one lock for all names."""
     if uri.startswith(SQLITE):
         path = Path(uri.removeprefix(SQLITE))
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""A PostgreSQL of one's own, from the programs of an installed package: no service, no port, no password.
+"""A private PostgreSQL server, run from an installed package: no service, no port, no password.
 
-It listens on a socket in a folder that only its user can enter. PostgreSQL refuses to run as root; root's runs as the user
-that Debian's package makes.
+It listens on a socket in a folder that only its user can enter. PostgreSQL refuses to run as root; root's
+runs as the user that Debian's package makes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def programs() -> Path | None:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[str]:
-    """Start the server of the cluster in ``folder``, made if it is new, and stop it in the end. Yields its URI.
+    """Start the server of the cluster in ``folder``, made if new, and stop it at the end. Yields its URI.
 
     Raises UserError where PostgreSQL is not installed or does not start.
     """
@@ -43,7 +43,8 @@ def running(folder: Path) -> Iterator[str]:
         shutil.chown(folder, USER)
         if subprocess.run(["runuser", "-u", USER, "--", "test", "-x", folder], check=False).returncode:
             raise UserError(
-                f"{folder}: the user {USER} cannot enter it; root needs a folder that it can: --folder /var/lib/gradleak"
+                f"{folder}: the user {USER} cannot enter it; as root, choose one that it can: "
+                "--folder /var/lib/gradleak"
             )
     folder.chmod(0o700)
     if not (data / "PG_VERSION").exists():
@@ -64,7 +65,7 @@ def running(folder: Path) -> Iterator[str]:
 
 def _run(*command: str | Path) -> str:
     prefix = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
-    # Output goes to a file handle that the server may keep: a pipe would be waited for until it ends.
+    # No pipe for the output of `start`: the server would keep it open, and this process would wait for it.
     done = subprocess.run(
         [*prefix, *map(str, command)],
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""A study's figures and tables as one MLflow run beside the cells: what the report shows, with a caption each.
+"""The run with a study's figures and tables, each with its caption, as the report shows them.
 
 Figures are drawn for all studies of a config together, so studies that ran together show the same ones.
 """
@@ -13,12 +13,12 @@ from gradleak.evaluation.figures.registry import FIGURES
 from gradleak.jobs.records import digest
 from gradleak.tracking.write_runs import Run
 
-FORMAT = 1  # raise it when what the run shows changes
-IDENTITY = "study"  # its trial.id; cells are called by ten hexadecimal digits
+FORMAT = 2  # raise it when what the run shows changes
+IDENTITY = "study"  # its trial.id; those of cells are ten hexadecimal digits
 NAME = "figures and tables"
 
 
-def exhibit(study: str, files: Sequence[Path], cells: list[dict], times: tuple[int, int]) -> Run:
+def wanted(study: str, files: Sequence[Path], cells: list[dict], times: tuple[int, int]) -> Run:
     """The run that holds ``files``, each below the name of its folder.
 
     cells: the study's rows of cells.csv. times: when its first trial began and its last ended, milliseconds.

@@ -1,8 +1,9 @@
-"""Whole MLflow runs, a cell at a time: in one transaction where the database is at hand, else through MLflow's client.
+"""Writes runs to MLflow, one cell at a time: in one transaction to a database, else through MLflow's client.
 
-The client takes a dozen transactions a run, which on ten thousand trials is an hour of waiting for the disk. ``in_bulk``
-inserts the same rows itself (tests compare the two), so that a killed sync leaves a cell as it was or as it should be.
-``by_client`` works with any tracking server and writes in an order in which an unfinished run can be told.
+The client takes a dozen transactions a run: an hour of waiting for the disk for ten thousand trials.
+``in_bulk`` inserts the same rows itself (tests compare the two), so a killed sync leaves a cell either
+unchanged or complete. ``by_client`` works with any tracking server. It writes a run's digest last, so an
+unfinished run has none.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MARK, TRIAL_MARK, PARENT = "cell.digest", "trial.digest", "mlflow.parentRunId"
 
 @dataclass(frozen=True)
 class Run:
-    """All of a run but its address. Times in milliseconds."""
+    """A run without its id. Times in milliseconds."""
 
     tags: dict[str, str]
     mark: str  # its trial.digest
@@ -43,21 +44,22 @@ class Run:
 
 @dataclass(frozen=True)
 class Change:
-    """What a cell, or a study's exhibit, needs to be as its files say. Exactly one of ``parent`` and ``parent_id`` is given."""
+    """What has to be written so that the runs of a cell are right. Either ``parent`` or ``parent_id`` is set.
+
+    The run with a study's figures is a parent without trials.
+    """
 
     mark: str  # its cell.digest
     parent: Run | None = None  # to be written
-    parent_id: str | None = None  # stands already
+    parent_id: str | None = None  # of a run that is right
     trials: list[Run] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)  # ids of runs to delete
-    orphans: list[str] = field(default_factory=list)  # ids of runs that stay, but below another parent
+    orphans: list[str] = field(default_factory=list)  # ids of right runs that get this parent
 
 
 def by_client(client: Any, experiment: Any, change: Change) -> str:
-    """Returns the id of the parent, as ``in_bulk`` does."""
-    if (
-        change.parent_id
-    ):  # a sync killed from here on has to look into this cell again, whatever its files then say
+    """Write a change through MLflow's client. Returns the id of the parent."""
+    if change.parent_id:  # if this sync is killed, the next one has to look into this cell again
         client.set_tag(change.parent_id, MARK, "")
     parent = change.parent_id or _create(client, experiment.experiment_id, change.parent, {})
     for run in change.trials:
@@ -93,6 +95,7 @@ def _create(client: Any, experiment_id: str, run: Run, tags: dict[str, str]) -> 
 
 
 def in_bulk(engine: Any, experiment: Any, change: Change) -> str:
+    """Write a change into MLflow's tables, in one transaction. Returns the id of the parent."""
     from mlflow.store.tracking.dbmodels import models
     from sqlalchemy import delete, insert, update
 
@@ -179,7 +182,7 @@ def _rows(
 
 
 def _datasets(connection: Any, experiment: Any, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """(name, source) → id of its row, made where it is missing. As in MLflow, the name is what counts."""
+    """(name, source) → id of its row, made where it is missing. In MLflow the name alone identifies it."""
     from mlflow.store.tracking.dbmodels.models import SqlDataset
     from sqlalchemy import insert, select
 
@@ -206,7 +209,7 @@ def _datasets(connection: Any, experiment: Any, wanted: set[tuple[str, str]]) ->
 
 
 def _put_artifacts(folder: str, run: Run) -> None:
-    """A run's files, and its picture under the names by which the UI's image grid knows it, whole and small."""
+    """Store a run's files, and its picture in two sizes under the names that the UI's image grid expects."""
     if run.image is None and not run.files:
         return
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository

@@ -9,7 +9,7 @@ import syncing
 from results import Results, image_scores, label_scores
 from syncing import Seen
 
-from gradleak.tracking import postgres, sync
+from gradleak.tracking import postgres, stores
 
 WRITERS = 8
 KILLS = (
@@ -40,7 +40,7 @@ def server():
     folder = Path(tempfile.mkdtemp(prefix="gradleak-"))  # not pytest's: root's postgres cannot enter that
     try:
         with postgres.running(folder) as uri:
-            sync.create_schema(uri)
+            stores.create_schema(uri)
             yield uri
     finally:
         shutil.rmtree(folder)
@@ -135,7 +135,7 @@ def test_the_client_writes_what_the_bulk_writes(sqlite, tmp_path, monkeypatch):
     made = study(tmp_path / "results", "demo")
     bulk, client = sqlite("bulk"), sqlite("client")
     syncing.sync(bulk, made)
-    monkeypatch.setattr(sync, "_writer", sync._writer)
+    monkeypatch.setattr(stores, "writer", stores.writer)
     syncing.through_the_client()
     syncing.sync(client, made)
     assert Seen(client).content() == Seen(bulk).content()
