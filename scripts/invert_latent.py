@@ -2,17 +2,19 @@
 
 import time
 
-from gradleak.attacks.matching import latent
 from gradleak.attacks.matching.latent_options import LatentOptions
 from gradleak.files import read_npz
 from gradleak.jobs import job
-from gradleak.priors import vae
+from gradleak.optim.resources import Resources
 from gradleak.priors.options import VaeOptions
 
 
 def main(snakemake) -> None:
     began = time.monotonic()
-    from gradleak.jobs import inversions  # imports TensorFlow: only now is the log open
+    # These import TensorFlow: only now is the log open.
+    from gradleak.attacks.matching import latent
+    from gradleak.jobs import inversions
+    from gradleak.priors import vae
 
     problem = inversions.load_problem(snakemake)
     options = LatentOptions(**snakemake.params.spec)
@@ -21,7 +23,8 @@ def main(snakemake) -> None:
     )
     checkpoint = inversions.checkpoint(snakemake)
     progress = inversions.progress(f"latent {snakemake.wildcards.cell}")
-    found = latent.invert(problem, options, decoder, checkpoint, progress, inversions.limits(snakemake))
+    resources = Resources(checkpoint, progress=progress, limits=inversions.limits(snakemake))
+    found = latent.invert(problem, options, decoder, resources)
     inversions.write_inversion(snakemake, found, began)
     inversions.forget(checkpoint)
 

@@ -2,20 +2,23 @@
 
 import time
 
-from gradleak.attacks.matching import dlg
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.jobs import job
+from gradleak.optim.resources import Resources
 
 
 def main(snakemake) -> None:
     began = time.monotonic()
-    from gradleak.jobs import inversions  # imports TensorFlow: only now is the log open
+    # These import TensorFlow: only now is the log open.
+    from gradleak.attacks.matching import dlg
+    from gradleak.jobs import inversions
 
     problem = inversions.load_problem(snakemake)
     options = DlgOptions(**snakemake.params.spec)
     checkpoint = inversions.checkpoint(snakemake)
     progress = inversions.progress(f"dlg {snakemake.wildcards.cell}")
-    found = dlg.invert(problem, options, checkpoint, progress, inversions.limits(snakemake))
+    resources = Resources(checkpoint, progress=progress, limits=inversions.limits(snakemake))
+    found = dlg.invert(problem, options, resources)
     inversions.write_inversion(snakemake, found, began)
     inversions.forget(checkpoint)
 

@@ -5,7 +5,6 @@ import time
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.files import read_npz
 from gradleak.jobs import job
-from gradleak.priors import vae
 from gradleak.priors.options import VaeOptions
 
 
@@ -19,6 +18,8 @@ def main(snakemake) -> None:
     options = SpanOptions(**snakemake.params.spec)
     decoder = None
     if snakemake.params.prior:
+        from gradleak.priors import vae
+
         decoder = vae.load_networks(
             VaeOptions(**snakemake.params.prior), problem.shape, read_npz(snakemake.input.prior[0])
         )[1]

@@ -1,4 +1,4 @@
-"""Truth projected onto a prior → its PSNR: the best that any latent attack with this decoder could do. Scoring only."""
+"""Truth projected onto a prior → its PSNR, the best that any latent attack with this decoder could reach."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Private and pretraining images → the artifacts of simulated clients, and their truth in a file of its own."""
+"""Private and pretraining images → the artifacts of simulated clients, and their truth in a file apart."""
 
 import numpy as np
 

@@ -1,15 +1,16 @@
-"""Public images → a VAE: weights, learning curve, images to look at."""
+"""Public images → a VAE: weights, learning curve, sample images."""
 
 import numpy as np
 
 from gradleak.files import read_npz, write_json, write_npz
 from gradleak.images import to_float
 from gradleak.jobs import job
-from gradleak.priors import vae
 from gradleak.priors.options import VaeOptions
 
 
 def main(snakemake) -> None:
+    from gradleak.priors import vae  # imports TensorFlow: only now is the log open
+
     options = VaeOptions(**snakemake.params.spec)
     public = to_float(read_npz(snakemake.input.public)["x"])
     trained = vae.train(options, public, job.log.info)

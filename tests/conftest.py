@@ -1,8 +1,8 @@
-"""What every test runs under. Read by the linear algebra when it is loaded: before anything that imports it."""
+"""The environment of every test. Libraries of linear algebra read it when they are loaded."""
 
 import os
 
-# Threads of OpenMP and OpenBLAS wait for one another in busy loops, which on a shared machine takes several times longer than
-# the work: matrices are small here.
+# Threads of OpenMP and OpenBLAS wait for one another in busy loops. Matrices are small here, and on a busy
+# machine the waiting takes several times longer than the work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

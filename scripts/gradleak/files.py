@@ -1,4 +1,4 @@
-"""Writing files so that a killed job never leaves one that looks whole, and the same data gives the same bytes."""
+"""Files are written whole or not at all, and equal data gives equal bytes."""
 
 from __future__ import annotations
 

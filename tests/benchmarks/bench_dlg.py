@@ -2,11 +2,11 @@
 
     python tests/benchmarks/bench_dlg.py [--only cnn7-trained:1] [--output results/benchmarks/dlg.json]
 
-Every client holds N images of its own and shares the gradient of one step. The attack is given the labels that the
-last layer's gradients give for one image and the true ones for several (``oracle``); it never sees an image. PSNR is
-the mean over a client's images after one-to-one assignment, then over clients, with a 95 % bootstrap interval over
-clients. Beside each stand two controls: the same attack on noise of the leak's norms, and the public class means of
-the same labels, which take no attack.
+Every client holds N images of its own and shares the gradient of one step. The attack is given the labels
+that the last layer's gradients give for one image and the true ones for several (``oracle``); it never sees
+an image. PSNR is the mean over a client's images after one-to-one assignment, then over clients, with a 95 %
+bootstrap interval over clients. Beside each stand two controls: the same attack on noise of the leak's norms,
+and the public class means of the same labels, which take no attack.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def problem_of(net: str, images: int) -> tuple[Problem, np.ndarray]:
         model=name, pretrain_epochs=epochs, batch_size=images, learning_rate=1.0, alpha=None
     )
     model = client.global_model(options, pools["pretraining"])
-    # Gradients as such, not the rounded difference of weights: that loss is the client's protocol, not the attack's.
+    # Exact gradients, and no rounded differences of weights: that loss comes from the protocol.
     gradient = rounds.gradient_function(model)
     draws = [
         datasets.draw_batch(pools["private"], images, options.alpha, [draw, 0]) for draw in range(CLIENTS)
@@ -128,9 +128,8 @@ def main() -> None:
     parts = arguments.only or [f"{net}:{images}" for net in NETS for images in (1, 2, 4)]
     results = []
     print(
-        "| net | N | PSNR (95 % interval) | worst, median, best client | on noise | class means | seconds per client |\n"
-        + "| --- " * 7
-        + "|"
+        "| net | N | PSNR (95 % interval) | worst, median, best client | on noise | class means "
+        "| seconds per client |\n" + "| --- " * 7 + "|"
     )
     for part in parts:
         net, images = part.split(":")
@@ -138,8 +137,9 @@ def main() -> None:
         results += [attack, noise]
         spread = ", ".join(f"{value:.1f}" for value in np.percentile(attack["all"], [0, 50, 100]))
         print(
-            f"| {net} | {images} | {attack['psnr']:.1f} ({attack['low']:.1f}–{attack['high']:.1f}) dB | {spread} | "
-            f"{noise['psnr']:.1f} dB | {attack['class_means']:.1f} dB | {attack['seconds_per_trial']:.1f} |",
+            f"| {net} | {images} | {attack['psnr']:.1f} ({attack['low']:.1f}–{attack['high']:.1f}) dB "
+            f"| {spread} | {noise['psnr']:.1f} dB | {attack['class_means']:.1f} dB "
+            f"| {attack['seconds_per_trial']:.1f} |",
             flush=True,
         )
         arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""Time and memory of gradient matching: the engine against plain double backprop, each at its best, in the same run.
+"""Time and memory of gradient matching: the engine against plain double backprop, each at its best, in the
+same run.
 
     python tests/benchmarks/bench_engine.py [--quick] [--output results/benchmarks/engine.json]
 
@@ -9,10 +10,11 @@ labels, and a plain descent step. Against the engine stand
 - eager: the same without compiling, as the notebook does it (and which also asks its persistent tape for
   the gradient of the classification loss in images and labels)
 
-Every side runs under every setting of SETTINGS: one process with a thread for each of two cores or two processes
-side by side with one each, with TensorFlow's oneDNN kernels and without. Of each side the best setting counts.
-Sides and settings take turns, all about equally long, and of each the fastest turn counts, so that what else the
-machine does weighs on all alike. Memory is the peak of a process before the baselines have run.
+Every side runs under every setting of SETTINGS: one process with a thread for each of two cores or two
+processes side by side with one each, with TensorFlow's oneDNN kernels and without. Of each side the best
+setting counts. Sides and settings take turns, all about equally long, and of each the fastest turn counts, so
+that what else the machine does weighs on all alike. Memory is the peak of a process before the baselines have
+run.
 """
 
 import argparse
@@ -40,7 +42,7 @@ from keras import layers
 
 from gradleak import gradients
 from gradleak.federated import models
-from gradleak.optim import minimise
+from gradleak.optim import widths
 
 SETTINGS = {
     f"{processes} × {threads}, oneDNN {'on' if onednn else 'off'}": {
@@ -143,7 +145,8 @@ def eager_steps(model, x, labels, targets, count):
     return x.numpy()
 
 
-# --- in a process of its own ---------------------------------------------------------------------------------------
+# --- in a process of its own
+# ---------------------------------------------------------------------------------------
 
 
 def work(threads: int, images: int, blocks: list[list], model: str = "cnn7", baselines: bool = True) -> None:
@@ -197,7 +200,7 @@ def pass_of(matcher, x, labels, packed) -> tuple[int, float]:
             .graph
         )
 
-    width = minimise.best_width(len(x), lambda width: minimise.bytes_of(graph(width)))
+    width = widths.best_width(len(x), lambda width: widths.bytes_of(graph(width)))
     return width, gflop(graph(width)) / width
 
 
@@ -211,8 +214,9 @@ def in_passes(run, width: int, x, labels, packed, count: int) -> None:
 def gflop(graph) -> float:
     """Floating-point operations of a graph in the matrix products and convolutions that its outputs need.
 
-    Counted here, since TensorFlow's profiler also counts what is pruned (derivatives by the model's own weights), takes
-    transposed batches of products for larger ones and padded positions of a convolution for real ones.
+    Counted here, since TensorFlow's profiler also counts what is pruned (derivatives by the model's own
+    weights), takes transposed batches of products for larger ones and padded positions of a convolution for
+    real ones.
     """
     left, seen = [output.op for output in graph.outputs], set()
     while left:
@@ -272,7 +276,8 @@ class Workers:
             process.wait()
 
 
-# --- the comparison -------------------------------------------------------------------------------------------------
+# --- the comparison
+# -------------------------------------------------------------------------------------------------
 
 
 def compare(images: int, blocks: list[list], rounds: int) -> list[dict]:
@@ -395,8 +400,8 @@ def main() -> None:
     for m in memories:
         leaks = "a leak each" if m["own_leaks"] else "one leak"
         print(
-            f"{m['model']}, {m['trials']} trials of {m['images']} images, {leaks}: peak {m['memory_mb']:.0f} MB, "
-            f"of which {m['memory_before_mb']:.0f} MB before the engine ran"
+            f"{m['model']}, {m['trials']} trials of {m['images']} images, {leaks}: "
+            f"peak {m['memory_mb']:.0f} MB, of which {m['memory_before_mb']:.0f} MB before the engine ran"
         )
 
 

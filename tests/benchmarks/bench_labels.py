@@ -1,14 +1,14 @@
 """Every label method under one protocol, vectorised over batches: the tables of docs/results/labels.md.
 
-    python tests/benchmarks/bench_labels.py fedsgd  [--models …] [--seeds 1] [--batches 50] [--output results/benchmarks]
-    python tests/benchmarks/bench_labels.py fedavg | unknown | together
+    python tests/benchmarks/bench_labels.py fedsgd  [--models …] [--seeds 1] [--batches 50] [--output
+    results/benchmarks] python tests/benchmarks/bench_labels.py fedavg | unknown | together
 
 fedsgd: {untrained, 100, 1000 steps} × B {8, 32, 128} × {IID, Dirichlet .5, .15}, all methods.
 fedavg: ten local steps with SGD, momentum and Adam.
 unknown: number of images, and sign and scale, each unknown. together: several rounds, and secure aggregation.
 
-Leaks are made from the private pool, methods see the public pool and never the truth; both are scored at the end.
-TensorFlow makes features and the updates of several steps; what is timed as "methods" is numpy alone.
+Leaks are made from the private pool, methods see the public pool and never the truth; both are scored at the
+end. TensorFlow makes features and the updates of several steps; what is timed as "methods" is numpy alone.
 """
 
 import argparse
@@ -164,7 +164,9 @@ def fedavg(arguments, pools: dict) -> pd.DataFrame:
 
 
 def unknown(arguments, pools: dict) -> pd.DataFrame:
-    """Number of images unknown; sign and scale unknown (the delta is handed over times a factor that no one tells)."""
+    """Number of images unknown; sign and scale unknown (the delta is multiplied by a factor that is not
+    known).
+    """
     rows, rng = [], np.random.default_rng(0)
     for name in arguments.models:
         for seed in range(arguments.seeds):
@@ -193,15 +195,15 @@ def unknown(arguments, pools: dict) -> pd.DataFrame:
                         grad_weight=evidence.grad_weight * factor[:, None, None],
                         grad_bias=evidence.grad_bias * factor[:, None],
                     )
-                    told = unknown_scale.find_scale(scaled)
+                    scale = unknown_scale.find_scale(scaled)
                     rows += [
                         where
                         | {
                             "spread": spreads[d],
                             "what": "sign",
-                            "abstains": bool(told.abstain[d]),
-                            "right": bool(told.factor[d] * factor[d] > 0),
-                            "scale_error": abs(told.factor[d] / factor[d] - 1),
+                            "abstains": bool(scale.abstain[d]),
+                            "right": bool(scale.factor[d] * factor[d] > 0),
+                            "scale_error": abs(scale.factor[d] / factor[d] - 1),
                         }
                         for d in range(len(spreads))
                     ]
@@ -209,7 +211,9 @@ def unknown(arguments, pools: dict) -> pd.DataFrame:
 
 
 def together(arguments, pools: dict) -> pd.DataFrame:
-    """One client in the rounds of a model in training; six clients of 32 images in sums under secure aggregation."""
+    """One client in the rounds of a model in training; six clients of 32 images in sums under secure
+    aggregation.
+    """
     rows = []
     private = pools["private"]
     for name in arguments.models:
@@ -249,7 +253,9 @@ def together(arguments, pools: dict) -> pd.DataFrame:
 def secure_aggregation(
     name: str, seed: int, model, pools: dict, batches: int, clients: int = 6, size: int = 32
 ) -> list[dict]:
-    """Sums of three to six of six clients each round; after R rounds, each client's counts and which are determined."""
+    """Sums of three to six of six clients each round; after R rounds, each client's counts and which are
+    determined.
+    """
     rows, private = [], pools["private"]
     public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
     features, logits = tapped(model).predict(to_float(private.x), batch_size=256, verbose=0)
@@ -330,17 +336,18 @@ def main() -> None:
         columns = ["training", "B", "spread"] if arguments.part == "fedsgd" else ["training", "client"]
         for name in arguments.models:
             print(f"\n{name}, IRec\n\n{table(frame[frame.model == name], columns)}")
-        spoken = frame[frame.method.isin(["posterior", "auto"])]
+        answered = frame[frame.method.isin(["posterior", "auto"])]
         fields = ["irec", "lnacc", "expected_irec", "coverage_50", "coverage_90", "coverage_95", "width_90"]
-        print(spoken.groupby(["model", "method", *columns], sort=False)[fields].mean().round(3).to_string())
+        print(answered.groupby(["model", "method", *columns], sort=False)[fields].mean().round(3).to_string())
     elif arguments.part == "unknown":
         groups = frame.groupby(["model", "what", "training", "B"], sort=False)
         shown = groups.agg(cases=("right", "size"), abstains=("abstains", "mean"))
-        shown["right where it speaks"] = groups.apply(lambda g: g.loc[~g.abstains, "right"].mean())
+        shown["right where it answers"] = groups.apply(lambda g: g.loc[~g.abstains, "right"].mean())
         print(shown.round(3).to_string())
         for what, own in frame[~frame.abstains].groupby("what"):
             print(
-                f"{what}: speaks in {len(own)} of {(frame.what == what).sum()}, right in {own.right.mean():.4f}"
+                f"{what}: answers in {len(own)} of {(frame.what == what).sum()}, "
+                f"right in {own.right.mean():.4f}"
             )
     else:
         fields = [c for c in ("irec", "lnacc", "determined") if c in frame]

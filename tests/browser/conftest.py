@@ -66,6 +66,7 @@ def _made_up(folder):
 
     from gradleak.evaluation import report
     from gradleak.evaluation.figures import mapping, registry, style
+    from gradleak.evaluation.provenance import Provenance
     from gradleak.tracking import stores
 
     made = Results(folder / "tables")
@@ -102,15 +103,17 @@ def _made_up(folder):
     )
     style.save(one, folder / "figures" / "mapping" / "demo_0000-0003.png")
     page = report.render(
-        *(frames[name] for name in ("cells", "trials", "headline", "effects")),
-        figures=drawn,
-        mappings={},
-        mapping_figures=[folder / "figures" / "mapping" / "demo_0000-0003.png"],
-        prior_figures=[],
-        reference={"digits-8x8": 0.97},
-        descriptions={"demo": "Made up for the test."},
-        settings=made.cells,
-        provenance={"facts": {}, "files": {}, "commands": ""},
+        report.Report(
+            **{name: frames[name] for name in ("cells", "trials", "headline", "effects")},
+            figures=drawn,
+            mappings={},
+            mapping_figures=[folder / "figures" / "mapping" / "demo_0000-0003.png"],
+            prior_figures=[],
+            reference_accuracy={"digits-8x8": 0.97},
+            descriptions={"demo": "Made up for the test."},
+            settings=made.cells,
+            provenance=Provenance({}, "", {}),
+        )
     )
     (folder / "report.html").write_text(page)
     uri = f"sqlite:///{folder}/mlflow/mlflow.db"

@@ -17,7 +17,8 @@ COUNTS = {
 
 
 def leaked(counts, rng, noise=0.0, scale=0.02, spread=None, public_images=200):
-    """The evidence of a batch whose features are alike (an untrained net): non-negative, plus ``noise`` of each.
+    """The evidence of a batch whose features are alike (an untrained net): non-negative, plus ``noise`` of
+    each.
 
     spread: a (C, C) matrix of logits that the classes get instead: its features are known apart by class.
     """

@@ -1,4 +1,4 @@
-"""Small results as the stages write them: records, scores and matched pairs, for tables, trackers and figures."""
+"""Small results as the stages write them: records, scores and matched pairs."""
 
 import numpy as np
 

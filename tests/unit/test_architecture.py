@@ -63,7 +63,7 @@ def imported(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
 
 
 def module_of(dotted: str) -> str | None:
-    """The file of a dotted name or, where that is no module, of what it is a part of; None outside gradleak."""
+    """The file of a dotted name, or of the module that it is part of; None outside gradleak."""
     parts = dotted.split(".")
     if parts[0] != "gradleak":
         return None
@@ -138,7 +138,7 @@ def heavy(name: str) -> bool:
 
 
 def test_functions_import_nothing_but_what_takes_long_to_start():
-    """A script opens its log and sets TensorFlow's threads before it imports a module that brings TensorFlow."""
+    """A script opens its log and sets its threads before it imports a module that brings TensorFlow."""
     late = []
     for name, tree in TREES.items():
         for function in ast.walk(tree):
@@ -178,7 +178,7 @@ def test_nothing_is_larger_than_the_limits():
 
 
 def test_tests_mirror_modules():
-    """A test file of a room is called after a module of it, or says in its first line what it covers beside one."""
+    """The folders of tests are called after rooms."""
     tests = Path(__file__).parent
     rooms = {path.name for path in LIBRARY.iterdir() if path.is_dir()}
     assert {

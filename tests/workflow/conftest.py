@@ -70,7 +70,7 @@ class Project:
         return {rule: int(count) for rule, count in found.items() if rule not in ("total", "all")}
 
     def pretend(self) -> None:
-        """Make Snakemake believe that all jobs have run with the code as it is: empty files stand for results."""
+        """Let Snakemake take all jobs for done with the present code: empty files stand for their results."""
         for outputs in re.findall(r"^    output: (.*)$", self.snakemake("-n"), re.M):
             for name in outputs.split(", "):
                 path = self.folder / name
@@ -79,7 +79,7 @@ class Project:
         self.snakemake("--touch")
 
     def bytes_of(self, *patterns: str) -> dict[str, bytes]:
-        """Without hidden files: what a job was writing when it was killed lies there under a name that nothing reads."""
+        """Without hidden files, which killed jobs leave behind and which no job reads."""
         return {
             str(p.relative_to(self.folder)): p.read_bytes()
             for x in patterns
@@ -88,7 +88,7 @@ class Project:
         }
 
     def arrays_unlike(self, other: dict[str, bytes], *patterns: str) -> list[str]:
-        """Which arrays of the matching .npz files differ from those of ``other``, from ``bytes_of``, and by how much."""
+        """The arrays of matching .npz files that differ from those of ``other``, and by how much."""
         mine, unlike = self.bytes_of(*patterns), []
         for name in sorted(mine.keys() | other.keys()):
             if name not in mine or name not in other:

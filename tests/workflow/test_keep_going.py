@@ -1,4 +1,4 @@
-"""Jobs that fail: all else is carried to its end, the failures are rows that say why, and the exit code tells."""
+"""Jobs that fail: the others finish, failures are rows with a reason, and the exit code is not zero."""
 
 import fcntl
 
@@ -25,7 +25,8 @@ STUDY = {
     },
 }
 FAULT = """
-    if Path("fault").exists() and snakemake.wildcards.block == "0004-0005" and snakemake.params.spec.get("method") == "uniform":
+    method = snakemake.params.spec.get("method")
+    if Path("fault").exists() and snakemake.wildcards.block == "0004-0005" and method == "uniform":
         raise RuntimeError("injected fault")
 """
 

@@ -1,4 +1,4 @@
-"""What every attack is given, and what it returns: the trials of one block, and their reconstructions."""
+"""The input and the output of every attack: the trials of one block, and their reconstructions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Members(NamedTuple):
-    """What span inversion found in each of T updates: of K images those that are accepted."""
+    """What span inversion found in each of T updates: K images, with those that are certified as members."""
 
     images: np.ndarray  # float32 [T, K, H, W, C] in [0, 1]
     labels: np.ndarray  # int [T, K]
@@ -25,7 +25,7 @@ class Members(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """What the adversary holds, for the T trials of one block.
+    """What the adversary has, for the T trials of one block.
 
     model: the classifier with the starting weights of the round (logits out).
     gradients: pseudo-gradient of every trainable variable, L arrays [T, *shape], per-sample mean.
@@ -35,9 +35,11 @@ class Problem:
     counts: images per class, int [T, C]; None where the labels are optimised along.
     public: the adversary's own images, float32 [P, H, W, C] in [0, 1].
     public_labels: their classes, int [P].
-    rounding: standard deviation of a gradient's rounding error, relative to the root mean square of its variable.
-    noise: standard deviation of what else lies on each variable's gradient [L], or None. steps: local ones; None: not known.
-    members: images that are known to be in the updates, where an attack is told of any.
+    rounding: standard deviation of a gradient's rounding error, relative to the root mean square of its
+    variable.
+    noise: standard deviation of further noise on each variable's gradient [L], or None.
+    steps: local steps; None where they are not known.
+    members: images that are known to be in the updates, or None.
     """
 
     model: keras.Model
@@ -69,7 +71,7 @@ class Problem:
         return np.random.default_rng([seed, crc32(purpose.encode())])
 
     def repeat(self, times: int) -> Problem:
-        """Every trial ``times`` over, neighbours together."""
+        """Every trial ``times`` times, copies of a trial side by side."""
         if times == 1:
             return self
         return dataclasses.replace(
@@ -83,7 +85,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Inversion:
-    """The result of one block: what an attack writes, as DESIGN's contract names it."""
+    """The result of an attack on one block."""
 
     images: np.ndarray  # float32 [T, M, H, W, C] in [0, 1]
     labels: np.ndarray  # int64 [T, M]
@@ -95,6 +97,5 @@ class Inversion:
     history: np.ndarray  # float32 [T, P]
     seconds: dict[str, float]
     reason: str = ""  # why the whole block is not applicable
-    certificates: dict[str, np.ndarray] = dataclasses.field(
-        default_factory=dict
-    )  # of span inversion, [T, M] or [T]
+    # of span inversion, [T, M] or [T]
+    certificates: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)

@@ -1,15 +1,16 @@
-"""A mapping's findings in plain words: one section of the report for each target, for a person who has to trust it."""
+"""A mapping's findings in plain words: one section of the report for each target."""
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
+from gradleak.evaluation.markup import escape, number_cell, row, table, text_cell, text_heads
+
 QUESTIONS = {
-    "sign": "Which way does the update go?",
-    "scale": "How large is it per unit of gradient?",
-    "samples": "How many images are behind it?",
-    "optimizer": "Which optimiser made it?",
+    "sign": "What is the sign of the update?",
+    "scale": "What is its scale per unit of gradient?",
+    "samples": "How many images were in the batch?",
+    "optimizer": "Which optimizer was used?",
     "weights": "Was the model trained before the round?",
     "noise": "Was noise added?",
     "clipping": "Was it clipped?",
@@ -21,7 +22,7 @@ ANSWERS = {
     "before_minus_after": "uphill: weights before − after, or a gradient",
     "sgd": "SGD, with or without momentum",
     "adam": "an adaptive one, such as Adam",
-    "unknown": "not to be told",
+    "unknown": "cannot be determined",
 }
 NONE_FOUND = {"noise": "no sign of it", "clipping": "no sign of it", "sparsity": "no sign of it"}
 EXPECT = {"good": "good", "poor": "poor", "none": "hopeless"}
@@ -29,34 +30,46 @@ EXPECT = {"good": "good", "poor": "poor", "none": "hopeless"}
 
 def section(name: str, found: dict[str, Any]) -> str:
     """HTML. found: mapping.json and prospects. All but sign, scale, samples and verdict may be missing."""
-    parts = [f"<h3>{_e(name)}</h3><p>{_e(headline(found))}</p>"]
+    parts = [f"<h3>{escape(name)}</h3><p>{escape(headline(found))}</p>"]
     if found.get("contradictions"):
-        lines = "".join(f"<li>{_e(line)}</li>" for line in found["contradictions"])
-        parts.append(
-            f'<div class="bad"><b>What was said and what was found do not agree:</b><ul>{lines}</ul></div>'
-        )
-    rows = "".join(
-        f"<tr><td class='w'>{_e(question)}</td><td class='w'><b>{_e(answer(key, found[key]['value']))}</b></td>"
-        f"<td style='text-align:left'>{sure(found[key].get('confidence'))}</td><td class='w'>{_e(found[key]['evidence'])}</td></tr>"
-        for key, question in QUESTIONS.items()
-        if key in found
-    )
-    parts.append(_table(("question", "answer", "how sure", "evidence"), rows))
+        lines = "".join(f"<li>{escape(line)}</li>" for line in found["contradictions"])
+        parts.append(f'<div class="bad"><b>Claims and findings do not agree:</b><ul>{lines}</ul></div>')
+    rows = [_finding(key, question, found[key]) for key, question in QUESTIONS.items() if key in found]
+    parts.append(table(text_heads("question", "answer", "how sure", "evidence"), rows))
     if found.get("prospects"):
-        rows = "".join(
-            f"<tr><td class='w'>{_e(row['attack'])}</td><td class='w'><b>{EXPECT[row['expect']]}</b></td><td class='w'>{_e(row['why'])}</td></tr>"
-            for row in found["prospects"]
-        )
-        parts.append(
-            "<p>What each attack can expect here, before it has run:</p>"
-            + _table(("attack", "prospect", "why"), rows)
-        )
+        rows = [
+            row(
+                [
+                    text_cell(escape(one["attack"])),
+                    _bold(EXPECT[one["expect"]]),
+                    text_cell(escape(one["why"])),
+                ]
+            )
+            for one in found["prospects"]
+        ]
+        parts.append("<p>Prospects of each attack, before it runs:</p>")
+        parts.append(table(text_heads("attack", "prospect", "why"), rows))
     parts.append(_details(found))
     return "".join(parts)
 
 
+def _finding(key: str, question: str, finding: dict[str, Any]) -> str:
+    return row(
+        [
+            text_cell(escape(question)),
+            _bold(answer(key, finding["value"])),
+            text_cell(sure(finding.get("confidence"))),
+            text_cell(escape(finding["evidence"])),
+        ]
+    )
+
+
+def _bold(text: str) -> str:
+    return text_cell(f"<b>{escape(text)}</b>")
+
+
 def headline(found: dict[str, Any]) -> str:
-    """The findings in two sentences."""
+    """How the tensors were matched, and the verdict."""
     tensors = found.get("tensors", [])
     ways = sorted({row["matched_by"] for row in tensors})
     matched = f"{len(tensors)} tensors were matched to the model by {' and '.join(ways)}. " if tensors else ""
@@ -64,7 +77,7 @@ def headline(found: dict[str, Any]) -> str:
 
 
 def answer(key: str, value: Any) -> str:
-    """A finding's value as a person would say it."""
+    """A finding's value in words."""
     if not value and key in NONE_FOUND:
         return NONE_FOUND[key]
     if key == "sparsity":
@@ -77,6 +90,7 @@ def answer(key: str, value: Any) -> str:
 
 
 def sure(confidence: float | None) -> str:
+    """A confidence in [0, 1] in words; empty where there is none."""
     if confidence is None:
         return ""
     words = ((0.95, "sure"), (0.75, "likely"), (0.5, "a guess"), (-1, "not known"))
@@ -84,28 +98,32 @@ def sure(confidence: float | None) -> str:
 
 
 def _details(found: dict[str, Any]) -> str:
-    files = "".join(
-        f"<tr><td class='w'>{_e(one['name'])}</td><td class='w'>{_e(one['role'])}</td><td>{one['bytes']}</td>"
-        f"<td class='w'><code>{_e(one['sha256'][:16])}…</code></td><td class='w'>{_e(one['evidence'])}</td></tr>"
+    """Files, tensors and notes, folded away."""
+    files = [
+        row(
+            [
+                *(text_cell(escape(one[key])) for key in ("name", "role")),
+                number_cell(str(one["bytes"])),
+                text_cell(f"<code>{escape(one['sha256'][:16])}…</code>"),
+                text_cell(escape(one["evidence"])),
+            ]
+        )
         for one in found.get("files", [])
-    )
-    tensors = "".join(
-        f"<tr><td class='w'>{_e(row['variable'])}</td><td class='w'>{_e(row.get('shape', ''))}</td><td class='w'>{_e(row.get('key', ''))}</td>"
-        f"<td class='w'>{_e(row['matched_by'])}</td><td>{row['norm']:.3g}</td></tr>"
-        for row in found.get("tensors", [])
-        if "matched_by" in row
-    )
-    notes = "".join(f"<li>{_e(note)}</li>" for note in [found.get("head"), *found.get("notes", [])] if note)
-    inner = (_table(("file", "role", "bytes", "SHA-256", "why"), files) if files else "") + _table(
-        ("variable", "shape", "tensor of the file", "matched by", "norm"), tensors
-    )
-    return f"<details><summary>Files, tensors and notes</summary><ul>{notes}</ul>{inner}</details>"
-
-
-def _table(head: tuple[str, ...], rows: str) -> str:
-    cells = "".join(f"<th class='w'>{name}</th>" for name in head)
-    return f"<div class='wrap'><table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>"
-
-
-def _e(text: Any) -> str:
-    return html.escape(str(text), quote=True)
+    ]
+    tensors = [
+        row(
+            [
+                text_cell(escape(one["variable"])),
+                *(text_cell(escape(one.get(key, ""))) for key in ("shape", "key")),
+                text_cell(escape(one["matched_by"])),
+                number_cell(f"{one['norm']:.3g}"),
+            ]
+        )
+        for one in found.get("tensors", [])
+        if "matched_by" in one
+    ]
+    notes = [note for note in (found.get("head"), *found.get("notes", [])) if note]
+    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    inner = table(text_heads("file", "role", "bytes", "SHA-256", "why"), files) if files else ""
+    inner += table(text_heads("variable", "shape", "tensor of the file", "matched by", "norm"), tensors)
+    return f"<details><summary>Files, tensors and notes</summary><ul>{listed}</ul>{inner}</details>"

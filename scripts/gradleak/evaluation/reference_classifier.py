@@ -1,7 +1,7 @@
 """The reference classifier: does an independent classifier recognise the reconstruction as its true class?
 
-A support vector machine on principal components, trained on the pretraining pool. It is of another kind than the
-target model, and is trained on no private and no public image.
+A support vector machine on principal components, trained on the pretraining pool. It is of another kind than
+the target model, and is trained on no private and no public image.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TRAIN_ON = 8000
 
 
 class ReferenceClassifier(NamedTuple):
-    """The parameters of scikit-learn's PCA and SVC as plain arrays: importing scikit-learn takes a job seconds."""
+    """The parameters of scikit-learn's PCA and SVC as plain arrays, which load faster than scikit-learn."""
 
     mean: np.ndarray  # [F], of an image
     components: np.ndarray  # [K, F]

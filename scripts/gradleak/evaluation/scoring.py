@@ -88,7 +88,7 @@ def score_images(
 
 
 def without_truth(found: InversionFile, trials: list[dict]) -> tuple[list[dict], dict[str, np.ndarray]]:
-    """Rows of an attack's block on an update without truth, from its own certificates; images without pairs."""
+    """Rows of an attack's block on an update without truth: its own certificates. Images have no pairs."""
     rows, pairs = [], []
     for index, trial in enumerate(trials):
         one = found.trial(index)
@@ -157,7 +157,8 @@ def prior_ceilings(ceilings: list[dict[str, np.ndarray]], draws: list[int]) -> l
 def as_arrays(pairs: list[MatchedPairs]) -> dict[str, np.ndarray]:
     """The arrays of results/scores/{cell}/{block}.npz.
 
-    found, truth: uint8 [T, K, H, W, C]; psnr: float32 [T, K]; pairs: int [T]. pairs: how many entries of each trial are real. Shorter trials are padded with zeros.
+    found, truth: uint8 [T, K, H, W, C]; psnr: float32 [T, K]; pairs: int [T]. pairs: how many entries of each
+    trial are real. Shorter trials are padded with zeros.
     """
     found, truth, values = (padded(parts, 0, np.float32) for parts in zip(*pairs, strict=True))
     count = np.array([len(one.found) for one in pairs])

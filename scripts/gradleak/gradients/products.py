@@ -65,15 +65,17 @@ def _rows(tensor) -> tf.Tensor:
 
 
 # All below is exact enough for objectives.Products, which says why, and differentiates in the gradient's own
-# precision, which is as exact as the terms of the derivative are. Left to autodiff, float64 would go all the way back.
+# precision, which is as exact as the terms of the derivative are. Left to autodiff, float64 would go all the
+# way back.
 
 
 @tf.custom_gradient
 def _products_of_rows(rows, target):
     """Of g [T, M] with G [T, M] or [1, M].
 
-    From ``d = g - c G`` with c near ``<g, G> / ||G||^2``: then ``<g, G> = c ||G||^2 + <d, G>`` and ``||g||^2 =
-    c^2 ||G||^2 + 2 c <d, G> + ||d||^2``. No term is larger than the sum, and where g comes close to G all that is
+    From ``d = g - c G`` with c near ``<g, G> / ||G||^2``: then ``<g, G> = c ||G||^2 + <d, G>`` and ``||g||^2
+    = c^2 ||G||^2 + 2 c <d, G> + ||d||^2``. No term is larger than the sum, and where g comes close to G all
+    that is
     rounded shrinks with d: the float32 sums are as good as float64 ones over copies twice the size.
     """
     target_norm2 = tf.reduce_sum(tf.square(target), axis=1)

@@ -30,7 +30,9 @@ def pack_targets(gradients: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def unpack_targets(data: dict[str, tf.Tensor], count: int) -> list[Gradient]:
-    """The ``targets`` of ``Matcher.products`` for ``count`` = L variables, from what ``pack_targets`` gave."""
+    """The ``targets`` of ``Matcher.products`` for ``count`` = L variables, from what ``pack_targets``
+    gave.
+    """
     return [
         data[f"target_{index}"]
         if f"target_{index}" in data
@@ -40,7 +42,9 @@ def unpack_targets(data: dict[str, tf.Tensor], count: int) -> list[Gradient]:
 
 
 def _factors(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """[T, S, I] and [T, S, O] with S the greatest rank of the matrices [T, I, O]; None if that saves little."""
+    """[T, S, I] and [T, S, O] with S the greatest rank of the matrices [T, I, O]; None if that saves
+    little.
+    """
     *_, height, width = matrices.shape
     most = min(height * width // (2 * (height + width)), _MOST_FACTORS)
     split = []

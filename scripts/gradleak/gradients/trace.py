@@ -53,7 +53,9 @@ def trace(model: keras.Model) -> tuple[Step, ...]:
 
 
 def forward(steps: tuple[Step, ...], images) -> tuple[tf.Tensor, list[Captured]]:
-    """Logits [B, K] of ``images`` [B, H, W, C], and every trainable stage's part, in the order of execution."""
+    """Logits [B, K] of ``images`` [B, H, W, C], and every trainable stage's part, in the order of
+    execution.
+    """
     values: list[Any] = [images]
     captured = []
     for step in steps:

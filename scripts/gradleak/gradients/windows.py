@@ -66,7 +66,9 @@ class Windows:
 
     @cached_property
     def _starts(self) -> tuple[np.ndarray, np.ndarray]:
-        """First row of every window and first column of every window; negative where it starts in the padding."""
+        """First row of every window and first column of every window; negative where it starts in the
+        padding.
+        """
         starts = []
         for size, kernel, stride, dilation in zip(self.image, self.kernel, self.strides, self.dilation):
             extent = (kernel - 1) * dilation + 1
@@ -90,7 +92,9 @@ class Windows:
 
     @cached_property
     def _seen_by(self) -> np.ndarray:
-        """Entries of windows over each pixel, [H W, most]; rows are filled up with H' W' kh kw, no entry's number."""
+        """Entries of windows over each pixel, [H W, most]; rows are filled up with H' W' kh kw, no entry's
+        number.
+        """
         pixels, entries = self._seen.ravel(), self._seen.size
         order = np.argsort(pixels, kind="stable")
         order = order[pixels[order] < np.prod(self.image)]
@@ -122,7 +126,9 @@ def _gathered(rows, table: np.ndarray, total: bool = False) -> tf.Tensor:
 
 
 def crop(images, height: int, width: int) -> tf.Tensor:
-    """The top left of [B, H, W, C]. Not by indexing, whose derivative is slow even where nothing is cut off."""
+    """The top left of [B, H, W, C]. Not by indexing, whose derivative is slow even where nothing is cut
+    off.
+    """
     if tuple(images.shape[1:3]) == (height, width):
         return images
     return tf.slice(images, [0, 0, 0, 0], [-1, height, width, -1])

@@ -17,8 +17,8 @@ class LabelOptions(StrictModel):
     method: Literal[*METHODS] = Field("rank1", description="Label-recovery method.")
     members: dict[str, Any] | None = Field(
         None,
-        description="Options of a span cell on the same target ({}: its defaults), which then runs first. The "
-        "images that it accepts keep their classes, and the method estimates the others.",
+        description="Options of a span cell on the same target ({}: its defaults), which then runs first. "
+        "The images that it accepts keep their classes, and the method estimates the others.",
     )
 
     @property

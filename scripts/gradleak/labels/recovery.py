@@ -44,7 +44,9 @@ class Source:
         )
 
     def _public(self, index: np.ndarray) -> tuple[Public | None, Client | None]:
-        """Public data and settings. Without shadow clients only the number of steps is taken from the metadata."""
+        """Public data and settings. Without shadow clients only the number of steps is taken from the
+        metadata.
+        """
         if self.shadow:
             public, client = unpack(self.shadow)
             return of_draws(public, index), client
@@ -82,7 +84,8 @@ def recover_block(
 ) -> Recovered:
     """Class counts of T trials by ``method``. draws: the trials' draws, int (T,), each in one of ``sources``.
 
-    certified: arrays of results/members/*.npz, the members that span inversion found in the same trials, or None.
+    certified: arrays of results/members/*.npz, the members that span inversion found in the same trials, or
+    None.
     """
     found = Recovered()
     for source in sources:

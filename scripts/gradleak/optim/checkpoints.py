@@ -27,8 +27,8 @@ def digest(facts: dict, arrays: dict) -> str:
 def save(folder: Path, fingerprint: str, state: dict) -> None:
     """Write ``state``, a dict of arrays, numbers or dicts of them, in place of the one before.
 
-    Two processes may do the same run (a restarted scheduler, a node thought dead). They save the same states, whole,
-    one over the other; and the first to finish removes the folder, which the other then makes again.
+    Two processes may do the same run (a restarted scheduler, a node thought dead). They save the same states,
+    whole, one over the other; and the first to finish removes the folder, which the other then makes again.
     """
     try:
         write_npz(folder / _FILE, **{_DIGEST: fingerprint}, **_flattened(state))

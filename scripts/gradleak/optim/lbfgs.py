@@ -102,7 +102,9 @@ def _bounds(shapes: dict, box: dict, dtype):
 
 
 def _remember(state, taken, change, gradient_change) -> dict:
-    """The memory with one more pair, at the loss of the oldest, in trials that took a step of positive curvature."""
+    """The memory with one more pair, at the loss of the oldest, in trials that took a step of positive
+    curvature.
+    """
     curvature = _dot(change, gradient_change)
     kept = taken & (curvature > _MIN_CURVATURE * norm(change) * norm(gradient_change))
     pair = {

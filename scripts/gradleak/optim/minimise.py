@@ -1,34 +1,26 @@
-"""The optimisation loop that every attack shares: T independent problems, minimised side by side.
+"""The optimisation loop of all attacks: T independent problems, minimised side by side.
 
 Adam first, then, if asked for, L-BFGS from each trial's best point. Steps run in chunks inside one
 compiled function; between chunks the host sees the losses, writes a checkpoint and drops trials that
-have stopped. What is returned is each trial's best point by the attack's own objective. Trials that do not
-fit into memory together run through a chunk group after group.
+have stopped. The result is each trial's best point by its objective. Trials that do not fit into memory
+together go through a chunk in groups.
 """
 
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from gradleak.optim import adam, checkpoints, lbfgs
-from gradleak.optim.limits import UNLIMITED, Limits
+from gradleak.optim import adam, checkpoints, lbfgs, widths
+from gradleak.optim.limits import Limits
+from gradleak.optim.resources import Resources
 
-# Dropping stopped trials means tracing for a smaller width; with fewer chunks left it does not pay.
+# Dropping stopped trials means a trace for a smaller width, which does not pay with fewer chunks left.
 _CHUNKS_WORTH_A_TRACE = 4
-# Of the tensors that a step makes, how much is in memory at once: 0.14 to 0.42 was measured, over batch sizes and nets.
-_ALIVE = 0.5
-# Bytes of one pass, by that estimate, beyond which its tensors leave the caches and a trial takes longer: 32 images of
-# cnn7 take 0.1 GB (docs/results/engine.md). Below it, more trials at once only spread what a pass costs on its own.
-_BEST_PASS = 1.3e8
-# Bytes of a pass by the bytes of what it optimises, for pixels under cnn7: a first guess of the width. A bad one costs a trace.
-_BYTES_OF_PASS = 1000
 
 
 @dataclass(frozen=True)
@@ -37,12 +29,10 @@ class LoopSettings:
 
     steps: int = 500  # of Adam
     learning_rate: float = 0.05
-    optimizer: Literal["adam", "sign_adam"] = (
-        "adam"  # sign_adam: on the gradient's signs (Geiping et al. 2020)
-    )
-    decay: Literal["none", "cosine", "step"] = (
-        "none"  # step: a tenth at 3/8, 5/8 and 7/8 (Geiping et al. 2020)
-    )
+    # sign_adam: Adam on the signs of the gradient (Geiping et al. 2020)
+    optimizer: Literal["adam", "sign_adam"] = "adam"
+    # step: a tenth at 3/8, 5/8 and 7/8 of the steps (Geiping et al. 2020)
+    decay: Literal["none", "cosine", "step"] = "none"
     clip_norm: float | None = None  # of a trial's gradient in one variable, L2
     chunk: int = 50  # steps between two visits to the host
     polish_steps: int = 0  # of L-BFGS
@@ -52,7 +42,7 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class LoopResult:
-    """What T trials came to."""
+    """The results of T trials."""
 
     best: dict[str, np.ndarray]  # point of least objective, [T, ...] per variable
     objective: np.ndarray  # at ``best``, [T]; infinite for a diverged trial
@@ -77,7 +67,7 @@ class _Phase(NamedTuple):
 
 @dataclass
 class _Run:
-    """Where a run stands: all that a checkpoint must hold. Numbers come back from disk as 0-d arrays."""
+    """The state of a run, as a checkpoint holds it. Numbers come back from disk as 0-d arrays."""
 
     state: dict  # of the phase's optimiser
     history: np.ndarray  # [T, P]
@@ -89,6 +79,9 @@ class _Run:
     compute: float = 0.0
 
 
+NO_RESOURCES = Resources()
+
+
 def minimise(
     objective: Callable[[dict, dict], tf.Tensor],
     start: dict[str, np.ndarray],
@@ -96,23 +89,15 @@ def minimise(
     *,
     data: dict[str, np.ndarray] | None = None,
     box: dict[str, tuple[float, float]] | None = None,
-    checkpoint: Path | None = None,
-    key: str = "",
-    progress: Callable[[int, int, np.ndarray], None] | None = None,
-    limits: Limits = UNLIMITED,
+    resources: Resources = NO_RESOURCES,
 ) -> LoopResult:
     """Minimise ``objective(variables, data) -> [T]`` over ``variables``, from ``start``.
 
-    ``start``: per variable, an array [T, ...]. ``data``: constants of the objective, with a leading axis of
-    T (one entry per trial) or of 1 (shared). The objective must not mix trials, and must work on fewer than
-    T of them, because stopped trials are dropped. ``box``: lowest and highest value of a variable, kept by
-    projection.
-
-    ``checkpoint`` is a folder: the state is saved there after every chunk, and a run with the same settings,
-    start, box and ``key`` continues from it, to the same bytes as without the break. ``key`` stands for all
-    else that the result depends on, such as the data. The folder is the caller's to remove.
-    ``limits``: what is computed side by side. No more than rounding depends on it.
-    ``progress`` is called after every chunk with evaluations done, evaluations at most, and the last losses [T].
+    ``start``: per variable, an array [T, ...]. ``data``: constants of the objective, with a leading axis of T
+    (one entry per trial) or of 1 (shared). The objective must not mix trials, and must accept fewer than T of
+    them, because stopped trials are dropped. ``box``: lowest and highest value of a variable, kept by
+    projection. ``resources``: memory, checkpoints and progress. Raises ValueError where arrays disagree about
+    T.
     """
     start = {name: np.asarray(array) for name, array in start.items()}
     data = {name: np.asarray(array) for name, array in (data or {}).items()}
@@ -121,10 +106,12 @@ def minimise(
     phases = _phases(objective, start, settings, box)
     total = sum(phase.evaluations for phase in phases)
     marks = _history_marks(total, settings.history_points)
-    free = limits.memory - peak_memory() if limits.memory else np.inf
-    fingerprint = checkpoints.digest({"settings": asdict(settings), "box": box, "key": key}, start)
+    limits, folder = resources.limits, resources.checkpoint
+    free = limits.memory - widths.peak_memory() if limits.memory else np.inf
+    facts = {"settings": asdict(settings), "box": box, "key": resources.key}
+    fingerprint = checkpoints.digest(facts, start)
 
-    saved = checkpoints.load(checkpoint, fingerprint) if checkpoint else None
+    saved = checkpoints.load(folder, fingerprint) if folder else None
     run = _Run(**saved) if saved else _begin(phases[0], start, trials, len(marks))
     for number in range(int(run.phase), len(phases)):
         phase = phases[number]
@@ -134,21 +121,20 @@ def minimise(
             run.state = phase.start(point, np.isfinite(loss))
         chunk = _Chunk(phase.step)
         if run.step == 0:
-            begun = time.perf_counter()
-            run.width = (
-                _even(trials, limits.at_once) if limits.at_once else _fitting(chunk, run.state, data, free)
-            )
-            run.tracing += time.perf_counter() - begun
+            _choose_width(run, chunk, data, limits, free)
         while run.step < phase.evaluations and run.state["active"].any():
             evaluation = phase.first + int(run.step)
             losses = _advance(run, chunk, data, phase.evaluations, settings.chunk)
             _record(run.history, marks, evaluation, losses)
-            if checkpoint:
-                checkpoints.save(checkpoint, fingerprint, vars(run))
-            if progress:
-                progress(phase.first + run.step, total, losses[-1])
+            if folder:
+                checkpoints.save(folder, fingerprint, vars(run))
+            if resources.progress:
+                resources.progress(phase.first + run.step, total, losses[-1])
+    return _result(run, phases[-1], marks)
 
-    best, loss = phases[-1].best(run.state)
+
+def _result(run: _Run, phase: _Phase, marks: np.ndarray) -> LoopResult:
+    best, loss = phase.best(run.state)
     reached = np.isfinite(run.history).any(axis=0)
     return LoopResult(
         best=best,
@@ -216,7 +202,7 @@ class _Chunk:
         def steps(state, data, first, count):
             def body(i, state, losses):
                 state, loss = step(state, data, first + i)
-                self.memory[loss.shape[0]] = bytes_of(tf.compat.v1.get_default_graph())
+                self.memory[loss.shape[0]] = widths.bytes_of(tf.compat.v1.get_default_graph())
                 return i + 1, state, losses.write(i, loss)
 
             losses = tf.TensorArray(tf.float32, size=count, element_shape=state["active"].shape)
@@ -228,11 +214,15 @@ class _Chunk:
         self._steps = steps
 
     def __call__(self, rows: np.ndarray, state: dict, data: dict, first: int, count: int):
-        """``count`` steps from number ``first`` on for some trials of a state: their state, losses [count, rows]."""
+        """``count`` steps from number ``first`` on for some trials of a state: their state, losses [count,
+        rows].
+        """
         return self._steps(*_of_rows(rows, state, data), tf.constant(first), tf.constant(count))
 
     def traced(self, width: int, state: dict, data: dict) -> float:
-        """Bytes that the first ``width`` trials take. Nothing is run, so TensorFlow optimises no graph that is too wide."""
+        """Bytes that the first ``width`` trials take. Nothing runs, so no graph that is too wide is
+        optimised.
+        """
         given = _of_rows(np.arange(width), state, data)
         self._steps.get_concrete_function(*given, tf.constant(0), tf.constant(0))
         return self.memory[width]
@@ -245,54 +235,22 @@ def _of_rows(rows: np.ndarray, state: dict, data: dict) -> tuple[dict, dict]:
     )
 
 
-def bytes_of(graph) -> float:
-    """Memory that running a graph takes, an estimate."""
-    outputs = (tensor for op in graph.get_operations() for tensor in op.outputs)
-    return _ALIVE * sum(t.shape.num_elements() * t.dtype.size for t in outputs if t.shape.is_fully_defined())
-
-
-def _fitting(chunk: _Chunk, state: dict, data: dict, free: float) -> int:
-    """Trials of one pass on a processor with ``free`` bytes; where nothing is known of the memory, all."""
-    if not np.isfinite(free):
-        return len(state["active"])
-
-    each = _BYTES_OF_PASS * sum(array[0].nbytes for array in tf.nest.flatten(state["x"]))
-    return best_width(len(state["active"]), lambda width: chunk.traced(width, state, data), free, each)
-
-
-def best_width(trials: int, memory: Callable[[int], float], free: float = np.inf, each: float = 0.0) -> int:
-    """How many of ``trials`` go through one pass: as many as fit into ``free`` bytes and into the caches, at least one.
-
-    memory: trials of a pass -> bytes that it takes, by ``bytes_of``; asked of as few widths as may be, since each is a trace.
-    each: bytes of one trial, a guess. The times of passes would say more, but differ from run to run, and the last bits of
-    results with them.
-    """
-    most = min(free, _BEST_PASS)
-    width = _even(trials, max(1, int(most / each))) if each else trials
-    if width < trials:
-        width = _even(trials, max(1, int(width * most / memory(width))))
-    while width > 1:
-        taken = memory(width)
-        if taken <= most:
-            break
-        width = _even(trials, min(width - 1, max(1, int(width * most / taken))))
-    return width
-
-
-def _even(trials: int, at_once: int) -> int:
-    """Size of groups of at most ``at_once``, and at least half of it, that compute fewest trials twice."""
-    at_once = min(at_once, trials)
-    sizes = range(at_once, (at_once - 1) // 2, -1)
-    return min(sizes, key=lambda size: -(-trials // size) * size)
-
-
-def peak_memory() -> float:
-    """Of this process so far, bytes."""
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _choose_width(run: _Run, chunk: _Chunk, data: dict, limits: Limits, free: float) -> None:
+    """Trials of one pass on a processor with ``free`` bytes; where the memory is not known, all of them."""
+    begun = time.perf_counter()
+    trials = len(run.state["active"])
+    if limits.at_once:
+        run.width = widths.even(trials, limits.at_once)
+    elif not np.isfinite(free):
+        run.width = trials
+    else:
+        each = widths.guess_of(tf.nest.flatten(run.state["x"]))
+        run.width = widths.best_width(trials, lambda width: chunk.traced(width, run.state, data), free, each)
+    run.tracing += time.perf_counter() - begun
 
 
 def _advance(run: _Run, chunk: _Chunk, data: dict, evaluations: int, size: int) -> np.ndarray:
-    """Run one chunk and bring ``run`` up to date; returns losses [count, T] as ``trials.reported`` has them."""
+    """Run one chunk and bring ``run`` up to date; returns losses [count, T], see ``batched.reported``."""
     active = run.state["active"]
     count = min(size, evaluations - int(run.step))
     if evaluations - run.step >= _CHUNKS_WORTH_A_TRACE * size:
@@ -316,14 +274,18 @@ def _advance(run: _Run, chunk: _Chunk, data: dict, evaluations: int, size: int) 
 
 
 def _groups(active: np.ndarray, width: int) -> list[np.ndarray]:
-    """All trials that still run, ``width`` at a time; the last group is filled up with others, in a fixed order."""
+    """All trials that still run, ``width`` at a time; the last group is filled up with others, in a fixed
+    order.
+    """
     order = np.argsort(~active, kind="stable")
     starts = np.minimum(np.arange(0, active.sum(), width), len(active) - width)
     return [np.sort(order[start : start + width]) for start in starts]
 
 
 def _narrowed(width: int, active: int) -> int:
-    """Width to compute at: halved as often as the running trials allow, so that few widths are ever traced."""
+    """Width to compute at: halved as often as the running trials allow, so that few widths are ever
+    traced.
+    """
     while width > 1 and (width + 1) // 2 >= active:
         width = (width + 1) // 2
     return width
@@ -340,6 +302,8 @@ def _history_marks(total: int, points: int) -> np.ndarray:
 
 
 def _record(history: np.ndarray, marks: np.ndarray, first: int, losses: np.ndarray) -> None:
-    """Lower ``history`` [T, P] to the losses [count, T] of evaluations ``first`` and on, where they are finite."""
+    """Lower ``history`` [T, P] to the losses [count, T] of evaluations ``first`` and on, where they are
+    finite.
+    """
     points = np.searchsorted(marks, np.arange(first, first + len(losses)))
     np.fmin.at(history.T, points, np.where(np.isfinite(losses), losses, np.nan))

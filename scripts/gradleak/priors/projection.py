@@ -10,7 +10,9 @@ from gradleak.optim import minimise
 
 
 def project(encoder: keras.Model, decoder: keras.Model, images: np.ndarray, steps: int = 300) -> np.ndarray:
-    """The decoder's images nearest to ``images`` (n, H, W, C): from the encoder's mean, then Adam on the MSE."""
+    """The decoder's images nearest to ``images`` (n, H, W, C): from the encoder's mean, then Adam on the
+    MSE.
+    """
     codes = encoder.predict(images, verbose=0, batch_size=256)[0]
 
     def objective(variables: dict, data: dict) -> tf.Tensor:

@@ -1,8 +1,9 @@
-"""Content digests of the code that a script runs. Jobs run again when their code changes, never because of a timestamp.
+"""Content digests of the code that a script runs.
 
-A digest covers the script and every gradleak module that it imports, directly or not. Modules are compared as syntax
-trees without comments, layout and docstrings. Text for people (messages, evidence, reasons) is left out, too, unless
-the script's product is text itself, such as the report.
+Jobs run again when their code changes, never because of a timestamp. A digest covers the script and every
+gradleak module that it imports, directly or not. Modules are compared as syntax trees without comments,
+layout and docstrings. Text for people (messages, evidence, reasons) is left out, too, unless the product of
+the script is text, such as the report.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ SENTENCE = re.compile(r"[^\W\d_]{2,}[,;:]? [^\W\d_]+[,;:]? [^\W\d_]{2,}")  # thr
 def digest(script: str | Path, text: bool = False, methods: frozenset[str] | None = None) -> str:
     """Twelve hex digits over the script and the modules behind it.
 
-    text: whether sentences in string literals count. methods: the label methods that the job runs, as paths in the
-    library ("labels/methods/llg.py"); None: all of them.
+    text: whether sentences in string literals count.
+    methods: the label methods that the job runs, as paths in the library; None: all.
     """
     found = _collected(Path(script), methods)
     lines = [
@@ -39,7 +40,7 @@ def modules(script: str | Path) -> set[str]:
 
 
 class _Module:
-    """One file: its imports inside gradleak, and digests of its syntax tree with and without text for people."""
+    """One file: its imports inside gradleak, and digests of its syntax tree with and without sentences."""
 
     def __init__(self, path: Path):
         tree = ast.parse(path.read_text())

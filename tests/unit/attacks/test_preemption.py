@@ -1,4 +1,6 @@
-"""SIGTERM at a random moment, again and again: the attack goes on from what it has saved, to the same arrays."""
+"""SIGTERM at a random moment, again and again: the attack goes on from what it has saved, to the same
+arrays.
+"""
 
 import os
 import signal
@@ -21,6 +23,7 @@ from gradleak.federated.options import ClientOptions
 from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.images import to_float
 from gradleak.jobs import inversions, job
+from gradleak.optim.resources import Resources
 
 TIMES = {"dlg": 6, "joint labels, polished": 4, "plateau": 4, "latent": 4, "span": 2}  # 20 in all
 SEEDS = [0, 1, 2]
@@ -61,14 +64,16 @@ def attacks(problem, decoder):
     sweep = {"label_method": "idlg", "steps": 300}
 
     def pixels(**options):
-        return lambda folder, progress, note: dlg.invert(problem, DlgOptions(**options), folder, progress)
+        return lambda folder, progress, note: dlg.invert(
+            problem, DlgOptions(**options), Resources(folder, progress=progress)
+        )
 
     return {
         "dlg": pixels(**sweep),
         "joint labels, polished": pixels(labels="joint", steps=100, polish_steps=150),
         "plateau": pixels(**sweep, plateau=40, optimizer="sign_adam", starts=2),
         "latent": lambda folder, progress, note: latent.invert(
-            problem, LatentOptions(**sweep), decoder, folder, progress
+            problem, LatentOptions(**sweep), decoder, Resources(folder, progress=progress)
         ),
         "span": lambda folder, progress, note: attack.invert(
             replace(problem, seeds=SEEDS[:2]),  # each takes its time
@@ -82,7 +87,9 @@ def attacks(problem, decoder):
 
 @pytest.fixture
 def sigterm():
-    """SIGTERM to this process after some seconds, handled as in a job; and as before when the test is over."""
+    """SIGTERM to this process after some seconds, handled as in a job; and as before when the test is
+    over.
+    """
     before, timers = signal.getsignal(signal.SIGTERM), []
 
     def after(seconds):

@@ -14,7 +14,7 @@ def sequential(*stack, size):
 
 
 def skipping():
-    """A strided convolution that skips pixels, and beside it a pooling that reads some of them; nested, normalised."""
+    """A strided convolution that skips pixels, a pooling that reads some of them; nested, normalised."""
     image = keras.Input((9, 9, 2))
     sparse = layers.Conv2D(3, 1, strides=3, activation="relu")(image)
     pooled = layers.MaxPooling2D(2, strides=3)(image)

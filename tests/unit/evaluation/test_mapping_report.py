@@ -1,4 +1,4 @@
-"""The mapping page says what was found, how sure it is, and what does not agree; and escapes what false_positives wrote."""
+"""A mapping in the report: findings, how sure they are, contradictions; text from outside is escaped."""
 
 import pytest
 
@@ -61,7 +61,7 @@ def test_the_page_answers_every_question_in_words(leaks, settle):
     assert "do not agree" not in page
 
 
-def test_what_a_stranger_wrote_is_escaped():
+def test_text_from_outside_is_escaped():
     evil = "<script>alert(1)</script>"
     found = {
         "sign": {"value": evil, "evidence": evil, "confidence": 0.5},

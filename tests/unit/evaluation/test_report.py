@@ -5,6 +5,7 @@ from results import image_scores
 from studies import CASES, blind, failed, whole
 
 from gradleak.evaluation import report
+from gradleak.evaluation.provenance import Provenance
 
 EVIL = "<script>alert('x')</script>"
 FOUND = {
@@ -23,23 +24,18 @@ def page(results, tmp_path):
         picture = tmp_path / "figures" / "weighting.png"
         picture.parent.mkdir()
         picture.write_bytes(b"\x89PNG not really")
-        arguments = {
+        parts = {
+            **{name: frames[name] for name in ("cells", "trials", "headline", "effects")},
             "figures": [picture],
             "mappings": {"demo": FOUND},
             "mapping_figures": [picture],
             "prior_figures": [picture],
-            "reference": {"mnist-5k": 0.973},
+            "reference_accuracy": {"mnist-5k": 0.973},
             "descriptions": {"demo": "What it is."},
             "settings": results.cells,
-            "provenance": {
-                "facts": {"git": "abc"},
-                "files": {"results/tables/cells.csv": "f00"},
-                "commands": "snakemake",
-            },
+            "provenance": Provenance({"git": "abc"}, "snakemake", {"results/tables/cells.csv": "f00"}),
         }
-        return report.render(
-            *(frames[name] for name in ("cells", "trials", "headline", "effects")), **arguments | changes
-        )
+        return report.render(report.Report(**parts | changes))
 
     return render
 
@@ -67,7 +63,7 @@ def evil(results):
 
 
 def test_the_report_escapes_whatever_comes_from_outside(page):
-    html = page(evil, mappings={EVIL: FOUND}, descriptions={"demo": EVIL}, reference={EVIL: 0.5})
+    html = page(evil, mappings={EVIL: FOUND}, descriptions={"demo": EVIL}, reference_accuracy={EVIL: 0.5})
     assert "<script" not in html
     assert html.count("&lt;script&gt;") >= 6
 
@@ -108,7 +104,7 @@ def test_the_report_says_when_trials_failed_and_why(page):
     assert html.count("<tr class='bad'") == 3
 
 
-def test_the_report_is_silent_when_none_failed(page):
+def test_the_report_mentions_no_failures_where_there_are_none(page):
     html = page(whole)
     assert "Not ok" not in html
     assert "<tr class='bad'" not in html
@@ -119,7 +115,7 @@ def test_the_report_says_when_there_was_no_truth(page):
 
 
 def certified(results):
-    """An attack that vouches for its images, and knows how many there are."""
+    """An attack that certifies images and estimates N."""
     results.cell("a").block("a", scores=image_scores).cell("s", "span")
     results.block(
         "s",
@@ -130,19 +126,19 @@ def certified(results):
     )
 
 
-def test_certified_images_are_shown_with_those_that_are_wrong(page):
+def test_certified_images_are_shown_with_their_false_positives(page):
     html = page(certified)
-    assert "<th>certified</th>" in html
-    assert "<td>3.5 (1.0 wrong)</td>" in html
-    for name in ("certified images", "of them wrong", "N by certificates", "N right"):
+    assert "<th>certified (false positives)</th>" in html
+    assert "<td>3.5 (1.0)</td>" in html
+    for name in ("certified images", "false positives", "estimated N", "N right"):
         assert f"<th>{name}</th>" in html
 
 
-def test_nothing_of_certificates_is_shown_where_no_attack_has_them(page):
+def test_no_certificates_are_shown_where_no_attack_has_them(page):
     assert "certified" not in page(whole).split("<h2 id='reading'")[0]
 
 
-def test_the_report_says_where_it_comes_from(page):
+def test_the_report_states_its_provenance(page):
     html = page(whole)
     for text in (
         "<code>abc</code>",
@@ -159,3 +155,14 @@ def test_values_come_with_their_interval_where_there_is_one(page):
     assert "20.5 <span class='ci'>20.0–21.0</span>" in html
     assert "97.3 %" in html
     assert "What it is." in html
+
+
+def test_figures_are_shown_by_their_groups(page, tmp_path):
+    paths = [tmp_path / f"{name}.png" for name in ("label_skill", "effects", "weighting", "reconstructions")]
+    for path in paths:
+        path.write_bytes(b"\x89PNG not really")
+    html = page(whole, figures=paths)
+    order = ["figure-reconstructions", "<h3>Settings", "figure-weighting", "figure-effects", "<h3>Labels"]
+    places = [html.index(text) for text in [*order, "figure-label_skill"]]
+    assert places == sorted(places)
+    assert places[0] < html.index("<h2"), "reconstructions are on the first screen"

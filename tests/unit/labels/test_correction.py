@@ -8,7 +8,7 @@ from gradleak.labels.simulated import correction
 
 
 def test_a_correction_learns_how_far_to_trust_a_count(rng):
-    """Predictions that are noise about an even guess are to be shrunk to it; exact ones are to be left alone."""
+    """Noisy predictions around an even guess are shrunk to it; exact ones stay."""
     even = rng.multinomial(100, np.full(CLASSES, 0.1), 600)
     uneven = rng.multinomial(100, rng.dirichlet(np.full(CLASSES, 0.2), 600))
     counts, fold = np.concatenate([even, uneven]), np.arange(1200) % 2

@@ -1,4 +1,6 @@
-"""The scripts between files: mapped updates, and images that span inversion accepted, to class counts per trial."""
+"""The scripts between files: mapped updates, and images that span inversion accepted, to class counts per
+trial.
+"""
 
 from types import SimpleNamespace
 
@@ -66,7 +68,9 @@ def recovered(folder, seeds, method="rank1", members=None):
 
 
 def members_file(folder, private, accepted):
-    """Of a block of four seeds: ``accepted[t]`` of the images of trial t, and false_positives that were not accepted."""
+    """Of a block of four seeds: ``accepted[t]`` of the images of trial t, and false_positives that were not
+    accepted.
+    """
     images = np.stack([private[t % DRAWS].x / np.float32(255) for t in range(4)])
     labels = np.stack([private[t % DRAWS].y for t in range(4)])
     found = np.arange(SAMPLES) < np.array(accepted)[:, None]
@@ -92,7 +96,7 @@ def test_seeds_on_one_draw_have_the_same_counts(leak):
     np.testing.assert_array_equal(recovered(leak[0], [1])[0][0], counts[1])
 
 
-def test_accepted_images_count_as_what_they_are(leak):
+def test_accepted_images_keep_their_classes(leak):
     folder, private = leak
     truth = np.stack([np.bincount(private[t % DRAWS].y, minlength=10) for t in range(4)])
     counts, _ = recovered(folder, [0, 1, 2, 3], "uniform", members_file(folder, private, [6, 6, 0, 4]))
@@ -109,7 +113,7 @@ def test_what_is_left_is_read_from_the_rest_of_the_update(leak):
     np.testing.assert_array_equal(counts[0], truth)  # of one image iDLG is sure
 
 
-def test_nobody_accepted_is_as_if_nobody_had_searched(leak):
+def test_no_certified_members_change_nothing(leak):
     folder, private = leak
     counts, _ = recovered(folder, [0, 1, 2, 3], "llg", members_file(folder, private, [0, 0, 0, 0]))
     np.testing.assert_array_equal(counts, recovered(folder, [0, 1, 2, 3], "llg")[0])

@@ -11,7 +11,7 @@ from gradleak.attacks.matching import dlg, fitted_starts
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.problem import Problem
 from gradleak.errors import UserError
-from gradleak.gradients import build_matcher
+from gradleak.gradients.matcher import build_matcher
 from gradleak.images import to_float
 
 TRIALS = 3

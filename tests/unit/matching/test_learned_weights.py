@@ -1,14 +1,16 @@
-"""Learned weights are the best there are on the clients they are learnt from, and better than most on others."""
+"""Learned weights are the best there are on the clients they are learnt from, and better than most on
+others.
+"""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from gradleak.attacks.matching import dlg, gradient_matching, learned_weights, weightings
+from gradleak.attacks.matching import dlg, learned_weights, targets, weightings
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.problem import Problem
-from gradleak.gradients import build_matcher
+from gradleak.gradients.matcher import build_matcher
 from gradleak.images import to_float
 
 LAYER = np.array([0, 0, 1, 1])
@@ -38,7 +40,9 @@ def clients(digits):
 
 
 def distance_left(steps, weights):
-    """After a step of the best length along the weights' direction, as a share; steps: what ``learned.steps`` gives."""
+    """After a step of the best length along the weights' direction, as a share; steps: what
+    ``learned_weights.steps`` gives.
+    """
     left, directions = steps
     way = directions @ weights
     left_over = left - way * max(way @ left, 0) / (way @ way)
@@ -68,7 +72,9 @@ def test_what_was_learnt_helps_with_other_clients(matcher, clients):
 
 
 def test_a_term_leads_downhill(matcher, clients):
-    """Each direction is minus the gradient of the loss with that tensor alone, by finite differences of the sum."""
+    """Each direction is minus the gradient of the loss with that tensor alone, by finite differences of the
+    sum.
+    """
     from gradleak.gradients import objective
 
     images, labels = clients(0, 2)
@@ -96,10 +102,10 @@ def test_all_trials_of_a_cell_share_them_and_dlg_runs(matcher, digits):
     others = to_float(public.x[10:90]), public.y[10:90]
     problem = Problem(matcher.model, [g.numpy() for g in leaks], LAYER, 1, [0, 1], counts, *others)
     options = DlgOptions(weighting="learned", steps=5)
-    found = gradient_matching.weights(problem, options, problem.gradients)
+    found = targets.weights(problem, options, problem.gradients)
     assert found.shape == (1, 4)
     assert found.sum() == pytest.approx(4)
     np.testing.assert_array_equal(
-        found, gradient_matching.weights(problem, options, [2 * g for g in problem.gradients])
+        found, targets.weights(problem, options, [2 * g for g in problem.gradients])
     )
     assert dlg.invert(problem, options).status == ["ok", "ok"]

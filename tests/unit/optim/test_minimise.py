@@ -1,12 +1,15 @@
 """The loop on problems with a known answer: convergence, boxes, accidents, resuming, stopping, polishing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from gradleak.optim import minimise as module
+from gradleak.optim import widths as widths_module
 from gradleak.optim.limits import Limits
 from gradleak.optim.minimise import LoopSettings, minimise
+from gradleak.optim.resources import Resources
 
 TRIALS, SIZE = 6, 7
 RNG = np.random.default_rng(5)
@@ -141,15 +144,14 @@ def test_resuming_ends_in_the_same_bytes(tmp_path, chunks_before):
 
     whole = minimise(quadratic, START, settings, data=DATA)
     with pytest.raises(Interrupted):
-        minimise(quadratic, START, settings, data=DATA, checkpoint=tmp_path, progress=interrupt)
+        minimise(quadratic, START, settings, data=DATA, resources=Resources(tmp_path, progress=interrupt))
     steps = []
     resumed = minimise(
         quadratic,
         START,
         settings,
         data=DATA,
-        checkpoint=tmp_path,
-        progress=lambda done, *_: steps.append(done),
+        resources=Resources(tmp_path, progress=lambda done, *_: steps.append(done)),
     )
     assert len(steps) < 9
     assert_same_bytes(whole, resumed)
@@ -158,8 +160,8 @@ def test_resuming_ends_in_the_same_bytes(tmp_path, chunks_before):
 
 def test_a_finished_checkpoint_gives_its_result_again(tmp_path):
     settings = LoopSettings(steps=30, polish_steps=10)
-    first = minimise(quadratic, START, settings, data=DATA, checkpoint=tmp_path)
-    again = minimise(quadratic, START, settings, data=DATA, checkpoint=tmp_path)
+    first = minimise(quadratic, START, settings, data=DATA, resources=Resources(tmp_path))
+    again = minimise(quadratic, START, settings, data=DATA, resources=Resources(tmp_path))
     assert_same_bytes(first, again)
     assert first.seconds == again.seconds
 
@@ -167,7 +169,7 @@ def test_a_finished_checkpoint_gives_its_result_again(tmp_path):
 @pytest.mark.parametrize("change", ["settings", "start", "box", "key"])
 def test_a_checkpoint_of_another_run_is_left_alone(tmp_path, change):
     settings = LoopSettings(steps=30)
-    minimise(quadratic, START, settings, data=DATA, checkpoint=tmp_path, key="a")
+    minimise(quadratic, START, settings, data=DATA, resources=Resources(tmp_path, "a"))
     other = {
         "settings": LoopSettings(steps=31) if change == "settings" else settings,
         "start": {"x": START["x"] + 1} if change == "start" else START,
@@ -175,19 +177,20 @@ def test_a_checkpoint_of_another_run_is_left_alone(tmp_path, change):
         "key": "b" if change == "key" else "a",
     }
     calls = []
-    run = {"data": DATA, "box": other["box"], "key": other["key"], "checkpoint": tmp_path}
-    minimise(quadratic, other["start"], other["settings"], **run, progress=lambda *a: calls.append(a))
+    resources = Resources(tmp_path, other["key"], lambda *a: calls.append(a))
+    run = {"data": DATA, "box": other["box"], "resources": resources}
+    minimise(quadratic, other["start"], other["settings"], **run)
     assert calls
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 torn", "halved"])
 def test_a_damaged_checkpoint_is_ignored(tmp_path, damage):
     settings = LoopSettings(steps=30)
-    whole = minimise(quadratic, START, settings, data=DATA, checkpoint=tmp_path)
+    whole = minimise(quadratic, START, settings, data=DATA, resources=Resources(tmp_path))
     file = tmp_path / "state.npz"
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2] if damage == "halved" else damage)
-    assert_same_bytes(whole, minimise(quadratic, START, settings, data=DATA, checkpoint=tmp_path))
+    assert_same_bytes(whole, minimise(quadratic, START, settings, data=DATA, resources=Resources(tmp_path)))
 
 
 def test_plateau_stops_trials_one_by_one_and_narrows_the_batch():
@@ -234,7 +237,9 @@ def test_a_stopped_trial_has_no_history_after_its_end():
 def test_history_is_bounded_and_keeps_first_last_and_minimum(points):
     losses = []
     settings = LoopSettings(steps=400, learning_rate=0.3, history_points=points, chunk=1)
-    result = minimise(quadratic, START, settings, data=DATA, progress=lambda *a: losses.append(a[2]))
+    result = minimise(
+        quadratic, START, settings, data=DATA, resources=Resources(progress=lambda *a: losses.append(a[2]))
+    )
     full = np.stack(losses, axis=1)
     assert full.shape == (TRIALS, 401)
     assert result.history.shape == (TRIALS, len(result.history_steps))
@@ -259,11 +264,17 @@ def test_step_decay_follows_the_milestones():
 
     places = []
     settings = LoopSettings(steps=8, learning_rate=1.0, decay="step", optimizer="sign_adam", chunk=1)
-    minimise(walk, {"x": np.zeros((1, 1))}, settings, progress=lambda *a: places.append(a[2][0]))
+    minimise(
+        walk,
+        {"x": np.zeros((1, 1))},
+        settings,
+        resources=Resources(progress=lambda *a: places.append(a[2][0])),
+    )
     np.testing.assert_allclose(-np.diff(places), [1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.001], rtol=1e-2)
 
 
-# --- computed in groups ------------------------------------------------------------------------------------------
+# --- computed in groups
+# ------------------------------------------------------------------------------------------
 
 
 def widths_of(limits, start=START, data=DATA, **settings):
@@ -275,7 +286,7 @@ def widths_of(limits, start=START, data=DATA, **settings):
         return quadratic(variables, data)
 
     settings = LoopSettings(**{"steps": 60, "polish_steps": 30, "chunk": 20} | settings)
-    return minimise(watched, start, settings, data=data, limits=limits), widths
+    return minimise(watched, start, settings, data=data, resources=Resources(limits=limits)), widths
 
 
 @pytest.mark.parametrize(("at_once", "width"), [(6, 6), (5, 3), (4, 3), (3, 3), (2, 2), (1, 1), (9, 6)])
@@ -312,23 +323,24 @@ def test_groups_form_anew_when_trials_stop_and_after_a_break(tmp_path):
         if len(calls) == 12:
             raise Interrupted
 
-    run = {"data": DATA | {"floor": floor}, "limits": Limits(at_once=4)}
-    whole = minimise(objective, START, settings, data=run["data"])
-    groups = minimise(objective, START, settings, **run)
+    data, limits = DATA | {"floor": floor}, Limits(at_once=4)
+    whole = minimise(objective, START, settings, data=data)
+    groups = minimise(objective, START, settings, data=data, resources=Resources(limits=limits))
+    kept = Resources(tmp_path, limits=limits)
     with pytest.raises(Interrupted):
-        minimise(objective, START, settings, **run, checkpoint=tmp_path, progress=interrupt)
-    assert_same_bytes(groups, minimise(objective, START, settings, **run, checkpoint=tmp_path))
+        minimise(objective, START, settings, data=data, resources=replace(kept, progress=interrupt))
+    assert_same_bytes(groups, minimise(objective, START, settings, data=data, resources=kept))
     np.testing.assert_array_equal(groups.steps_taken, whole.steps_taken)
     np.testing.assert_allclose(groups.best["x"], whole.best["x"], atol=1e-4)
 
 
 def test_a_block_goes_through_in_passes_that_fit_the_caches(monkeypatch):
-    monkeypatch.setattr(module, "_BYTES_OF_PASS", 0)  # a quadratic takes far less than a net: no guess
+    monkeypatch.setattr(widths_module, "_BYTES_OF_PASS", 0)  # a quadratic takes far less than a net: no guess
     start = {"x": np.zeros((TRIALS, 10_000), np.float32)}
     data = {"centre": np.ones_like(start["x"]), "stiffness": np.ones_like(start["x"][:1])}
     whole, widths = widths_of(Limits(memory=1e12), start, data)
     assert widths == {TRIALS}
-    monkeypatch.setattr(module, "_BEST_PASS", 3e6)
+    monkeypatch.setattr(widths_module, "_BEST_PASS", 3e6)
     passes, widths = widths_of(Limits(memory=1e12), start, data)
     assert 1 <= min(widths) < TRIALS
     np.testing.assert_allclose(passes.best["x"], whole.best["x"], atol=1e-5)
@@ -336,26 +348,9 @@ def test_a_block_goes_through_in_passes_that_fit_the_caches(monkeypatch):
     assert widths == {TRIALS}
 
 
-@pytest.mark.parametrize(
-    ("trials", "each", "width"),
-    [(32, 1, 32), (32, 5e6, 16), (32, 2.5e7, 4), (7, 4e7, 2), (1, 1e9, 1), (5, 1e9, 1), (64, 4e6, 32)],
-)
-def test_passes_are_as_wide_as_the_caches_and_leave_no_rest(trials, each, width):
-    assert module.best_width(trials, lambda width: each * width) == width
-
-
-@pytest.mark.parametrize("guess", [1.0, 0.05, 20.0])
-@pytest.mark.parametrize(("trials", "each"), [(32, 5e6), (32, 2.5e7), (8, 1e8), (8, 1e6), (7, 4e7)])
-def test_a_good_guess_of_the_width_saves_a_trace_and_a_bad_one_changes_nothing(trials, each, guess):
-    traced = set()
-    width = module.best_width(trials, lambda width: traced.add(width) or each * width, each=guess * each)
-    assert width == module.best_width(trials, lambda width: each * width)
-    assert guess != 1 or traced == {width}, "what was traced is what is run"
-
-
 def test_little_memory_makes_small_groups_and_plenty_one(monkeypatch):
-    monkeypatch.setattr(module, "_BYTES_OF_PASS", 0)  # a quadratic takes far less than a net: no guess
-    monkeypatch.setattr(module, "peak_memory", lambda: 1e9)
+    monkeypatch.setattr(widths_module, "_BYTES_OF_PASS", 0)  # a quadratic takes far less than a net: no guess
+    monkeypatch.setattr(widths_module, "peak_memory", lambda: 1e9)
     start = {"x": np.zeros((TRIALS, 10_000), np.float32)}
     data = {"centre": np.ones_like(start["x"]), "stiffness": np.ones_like(start["x"][:1])}
     plenty, widths = widths_of(Limits(memory=2e9), start, data)

@@ -17,7 +17,7 @@ def tree(tmp_path):
     copies = iter(range(100))
 
     def digest(script, **options):
-        # A fresh copy of the module each time: its library folder is the one that it lies in, its cache is empty.
+        # A fresh copy of the module: it reads the library that it lies in, and its cache is empty.
         path = folder / "gradleak" / "workflow" / "code_digest.py"
         spec = importlib.util.spec_from_file_location(f"copied_code_{next(copies)}", path)
         code = importlib.util.module_from_spec(spec)

@@ -19,9 +19,10 @@ class DlgOptions(MatchingOptions):
     box: bool = Field(True, description="Keep pixels in [0, 1] after every step.")
     init: Literal["normal", "uniform", "smooth_noise", "public_mean", "class_mean", "features"] = Field(
         "uniform",
-        description="Start: small normal noise, uniform noise in [0, 1], the same blurred, the mean public image, "
-        "the mean of those of the dummy's class (not with labels: joint), or (for updates of one image) the public "
-        "image fitted to the input of the first dense layer, which its gradients give in closed form.",
+        description="Start: small normal noise, uniform noise in [0, 1], the same blurred, the mean public "
+        "image, the mean of those of the dummy's class (not with labels: joint), or (for updates of one "
+        "image) the public image fitted to the input of the first dense layer, which its gradients give in "
+        "closed form.",
     )
     init_scale: float = Field(
         0.01, ge=0, description="Standard deviation of normal noise (also on public_mean and class_mean)."
@@ -31,14 +32,14 @@ class DlgOptions(MatchingOptions):
     )
     members: dict[str, Any] | None = Field(
         None,
-        description="Options of a span cell on the same target ({}: its defaults), which then runs first. The images "
-        "that it accepts take the place of as many dummies of their labels and stay as they are; the others are searched "
-        "for. They count among the recovered labels, too.",
+        description="Options of a span cell on the same target ({}: its defaults), which then runs first. "
+        "The images that it accepts take the place of dummies of their labels and stay fixed; the other "
+        "dummies are optimised. The accepted images also count among the recovered labels.",
     )
     fill_outside_receptive_field: bool = Field(
         False,
-        description="Guess the pixels that no unit of the model sees from the others, with public images; else they "
-        "stay as they were at the start.",
+        description="Predict the pixels that no unit of the model depends on from the others, with public "
+        "images; else they keep their starting values.",
     )
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
-"""A start for DLG on one image: public images fitted to what a dense layer was given.
+"""A start for DLG on one image: public images fitted to the input of a dense layer.
 
-The gradients of a dense layer's kernel and bias are ``f δᵀ`` and ``δ`` for the layer's input ``f``, so that of one image
-the quotient gives ``f`` in closed form (Phong et al. 2018, Zhu and Blaschko 2021). An image that has this feature is
+For one image the gradients of a dense layer's kernel and bias are f δᵀ and δ, with f the layer's input. So
+the quotient gives f in closed form (Phong et al. 2018, Zhu and Blaschko 2021). An image with this feature is
 found by first derivatives alone, from many public images at once.
 """
 
@@ -13,11 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from gradleak import gradients
 from gradleak.errors import UserError
+from gradleak.gradients.matcher import Matcher, build_matcher
 from gradleak.gradients.trace import forward
 from gradleak.optim import minimise
 from gradleak.optim.limits import UNLIMITED, Limits
+from gradleak.optim.resources import Resources
 
 STARTS = 32  # public images that are fitted for a trial, at most, the nearest in the feature first
 _AT_A_TIME = 8
@@ -32,11 +33,12 @@ def fitted_images(
     skip: np.ndarray,
     limits: Limits = UNLIMITED,
 ) -> np.ndarray:
-    """float32 [T, H, W, C] in [0, 1]: each trial's best fit to the feature in its gradients ``leaked``, L of [T, *shape].
+    """float32 [T, H, W, C] in [0, 1]: each trial's best fit to the feature in its gradients ``leaked``, L of
+    [T, *shape].
 
     public: images [P, H, W, C]. skip: int [T], how many of the nearest public images a trial leaves out.
     """
-    matcher = gradients.build_matcher(model)
+    matcher = build_matcher(model)
     kernel, bias = _dense_layer(matcher, public[:1])
     wanted = leaked_feature(leaked[kernel], leaked[bias])
     feature = _feature(matcher, kernel)
@@ -55,7 +57,7 @@ def fitted_images(
         start = public[np.take_along_axis(nearest[trials], columns, axis=1).ravel()]
         data = {"wanted": np.repeat(wanted[trials], _AT_A_TIME, axis=0)}
         found = minimise.minimise(
-            distance, {"x": start}, _SEARCH, data=data, box={"x": (0, 1)}, limits=limits
+            distance, {"x": start}, _SEARCH, data=data, box={"x": (0, 1)}, resources=Resources(limits=limits)
         )
         objective = found.objective.reshape(-1, _AT_A_TIME)
         chosen = found.best["x"].reshape(-1, _AT_A_TIME, *public.shape[1:])[
@@ -67,15 +69,19 @@ def fitted_images(
 
 
 def leaked_feature(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """float32 [T, I]: the input of a dense layer, from its gradients [T, I, O] and [T, O] of one image each."""
+    """float32 [T, I]: the input of a dense layer, from its gradients [T, I, O] and [T, O] of one image
+    each.
+    """
     bias = bias.astype(np.float64)
     feature = np.einsum("tio,to->ti", kernel, bias)
     norm2 = np.square(bias).sum(axis=1, keepdims=True)
     return (feature / np.where(norm2 > 0, norm2, 1)).astype(np.float32)
 
 
-def _dense_layer(matcher: gradients.Matcher, image: np.ndarray) -> tuple[int, int]:
-    """Which variables are kernel and bias of the first dense layer that has both and is given one row per image."""
+def _dense_layer(matcher: Matcher, image: np.ndarray) -> tuple[int, int]:
+    """Which variables are kernel and bias of the first dense layer that has both and is given one row per
+    image.
+    """
     number = {id(variable): index for index, variable in enumerate(matcher.variables)}
     captured = forward(matcher.steps, tf.constant(image))[1] if matcher.steps else []
     for part, after in pairwise(captured):
@@ -84,12 +90,12 @@ def _dense_layer(matcher: gradients.Matcher, image: np.ndarray) -> tuple[int, in
         if is_dense and after.stage.name == part.stage.name:
             return number[id(kernels[0])], number[id(after.stage.variables[0])]
     raise UserError(
-        f"init: features needs a dense layer with a bias, and {matcher.model.name} has none that can be traced; "
-        "choose another init"
+        f"init: features needs a dense layer with a bias, and {matcher.model.name} has none that can be "
+        "traced; choose another init"
     )
 
 
-def _feature(matcher: gradients.Matcher, kernel: int):
+def _feature(matcher: Matcher, kernel: int):
     """Images [B, H, W, C] → what enters the dense layer with that kernel, [B, I]."""
 
     def feature(images) -> tf.Tensor:

@@ -1,41 +1,33 @@
 """Latent inversion: optimise the latent codes of a VAE's decoder against the leaked gradient.
 
-The prior keeps every candidate an image of the public kind (GAN-prior inversions: GGL, Li et al. 2022; GIAS, Jeon
-et al. 2021). Several starts per trial run at once; the attack's own objective chooses among them.
+The prior keeps every candidate an image of the public kind, as in GAN-prior inversions (GIAS, Jeon et al.
+2021; GGL, Li et al. 2022, doi:10.48550/arXiv.2203.15696). Several starts per trial run at once; the
+attack's own objective chooses among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
-
+import keras
 import numpy as np
+import tensorflow as tf
 
+from gradleak.attacks.matching import search
+from gradleak.attacks.matching.dummy_labels import soft_labels, start_labels
 from gradleak.attacks.matching.latent_options import LatentOptions
-from gradleak.optim.limits import UNLIMITED, Limits
+from gradleak.attacks.matching.objective import label_likelihood, matching_loss
+from gradleak.attacks.problem import Inversion, Problem
+from gradleak.optim.resources import Resources
 
-if TYPE_CHECKING:
-    import keras
-
-    from gradleak.attacks.problem import Inversion, Problem
+NO_RESOURCES = Resources()
 
 
 def invert(
-    problem: Problem,
-    options: LatentOptions,
-    decoder: keras.Model,
-    checkpoint: Path | None = None,
-    progress: Callable | None = None,
-    limits: Limits = UNLIMITED,
+    problem: Problem, options: LatentOptions, decoder: keras.Model, resources: Resources = NO_RESOURCES
 ) -> Inversion:
-    """Reconstruct every trial of ``problem`` through ``decoder`` (z [B, d] → images [B, H, W, C] in [0, 1])."""
-    import tensorflow as tf
-
-    from gradleak.attacks.matching import gradient_matching
-
-    latent = decoder.input_shape[-1]
-    dummies = problem.dummies(options)
+    """Reconstruct every trial of ``problem`` through ``decoder`` (z [B, d] → images [B, H, W, C] in [0,
+    1]).
+    """
+    latent, dummies = decoder.input_shape[-1], problem.dummies(options)
     copies = problem.repeat(options.starts)
     # Start k of a trial has its own stream, so that more starts never change the earlier ones.
     codes = [
@@ -44,13 +36,10 @@ def invert(
     ]
     start = {
         "codes": np.stack(codes).astype(np.float32),
-        **gradient_matching.start_labels(copies, options, options.starts),
+        **start_labels(copies, options, options.starts),
     }
-
-    if options.control == "label_only":
-        match = gradient_matching.label_likelihood(copies)
-    else:
-        match = gradient_matching.matching_loss(copies, options)
+    label_only = options.control == "label_only"
+    match = label_likelihood(copies) if label_only else matching_loss(copies, options)
 
     def decode(codes: tf.Tensor) -> tf.Tensor:
         flat = decoder(tf.reshape(codes, [-1, latent]), training=False)
@@ -58,13 +47,10 @@ def invert(
 
     def objective(variables: dict, data: dict) -> tf.Tensor:
         codes = variables["codes"]
-        loss = match(decode(codes), gradient_matching.soft_labels(variables, data), data)
+        loss = match(decode(codes), soft_labels(variables, data), data)
         return loss + options.latent_penalty * tf.reduce_mean(tf.square(codes), axis=[1, 2]) * latent / 2
 
-    result = gradient_matching.run_loop(
-        objective, start, copies, options, checkpoint=checkpoint, progress=progress, limits=limits
-    )
-    result = gradient_matching.best_of_starts(result, options.starts)
-    return gradient_matching.inversion(
-        problem, options, result, np.clip(decode(result.best["codes"]).numpy(), 0.0, 1.0)
-    )
+    result = search.run(search.Search(objective, start), copies, options, resources)
+    result = search.best_of_starts(result, options.starts)
+    images = np.clip(decode(result.best["codes"]).numpy(), 0.0, 1.0)
+    return search.inversion(problem, options, result, images)

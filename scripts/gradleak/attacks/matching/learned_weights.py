@@ -1,9 +1,9 @@
-"""Weights of the gradient's tensors, learnt by the adversary from clients that it simulates with public images.
+"""Weights of the gradient's tensors, learnt from shadow clients.
 
-The matching loss is a sum over tensors, so the direction that it gives the dummies is linear in the weights. The weights
-are those whose direction brings dummies closest to the images behind a gradient: they minimise, over simulated clients
-and dummies on the way to their images, the expected distance that a step leaves. That is a least-squares problem with
-weights that are not negative (Lawson and Hanson 1974), whatever the net.
+The matching loss is a sum over tensors, so its descent direction is linear in the weights. The weights
+minimise the expected distance between dummies and images after a step in this direction, over shadow clients
+and over dummies between noise and their images. This is a least-squares problem with non-negative weights
+(Lawson and Hanson 1974), for any net.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from gradleak import gradients
-from gradleak.gradients import Matcher
+from gradleak.gradients.matcher import Matcher
+from gradleak.gradients.objectives import Products, objective
 
 CLIENTS = 32  # simulated, each with dummies of its own
 _AT_ONCE = 4
@@ -20,7 +20,7 @@ _AT_ONCE = 4
 
 def weights(matcher: Matcher, images: np.ndarray, labels: np.ndarray, loss: str) -> np.ndarray:
     """[L], >= 0 and not all zero, for the public batches ``images`` [K, N, H, W, C] and ``labels`` [K, N]."""
-    from scipy.optimize import nnls  # a second of imports that all other weightings do without
+    from scipy.optimize import nnls  # takes a second to import, and only this weighting needs it
 
     left, directions = steps(matcher, images, labels, loss)
     basis, triangle = np.linalg.qr(directions)
@@ -31,7 +31,9 @@ def weights(matcher: Matcher, images: np.ndarray, labels: np.ndarray, loss: str)
 def steps(
     matcher: Matcher, images: np.ndarray, labels: np.ndarray, loss: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What is left from dummies to ``images``, [K N H W C], and which way each tensor's term leads them, [same, L]."""
+    """The difference from dummies to ``images``, [K N H W C], and the descent direction of each tensor's
+    term, [same, L].
+    """
     rng = np.random.default_rng(0)
     far = rng.uniform(0, 1, (len(images), 1, 1, 1, 1))
     dummies = (images + far * (rng.uniform(0, 1, images.shape) - images)).astype(np.float32)
@@ -56,12 +58,14 @@ def steps(
     return left.ravel(), np.concatenate(found).reshape(-1, count).astype(np.float64)
 
 
-def _terms(products: gradients.Products, loss: str) -> list[tf.Tensor]:
-    """Each tensor's part in the loss, summed over clients. A global cosine is near a match what ``l2_global`` is."""
+def _terms(products: Products, loss: str) -> list[tf.Tensor]:
+    """Each tensor's part of the loss, summed over clients. Near a match a global cosine behaves as
+    ``l2_global``.
+    """
     if loss == "cosine":
         rows = tf.eye(products.inner.shape[1], dtype=tf.float32)
-        return [tf.reduce_sum(gradients.objective(products, row[None], "cosine")) for row in tf.unstack(rows)]
+        return [tf.reduce_sum(objective(products, row[None], "cosine")) for row in tf.unstack(rows)]
     distance2 = products.norm2 - 2 * products.inner + products.target_norm2
-    # Of each client alike: the gradients of a trained net differ in size by orders of magnitude.
+    # Each client weighs the same: the gradients of a trained net differ in size by orders of magnitude.
     distance2 /= tf.reduce_sum(products.target_norm2, axis=1, keepdims=True)
     return tf.unstack(tf.reduce_sum(distance2, axis=0))

@@ -1,4 +1,6 @@
-"""The options that every gradient-matching attack shares. No TensorFlow: read while the workflow is parsed."""
+"""The options that every gradient-matching attack shares. No TensorFlow: read while the workflow is
+parsed.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,13 @@ class MatchingOptions(StrictModel):
     )
     weighting: Literal[*WEIGHTINGS, "learned"] = Field(
         "uniform",
-        description="Weight of each tensor in the loss. learned: those that lead dummies closest to the images of "
-        "clients simulated with public data.",
+        description="Weight of each tensor in the loss. learned: the weights that lead dummies closest to "
+        "the images of shadow clients.",
     )
     labels: Literal["joint", "recovered", "oracle"] = Field(
         "recovered",
-        description="Labels of the dummies: optimised along, taken from a label method, or the true ones "
-        "(oracle rows are marked as such everywhere).",
+        description="Labels of the dummies: optimised along with the images, taken from a label "
+        "method, or the true ones (oracle rows are marked as such everywhere).",
     )
     label_method: str = Field("rank1", description="The label method behind labels: recovered.")
     dummy_batch: int | None = Field(
@@ -32,8 +34,8 @@ class MatchingOptions(StrictModel):
     )
     control: Literal["none", "random_gradient"] = Field(
         "none",
-        description="random_gradient: the leak is replaced by noise of the same norm per tensor, to show what "
-        "the attack makes of nothing.",
+        description="random_gradient: the leak is replaced by noise of the same norm per tensor, "
+        "to show what the attack finds without a signal.",
     )
     steps: int = Field(500, ge=1, description="Optimisation steps.")
     learning_rate: float = Field(0.1, gt=0, description="Step size of the attack.")

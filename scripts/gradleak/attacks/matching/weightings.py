@@ -1,7 +1,8 @@
-"""How much each tensor of the gradient counts in the matching loss: rows of a [T, L] matrix.
+"""The weight of each tensor of the gradient in the matching loss: rows of a [T, L] matrix.
 
-A weighting is one function of the tensors' layer depth and of the target's norms, and one entry in WEIGHTINGS.
-(``learned`` takes the model and public images as well, and has a module of its own.) Rows are scaled to sum to L, so that a weighting changes the balance of the loss and never its size.
+A weighting is one function of the tensors' layer depth and of the target's norms, and one entry in
+WEIGHTINGS. (``learned`` needs the model and public images as well, see ``learned_weights``.) Rows are scaled
+to sum to L, so a weighting changes the balance of the loss and not its size.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ def uniform(layer: np.ndarray, norms: np.ndarray) -> np.ndarray:
 
 
 def depth(layer: np.ndarray, norms: np.ndarray) -> np.ndarray:
-    """The first layers weigh most, falling linearly to the last: the seed notebook's assumption."""
+    """The first layers weigh most; the weight falls linearly to the last."""
     return np.broadcast_to((layer.max() + 1 - layer).astype(float), norms.shape)
 
 

@@ -1,0 +1,41 @@
+"""The losses of the gradient-matching attacks, for many trials at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from gradleak.attacks.matching.options import MatchingOptions
+from gradleak.attacks.problem import Problem
+from gradleak.gradients.matcher import build_matcher
+from gradleak.gradients.objectives import objective
+from gradleak.gradients.targets import unpack_targets
+
+
+def matching_loss(problem: Problem, options: MatchingOptions) -> Callable:
+    """f(images [T,M,H,W,C], labels [T,M,C], data) → loss [T]; ``data`` is that of ``search.run``."""
+    matcher = build_matcher(problem.model)
+    count = len(matcher.variables)
+    # The objective 'cosine' is a mean over tensors. The published attacks sum, and their TV weights fit the
+    # sum.
+    factor = float(count) if options.loss == "cosine" else 1.0
+
+    def match(images: tf.Tensor, labels: tf.Tensor, data: dict) -> tf.Tensor:
+        targets = unpack_targets(data, count)
+        return factor * objective(matcher.products(images, labels, targets), data["weights"], options.loss)
+
+    return match
+
+
+def label_likelihood(problem: Problem) -> Callable:
+    """The same signature without the gradient: cross-entropy of the labels under the global model, a
+    control.
+    """
+
+    def match(images: tf.Tensor, labels: tf.Tensor, data: dict) -> tf.Tensor:
+        logits = problem.model(tf.reshape(images, [-1, *problem.shape]), training=False)
+        loss = tf.nn.softmax_cross_entropy_with_logits(tf.reshape(labels, [-1, problem.classes]), logits)
+        return tf.reduce_mean(tf.reshape(loss, tf.shape(images)[:2]), axis=1)
+
+    return match
