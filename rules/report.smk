@@ -1,4 +1,4 @@
-# Tables, figures, and the page that people read.
+# Tables, figures, and the report.
 from gradleak.evaluation.figures import registry as figures
 
 FIGURE_FILES = {
