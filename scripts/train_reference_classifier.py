@@ -1,4 +1,4 @@
-"""Pretraining pool → the reference classifier, and its accuracy on public images, which it has not seen."""
+"""Pretraining pool → the reference classifier, and its accuracy on public images, all of them new to it."""
 
 from gradleak.evaluation import reference_classifier
 from gradleak.files import read_npz, write_json

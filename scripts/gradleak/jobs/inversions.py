@@ -1,4 +1,4 @@
-"""A block's files → the Problem of its trials, and the Inversion that an attack makes of it → files."""
+"""Files of a block → the Problem of its trials; the Inversion that an attack returns → files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 from gradleak.attacks import inversion_files
 from gradleak.attacks.problem import Inversion, Members, Problem
 from gradleak.evaluation.truth import load_truth
-from gradleak.files import read_npz
+from gradleak.files import read_npz, write_json
 from gradleak.images import to_float
 from gradleak.jobs import records
 from gradleak.jobs.job import log, stop_if_asked
@@ -25,43 +25,51 @@ REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the l
 
 
 def load_problem(snakemake: Any) -> Problem:
-    """The Problem of a block from a rule's inputs: mapping, public, and labels, truth or members if given."""
+    """The Problem of a block from the inputs of its rule.
+
+    It needs mapping and public; where given it reads labels (estimated counts), truth (oracle), and members.
+    """
     params, inputs = snakemake.params, snakemake.input
     mapped = [read_block(file) for file in inputs.mapping]  # each holds a run of draws
-    first = mapped[0]
-    model = model_of(first)
-    gradients = gradients_of(mapped, params.draws)
-    counts = None
-    if inputs.get("labels"):
-        counts = read_npz(inputs.labels[0])["counts"]
-    elif inputs.get("truth"):
-        _, labels = load_truth(list(inputs.truth), params.draws)
-        counts = np.stack([np.bincount(y, minlength=model.output_shape[-1]) for y in labels])
-    public = read_npz(inputs.public)
-    members = None
-    if inputs.get("members"):
-        found = inversion_files.read(inputs.members[0])
-        members = Members(found.images, found.labels, found.accepted)
+    model, first, public = model_of(mapped[0]), mapped[0], read_npz(inputs.public)
     return Problem(
-        model,
-        gradients,
-        first.layer,
-        first.samples,
-        list(params.seeds),
-        counts,
-        to_float(public["x"]),
-        public["y"],
-        first.rounding,
-        first.noise,
-        first.steps,
-        members,
+        model=model,
+        gradients=gradients_of(mapped, params.draws),
+        layer=first.layer,
+        samples=first.samples,
+        seeds=list(params.seeds),
+        counts=_counts(inputs, params.draws, model.output_shape[-1]),
+        public=to_float(public["x"]),
+        public_labels=public["y"],
+        rounding=first.rounding,
+        noise=first.noise,
+        steps=first.steps,
+        members=_members(inputs),
     )
 
 
-def checkpoint(snakemake: Any) -> Path:
-    """The folder of a block's unfinished work. It is no declared output, so Snakemake does not delete it.
+def _counts(inputs: Any, draws: list[int], classes: int) -> np.ndarray | None:
+    """Images per class int [T, C]: estimated ones, the true ones of oracle cells, or None."""
+    if inputs.get("labels"):
+        return read_npz(inputs.labels[0])["counts"]
+    if inputs.get("truth"):
+        _, labels = load_truth(list(inputs.truth), draws)
+        return np.stack([np.bincount(y, minlength=classes) for y in labels])
+    return None
 
-    Its name depends on options, code, seeds and draws.
+
+def _members(inputs: Any) -> Members | None:
+    """The images that a span cell certified in the same updates, or None."""
+    if not inputs.get("members"):
+        return None
+    found = inversion_files.read(inputs.members[0])
+    return Members(found.images, found.labels, found.accepted)
+
+
+def checkpoint(snakemake: Any) -> Path:
+    """The folder of a block's unfinished work. Its name holds a digest of all that the results depend on.
+
+    It is no output of the rule: Snakemake would delete it before a restart.
     """
     params = snakemake.params
     key = records.digest(params.spec, params.code, list(params.seeds), list(params.draws))
@@ -69,18 +77,21 @@ def checkpoint(snakemake: Any) -> Path:
 
 
 def limits(snakemake: Any) -> Limits:
-    """What a job may compute side by side. Of a GPU's memory the rule knows nothing."""
+    """How much a job may compute side by side. The memory of a GPU is not bounded by the rule's resources."""
     has_gpu = tf.config.list_physical_devices("GPU")
     return Limits(snakemake.resources.trials_at_once, 0 if has_gpu else 1e6 * snakemake.resources.mem_mb)
 
 
 def forget(folder: Path) -> None:
-    """The block is written: its checkpoint has done its work."""
+    """Delete the checkpoint of a block that is written."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def progress(label: str) -> Callable[[int, int, np.ndarray], None]:
-    """A callback that logs step, loss and remaining time. The state has just been saved."""
+    """A callback that logs step, losses and the remaining time.
+
+    Attacks call it after they have saved their state, so the job may stop there.
+    """
     began = time.monotonic()
 
     def report(step: int, total: int, losses: np.ndarray) -> None:
@@ -102,23 +113,28 @@ def progress(label: str) -> Callable[[int, int, np.ndarray], None]:
 
 
 def note(message: str, *values: Any) -> None:
-    """``log.info``, at a place where the job may stop."""
+    """As ``log.info``, at a point where the job may stop."""
     log.info(message, *values)
     stop_if_asked()
 
 
 def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:
-    """The two files of an attack block: the reconstructions, and the record."""
-    inversion_files.write(
-        snakemake.output.inversion,
-        inversion_files.InversionFile(
-            inversion.images,
-            inversion.labels,
-            inversion.seeds,
-            inversion.objective,
-            inversion.accepted,
-            inversion.certificates,
-        ),
+    """Write the two files of an attack's block: the reconstructions, and the record."""
+    file = inversion_files.InversionFile(
+        images=inversion.images,
+        labels=inversion.labels,
+        seeds=inversion.seeds,
+        objective=inversion.objective,
+        accepted=inversion.accepted,
+        certificates=inversion.certificates,
+    )
+    inversion_files.write(snakemake.output.inversion, file)
+    columns = (
+        inversion.seeds,
+        snakemake.params.draws,
+        inversion.status,
+        inversion.objective,
+        inversion.history,
     )
     trials = [
         records.trial(
@@ -129,13 +145,6 @@ def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:
             objective,
             records.thin(inversion.history_steps, curve),
         )
-        for seed, draw, status, objective, curve in zip(
-            inversion.seeds,
-            snakemake.params.draws,
-            inversion.status,
-            inversion.objective,
-            inversion.history,
-            strict=True,
-        )
+        for seed, draw, status, objective, curve in zip(*columns, strict=True)
     ]
-    records.write(snakemake, trials, began, inversion.seconds)
+    write_json(snakemake.output.record, records.of_block(snakemake, trials, began, inversion.seconds))

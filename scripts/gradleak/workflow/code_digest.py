@@ -24,7 +24,7 @@ def digest(script: str | Path, text: bool = False, methods: frozenset[str] | Non
     """Twelve hex digits over the script and the modules behind it.
 
     text: whether sentences in string literals count.
-    methods: the label methods that the job runs, as paths in the library ("labels/methods/llg.py"); None: all.
+    methods: the label methods that the job runs, as paths in the library; None: all.
     """
     found = _collected(Path(script), methods)
     lines = [

@@ -139,11 +139,6 @@ def test_a_renamed_key_under_exclude_names_the_new_one(raw, old, new):
     )
 
 
-def test_every_renamed_key_is_in_the_changelog():
-    text = (ROOT / "CHANGELOG.md").read_text()
-    assert all(f"`{old}`" in text and f"`{new}`" in text for old, new in config.RENAMED.items())
-
-
 def test_a_key_that_was_renamed_elsewhere_is_just_unknown(raw):
     assert error_of(put(raw, ("optimiser",), 1)) == "optimiser: unknown key"
 
