@@ -41,7 +41,7 @@ def zero_sum(head: np.ndarray) -> float:
 def rounding(head: np.ndarray, weight: np.ndarray, factor: float) -> float:
     """``zero_sum`` that the float32 rounding of the subtracted weights alone would give."""
     noise = factor * FLOAT32_ROUNDING * np.sqrt(np.sum(np.square(weight, dtype=float)))
-    return float(noise / max(np.linalg.norm(head.astype(np.float64)), 1e-300))
+    return float(noise / max(float(np.linalg.norm(head.astype(np.float64))), 1e-300))
 
 
 def evenness(deltas: list[np.ndarray]) -> tuple[float, float]:
