@@ -27,7 +27,7 @@ REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the l
 def load_problem(snakemake: Any) -> Problem:
     """The Problem of a block from the inputs of its rule.
 
-    It needs mapping and public; where given it reads labels (estimated counts), truth (oracle), and members.
+    It needs mapping and public. If given, it reads labels (estimated counts) or truth (oracle), and members.
     """
     params, inputs = snakemake.params, snakemake.input
     mapped = [read_block(file) for file in inputs.mapping]  # each holds a run of draws
