@@ -14,7 +14,7 @@ import tensorflow as tf
 from gradleak.attacks import inversion_files
 from gradleak.attacks.problem import Inversion, Members, Problem
 from gradleak.evaluation.truth import load_truth
-from gradleak.files import read_npz, write_json
+from gradleak.files import read_npz
 from gradleak.images import to_float
 from gradleak.jobs import records
 from gradleak.jobs.job import log, stop_if_asked
@@ -147,4 +147,4 @@ def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:
         )
         for seed, draw, status, objective, curve in zip(*columns, strict=True)
     ]
-    write_json(snakemake.output.record, records.of_block(snakemake, trials, began, inversion.seconds))
+    records.write(snakemake, trials, began, inversion.seconds)
