@@ -1,4 +1,4 @@
-"""Reconstructions or label counts + truth → metrics per trial. The first stage that sees the truth."""
+"""Reconstructions or label counts + truth → metrics per trial. The first stage that reads the truth."""
 
 import numpy as np
 

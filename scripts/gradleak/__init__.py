@@ -1,4 +1,4 @@
-"""gradleak: what an aggregated model update gives away, measured."""
+"""gradleak measures information leakage from model updates."""
 
 import os
 

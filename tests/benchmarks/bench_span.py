@@ -11,15 +11,15 @@ have does not count.
 ``directions``: the dimensions that the members' δ span. With more members than that, hardly any feature lies
 in M's column space by itself. ``above_rounding``: members whose weight in the layer's gradient the rounding
 noise leaves known to 5 % (``Subspace.weigh`` of the true image and label). ``recoverable``: members whose
-true image, polished like any candidate, stays within 20 dB of itself. --above-rounding: these counts and
-``directions`` only, without an attack.
+true image, refined like any candidate, still has a PSNR of 20 dB or more to the true image. --above-rounding:
+these counts and ``directions`` only, without an attack.
 
-``false_positives`` and ``low_fidelity`` are certified images less than 20 dB like any member. A low-fidelity
-member is nearer to a member of its label than to any other image of the whole data set. ``copies`` show a
-member once more. ``inside_`` stands for pixels inside the receptive field; no certificate judges the others.
-``inside_false_positives``: less than 20 dB like any member over these, low-fidelity or not.
-``expected_rank``: Spearman correlation of expected and true PSNR of certified images over these pixels;
-``expected``: the median of true less expected PSNR.
+``false_positives`` and ``low_fidelity`` are certified images below 20 dB from every member, counted apart
+(the column false_positives of results/tables counts both). A low-fidelity member is nearer to a member of its
+label than to any other image of the whole data set. ``copies`` show a member once more. ``inside_`` stands
+for pixels inside the receptive field; no certificate judges the others. ``inside_false_positives``: below 20
+dB from every member over these, low-fidelity or not. ``expected_rank``: Spearman correlation of expected and
+true PSNR of certified images over these pixels; ``expected``: the median of true less expected PSNR.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""cells.csv and trials.csv → headline.csv and effects.csv, what a paper's results section says.
+"""cells.csv and trials.csv → headline.csv and effects.csv, the tables of a paper's results section.
 
-headline.csv: one row a study, attack and batch size: the best cell that used no oracle and is no control,
-beside the best control of that size. effects.csv: one row a pair of cells that differ in one setting alone,
-and metric: the difference with a 95 % bootstrap interval.
+headline.csv: one row per study, attack and batch size: the best cell that used no oracle and is no control,
+with the best control of that size. effects.csv: one row per metric and pair of cells that differ in one
+setting only: the difference with a 95 % bootstrap interval.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ EFFECT_COLUMNS = [
 
 
 def headline(cells: pd.DataFrame) -> pd.DataFrame:
-    """The best fair cell of every attack at every batch size, HEADLINE_COLUMNS.
+    """The best cell without oracle labels of every attack at every batch size, HEADLINE_COLUMNS.
 
-    Cells are ranked by the share at 20 dB, then by PSNR; label cells by IRec.
+    Cells are ranked by the share at 20 dB, then by PSNR; label cells by IRec. The verdict is of the cell with
+    the highest PSNR or IRec, see ``_control``.
     """
     rows = []
     fair = cells[~cells["oracle"].astype(bool)]
@@ -69,10 +70,12 @@ def headline(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _control(controls: pd.DataFrame, own: pd.DataFrame, metric: str) -> dict[str, Any]:
-    """The control with the highest ``metric``, and whether the best of the cells ``own`` is above it.
+    """The control with the highest ``metric`` (psnr or irec), and whether the cells ``own`` are above it.
 
-    Controls do not read the update. verdict: above or below where the cell's interval excludes the control's
-    value.
+    Controls use at most norms or singular values of the update. The nearest public image counts with its mean
+    over ``own``. verdict: above or below if the interval of one cell excludes the control's value. This is
+    the cell of ``own`` with the highest ``metric``. It need not be the row's cell, which is ranked by the
+    share at 20 dB first. A cell without an interval counts with its mean.
     """
     best = own.sort_values(metric, ascending=False, kind="stable").iloc[0]
     controls = controls[(controls["attack"] == "labels") == (metric == "irec")].dropna(subset=[metric])
@@ -90,7 +93,7 @@ def _control(controls: pd.DataFrame, own: pd.DataFrame, metric: str) -> dict[str
 
 
 def effects(trials: pd.DataFrame) -> pd.DataFrame:
-    """What one setting changes, EFFECT_COLUMNS.
+    """The effect of each setting, EFFECT_COLUMNS.
 
     Every cell is compared with the one that has the base value of one setting and agrees in all else.
     Differences are paired by draw where both cells attacked the same updates, and draws are resampled as
@@ -148,7 +151,7 @@ def _pairs(cells: pd.DataFrame, axes: list[str], axis: str, base: Any) -> Iterat
 
 
 def _differences(means: dict[str, pd.Series], base: str, cell: str, paired: bool) -> Iterator[dict[str, Any]]:
-    """One row a metric. means: metric → its mean for every (cell, draw)."""
+    """One row per metric. means: metric → its mean for every (cell, draw)."""
     for metric, by_draw in means.items():
         one, other = (
             by_draw[name].dropna() if name in by_draw.index else by_draw.iloc[:0] for name in (base, cell)

@@ -18,8 +18,8 @@ QUESTIONS = {
     "precision": "How precise are its numbers?",
 }
 ANSWERS = {
-    "after_minus_before": "downhill: weights after − before",
-    "before_minus_after": "uphill: weights before − after, or a gradient",
+    "after_minus_before": "weights after − before",
+    "before_minus_after": "weights before − after, or a gradient",
     "sgd": "SGD, with or without momentum",
     "adam": "an adaptive one, such as Adam",
     "unknown": "cannot be determined",

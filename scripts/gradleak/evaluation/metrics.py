@@ -110,11 +110,11 @@ def certificate_metrics(
 
 
 def certified(accepted: np.ndarray, expected: np.ndarray, samples: int) -> dict[str, float]:
-    """What the certificates of one trial say without any truth.
+    """Metrics of one trial from its certificates, without the truth.
 
     accepted, expected PSNR (K,): all candidates. samples: the estimate of N, 0 for none. Returns certified,
-    the number of accepted images; expected_psnr, the mean of theirs in dB; samples_estimated, N. What is not
-    known is left out.
+    the number of accepted images; expected_psnr, the mean over them in dB; samples_estimated, N. Unknown
+    values have no key.
     """
     out: dict[str, float] = {"certified": int(accepted.sum())}
     if accepted.any():

@@ -184,18 +184,18 @@ def _mappings(report: Report) -> str:
 def _reading(reference_accuracy: dict[str, float]) -> str:
     right = ", ".join(f"{100 * value:.1f} %" for value in reference_accuracy.values())
     points = (
-        "No attack sees the truth; only scoring reads it. Rows marked <span class='oracle'>oracle</span> "
-        "used the true labels and are never in the headline.",
+        "Only scoring reads the truth, except for rows marked <span class='oracle'>oracle</span>: their "
+        "attacks received the true labels. They are never in the headline.",
         "Means are over draws (clients). Small print: the 95 % bootstrap interval over draws.",
         "Shares are of all true images of a batch. Reconstructions and true images are matched one to one. "
         "PSNR and SSIM are means over the matched pairs; of an attack that certifies, only certified "
         "images are matched.",
         "Certified images were accepted as members without truth. False positives are certified images "
-        "that are no members: less than 20 dB to every true image.",
+        "with less than 20 dB to every true image.",
         "The expected PSNR of certified images is computed from the update, without truth, over the pixels "
         "that affect some unit of the network. Its order is more reliable than its value.",
-        "Controls do not read the update: a random gradient, labels without the gradient, uniform label "
-        "guesses, the nearest public image (found with the truth).",
+        "Controls use at most the norms or singular values of the update: a random gradient, labels "
+        "without the gradient, uniform label guesses, the nearest public image (found with the truth).",
         "The reference classifier is trained independently of the attacked model. On public images, which "
         f"it was not trained on, it is right in {right} of the cases.",
         "Tables: <code>results/tables/*.csv</code>, the headline also as <code>headline.tex</code>. "

@@ -8,8 +8,8 @@ import numpy as np
 
 from gradleak.labels.evidence import Estimate, counted
 
-LARGEST = 256  # images that are considered
-INTEGRAL = 0.06  # images: root mean square distance from whole counts that is taken for rounding
+LARGEST = 256  # largest N that is considered
+INTEGRAL = 0.06  # images: largest root mean square distance from whole counts that passes as rounding error
 LEAST_CLASSES = 5  # present classes below which a common divisor of all counts is likely (1 − 1/ζ(5) = 3.6 %)
 
 
@@ -35,7 +35,7 @@ def estimate(shares: np.ndarray) -> Estimate:
         elif present < LEAST_CLASSES:
             reasons.append(f"only {present} classes are present, whose counts may have a common divisor")
         elif number > 1 and _chance(number, best[draw], shares.shape[1]) > 0.01:
-            reasons.append(f"{number} images fit, but so would chance")
+            reasons.append(f"{number} images fit, but the fit is not significant")
         else:
             reasons.append("")
     numbers = np.where(found > 0, found, 1)
@@ -48,10 +48,10 @@ def estimate(shares: np.ndarray) -> Estimate:
 
 
 def _chance(number: int, misfit: float, classes: int) -> float:
-    """Upper bound on the chance that random shares fit some N up to ``number`` as well: a ball's share of the
-    cube.
+    """Upper bound on the probability that random shares fit some N up to ``number`` as well.
 
-    The counts of C − 1 classes are free; each is off by at most half an image.
+    The counts of C − 1 classes are free, and their rounding errors are uniform in a unit cube. The bound is
+    the volume of the ball of radius ``misfit`` √C over the volume of the unit cube, for each N.
     """
     free = classes - 1
     radius = max(misfit, 1e-3) * sqrt(classes)

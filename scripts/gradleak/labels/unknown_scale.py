@@ -1,4 +1,4 @@
-"""Sign and scale of a shared delta, from the counts that they would make whole."""
+"""Sign and scale of a shared delta for known N: absent classes give the scale, whole counts the sign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traces of defences on an update: noise, clipping, sparsification, rounding. None of them is certain."""
+"""Statistical tests for defences on an update: noise, clipping, sparsification, rounding."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gradleak.mapping.sign import head_of
 
 
 def find_noise(deltas: list[np.ndarray], before: list[np.ndarray], factor: float) -> Finding:
-    """White noise, by two quantities that noise alone makes equal. value: its standard deviation, or 0.
+    """White noise, by two estimates of σ that agree only with noise. value: its standard deviation, or 0.
 
-    Under SGD the last layer's sums over classes are zero, so with noise they are σ √C in size. The rows of a
-    kernel with the smallest entries (an unlit pixel, a unit that hardly fires) also consist of noise. So with
-    noise both suggest the same σ, no entry is exactly zero, and the entries are Gaussian; Adam's entries are
-    not. deltas: [D, …] each. before: the weights that were subtracted. factor: the delta was multiplied by it
-    after that.
+    Under SGD the sums of the last layer over classes are zero without noise; with noise they have the
+    standard deviation σ √C. The rows of a kernel with the smallest entries (a pixel that is always 0, a unit
+    that is rarely active) also consist of noise. So with noise both estimates of σ agree, no entry is exactly
+    zero, and the entries are Gaussian; Adam's entries are not. deltas: [D, …] each. before: the weights that
+    were subtracted. factor: by which the delta was multiplied after the subtraction.
     """
     head, _ = head_of(deltas)
     sums = head.astype(np.float64).sum(axis=-1)
@@ -78,8 +78,8 @@ def find_clipping(deltas: list[np.ndarray]) -> Finding:
 def find_sparsity(deltas: list[np.ndarray]) -> Finding:
     """The share of entries that were dropped (top-k). value: the share, or 0.
 
-    Unlit pixels and dead units leave whole rows and columns at zero, dropping leaves single entries at zero.
-    So only rows and columns with a non-zero entry are counted.
+    Pixels that are always 0 and inactive units leave whole rows and columns at zero, dropping leaves single
+    entries at zero. So only rows and columns with a non-zero entry are counted.
     """
     shares, sizes = [], []
     for delta in deltas:
@@ -92,7 +92,7 @@ def find_sparsity(deltas: list[np.ndarray]) -> Finding:
     if not shares:
         return Finding(0.0, 0.0, "no kernel is large enough")
     share, least = float(np.average(shares, weights=sizes)), min(shares)
-    evidence = f"{share:.0%} of the entries in live rows and columns are exactly zero"
+    evidence = f"{share:.0%} of the entries in non-zero rows and columns are exactly zero"
     if share > 0.5 and least > 0.2:
         return Finding(share, 0.7, f"{evidence}: small entries were probably dropped (top-k)")
     return Finding(0.0, 0.7, evidence)

@@ -1,1 +1,1 @@
-"""Optimisers for many independent problems side by side. Knows no attack."""
+"""Optimisers for many independent problems side by side. Independent of the attacks."""

@@ -1,6 +1,6 @@
 """Writes runs to MLflow, one cell at a time: in one transaction to a database, else through MLflow's client.
 
-The client takes a dozen transactions a run: an hour of waiting for the disk for ten thousand trials.
+The client takes a dozen transactions per run: an hour of waiting for the disk for ten thousand trials.
 ``in_bulk`` inserts the same rows itself (tests compare the two), so a killed sync leaves a cell either
 unchanged or complete. ``by_client`` works with any tracking server. It writes a run's digest last, so an
 unfinished run has none.

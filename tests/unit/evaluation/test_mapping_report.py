@@ -50,7 +50,7 @@ def test_the_page_answers_every_question_in_words(leaks, settle):
     for question in mapping_report.QUESTIONS.values():
         assert question in page
     for answer in (
-        "downhill: weights after − before",
+        "weights after − before",
         "SGD, with or without momentum",
         "untrained",
         "no sign of it",

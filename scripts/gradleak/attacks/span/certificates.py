@@ -1,4 +1,4 @@
-"""What an update says of a candidate image: certificates of membership that need no truth."""
+"""Certificates of membership of candidate images, computed from the update without the truth."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Certificates:
     a member. label: the given class, or the class whose δ lies closest to the row space.
     label_normalised_residual: its distance relative to the noise. label_margin: how many times farther the
     next class is. predicted: the class of the least δ, which is the model's prediction. weight: δᵀ M⁺ f, the
-    share of the image's rank-one term in M: N for a member of a mean over N images, and the rank of M − f δᵀ
-    / weight is one less (Wedderburn 1934). uncertainty: standard deviation of the weight, from the noise.
-    delta: δ under that label, [B, O]. feature: [B, I].
+    reciprocal of the coefficient of f δᵀ in M, which is the N that the candidate implies: N for a member of a
+    mean over N images, and the rank of M − f δᵀ / weight is one less (Wedderburn 1934). uncertainty: standard
+    deviation of the weight, from the noise. delta: δ under that label, [B, O]. feature: [B, I].
     """
 
     residual: np.ndarray

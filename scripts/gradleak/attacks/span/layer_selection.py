@@ -43,12 +43,12 @@ def _objection(layer: DenseLayer, public: np.ndarray, inside: np.ndarray, one_st
         if layer.bias is None or (values < 0).any() or (values == 0).mean() < thresholds.LAYER_ZEROS:
             return (
                 "features that are linear in the image, or nearly so, and not nonnegative and sparse: "
-                "mixtures of images cannot be told from images in its span"
+                "mixtures of images cannot be distinguished from images in its span"
             )
         if not one_step:
             return (
                 "features that are linear in the image: after several local steps "
-                "mixtures of images cannot be told from images"
+                "mixtures of images cannot be distinguished from images"
             )
     psnr = recalled(layer, public, inside)
     if psnr < thresholds.RECALL_PSNR:

@@ -19,9 +19,9 @@ from gradleak.attacks.span.subspace import LayerGradient, Subspace
 def estimate_samples(certificates: Certificates, one_step: bool) -> int:
     """N by a vote of all candidates' weights; 0 where there is no vote.
 
-    Candidates in the span to the noise vote with their rounded weight. Where there is none, as where members
-    far outnumber the directions of their δ, at least two unlike images must agree that have a moderate
-    residual and a clear label (not after several local steps, where the weight of a member is not N).
+    Candidates in the span up to the noise vote with their rounded weight. If there are none, as where the δ
+    of many members are linearly dependent, at least two dissimilar images with a moderate residual and a
+    clear label must agree (not after several local steps, where the weight of a member is not N).
     """
     sure = (certificates.uncertainty < thresholds.VOTE_UNCERTAINTY * np.abs(certificates.weight)) & (
         certificates.weight > thresholds.LEAST_WEIGHT
@@ -71,9 +71,9 @@ def without_mixtures(certificates: Certificates, samples: int) -> Certificates:
     """``certificates`` of linear features, where mixtures of members count as outside the span (an infinite
     normalised residual).
 
-    Mixtures are in the span, too, and have any weight. A member is told from them by a clear label or, where
-    N is known, by a weight whose uncertainty excludes most other values. samples: N, 0 where it is not known
-    yet.
+    Mixtures are in the span, too, and have any weight. A member is distinguished from them by a clear label
+    or, where N is known, by a weight whose uncertainty excludes most other values. samples: N, 0 where it is
+    not known yet.
     """
     certain = (
         thresholds.WEIGHT_SIGMAS * certificates.uncertainty < thresholds.COARSE_WEIGHT_DEVIATION * samples
@@ -101,13 +101,12 @@ def probable_members(certificates: Certificates, samples: int, taken: np.ndarray
 
 
 def is_near_member(residual: np.ndarray, control_minimum: float) -> np.ndarray:
-    """bool [B]: whether ρ is so far below the control's least that the search goes on beside the image as a
-    member.
+    """bool [B]: whether ρ is so far below the control's minimum that the search treats the image as a member.
 
-    The feature of a member that others cover, or that moved during local training, lies farther off the span
-    than the noise, and still much nearer than the best image of the same search in a span without members. δ
-    is no evidence then: that of a covered member is the others' too, and in local training it moves far more
-    than the feature.
+    If the δ of a member is linearly dependent on others', or its feature changed during local training, ρ is
+    above the noise, and still far below that of the best image of the same search in a span without members.
+    δ is no evidence then: it lies in the span of others' δ, and in local training it changes far more than
+    the feature.
     """
     return residual < thresholds.NEAR_BELOW_CONTROL * control_minimum
 
@@ -120,12 +119,13 @@ def is_certified_near(residual: np.ndarray | float, control_minimum: float) -> n
 def is_joint_member(
     certificates: Certificates, samples: int, control_minimum: float, near: np.ndarray | bool = False
 ) -> np.ndarray:
-    """bool [B], for images that are fitted together, judged by what all others leave of the update.
+    """bool [B], for images that are fitted together. certificates: of each image in the remainder after
+    subtracting all others.
 
-    In the span to the noise; or ρ far below the control's and a weight that is surely a member's. The weight
-    is needed: among others' errors an image that explains nothing can have as small a ρ, and its weight is
-    arbitrary. near (bool [B]): whether the image was a candidate in the whole update, too; then the rule of
-    certified near members is enough.
+    Either the feature is in the span up to the noise; or ρ is far below the control's and the weight is N
+    with little uncertainty. The weight is needed: because of errors of the other images, an image that
+    is no member can have as small a ρ, and its weight is arbitrary. near (bool [B]): whether the image was a
+    candidate in the whole update, too; then the rule of certified near members is enough.
     """
     deep = np.where(
         near,
@@ -149,8 +149,9 @@ def near_labels(certificates: Certificates, exact: Sequence[int]) -> np.ndarray:
     """Classes int [B] of near members: by the row space where the label is clear, else the model's
     prediction.
 
-    The δ of a covered member is small, and so is that of a confident image under its predicted class. The
-    prediction is not used if the model mislabels most of the members ``exact``, whose labels are known.
+    The δ of a member whose δ is linearly dependent is small, and so is that of a confident image under its
+    predicted class. The prediction is not used if the model mislabels most of the members ``exact``, whose
+    labels are known.
     """
     agrees = (
         (certificates.predicted[exact] == certificates.label[exact]).mean() > thresholds.MODEL_AGREES
@@ -208,11 +209,11 @@ def with_own_rank(
     deltas: np.ndarray,
 ) -> list[int]:
     """The indices of ``order`` that each lower the rank of M by one, after the known members (``features``
-    [F, I], ``deltas`` [F, O]) have been taken out. ``gradient.samples``: N.
+    [F, I], ``deltas`` [F, O]) have been projected out. ``gradient.samples``: N.
 
-    Two copies of one member share a rank; two similar members do not. But an inexact copy leaves a little of
-    its member in M, and another copy fits there. So an image similar to a known one must be exact, and each
-    of the two must have a member's weight in what the other leaves.
+    Two copies of one member lower the rank by one together; two similar members by two. But projecting out an
+    inexact copy leaves a small part of its member in M, and another copy fits there. So an image similar to a
+    known one must be exact, and each of the two must have a member's weight after the other is projected out.
     """
     chosen: list[int] = []
     unit = certificates.feature / np.linalg.norm(certificates.feature, axis=1, keepdims=True)
@@ -243,7 +244,7 @@ def with_own_rank(
 def unlike_one_another(
     certificates: Certificates, order: Sequence[int] | np.ndarray, taken: np.ndarray
 ) -> list[int]:
-    """The indices of ``order`` whose feature is unlike those ``taken`` [F, I] and unlike one another.
+    """The indices of ``order`` whose feature is dissimilar to those ``taken`` [F, I] and to one another.
 
     Two very similar members count as one.
     """
@@ -257,9 +258,9 @@ def separate_near_members(
     taken: np.ndarray,
     control_minimum: float,
 ) -> list[int]:
-    """The same for near members with ``features`` [B, I], which have no rank of M of their own.
+    """The same for near members with ``features`` [B, I], which need not lower the rank of M.
 
-    A near member may be similar to another if the difference also has a small ρ: that of an inexact copy has
+    A near member may be similar to another if the difference also has a small ρ. For an inexact copy it has
     not.
     """
 
@@ -291,12 +292,12 @@ def _separate(
 
 
 def _surely_weighs(weight: np.ndarray, uncertainty: np.ndarray, samples: int) -> np.ndarray:
-    """bool: whether the weight is roughly a member's, and known well enough to prove it."""
+    """bool: whether the weight is within N/2 of N, with an uncertainty below 0.3 N."""
     return _weighs(weight, samples) & (uncertainty < thresholds.WEIGHT_UNCERTAINTY * samples)
 
 
 def _weighs(weight: np.ndarray, samples: float) -> np.ndarray:
-    """bool: whether the weight is roughly a member's."""
+    """bool: whether the weight is within N/2 of N."""
     return np.abs(weight - samples) < thresholds.COARSE_WEIGHT_DEVIATION * samples
 
 

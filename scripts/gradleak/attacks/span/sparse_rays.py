@@ -3,9 +3,10 @@ programs.
 
 Behind a ReLU every member's feature f is nonnegative with many zeros, and lies in the column space of M. A
 mixture of members has hardly a zero there. So f is an extreme ray of the cone {M a ≥ 0}, and one of the
-sparsest. The programs have as many variables as M has rank: least sum of entries with one entry held fixed
-(sparse vectors in a subspace: Spielman et al. 2012, Qu et al. 2014), then reweighted towards zeros (Candès et
-al. 2008). They need no label, no public data, no image and no derivative.
+sparsest. The programs have as many variables as M has rank. They minimise the sum of the entries with one
+linear functional fixed (sparse vectors in a subspace: Spielman et al. 2012, Qu et al. 2014), and are then
+repeated as a reweighted ℓ1 minimisation (Candès et al. 2008). They need no label, no public data, no image
+and no derivative; half may start from public features.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ def rays(
     first.
 
     The features of ``span``'s layer are never negative. similar: features [L, I] of images like the members,
-    such as public ones. Half of the programs start from a row of M; the others from the projection of one of
-    ``similar`` onto the span. A span of many members has many more rays than members, and these starts lead
-    to rays that resemble features.
+    such as public ones. Half of the programs fix one entry, and their first cost is the sum of the entries.
+    The others fix the projection of one of ``similar`` onto the span, and their first cost is already
+    reweighted by it: a span of many members has many more rays than members, and these starts lead to rays
+    that resemble features.
     """
     strong = max(int((span.values > thresholds.RAY_STRENGTH * span.noise).sum()), 1)
     columns, values = span.left[:, :strong], span.values[:strong]
@@ -62,7 +64,7 @@ def _sparsest(
 def _starts(
     rows: np.ndarray, columns: np.ndarray, count: int, rng: np.random.Generator, similar: np.ndarray | None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each ray the functional that is held fixed and the first cost, both [R]."""
+    """For each ray the linear functional that is fixed at 1 and the first cost, both [R]."""
     of_similar = 0 if similar is None else min(count // 2, len(similar))
     picked = rng.choice(len(rows), min(count - of_similar, len(rows)), replace=False)
     starts = [(rows[row] / np.linalg.norm(rows[row]), rows.sum(axis=0)) for row in picked]

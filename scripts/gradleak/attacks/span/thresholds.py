@@ -2,7 +2,8 @@
 a benchmark can patch them.
 
 The comment of a constant says what it means, with its unit, and where it comes from: *derived* from the noise
-model or from the number format, *published*, or *set by hand*, which means that the value was found by trial.
+model or from the number format, *published*, *a bound* on time or memory, or *set by hand*, which means that
+the value was found by trial.
 ``Identical`` are the factors between which no comparison with the constant changes, so that all arrays are
 the same, on clients that are in no table (2026-11-29); of cosines and others near 1 the values:
 
@@ -32,7 +33,7 @@ RANK_MARGIN = 3.0
 # the features to count as nonlinear. Derived: far above the rounding of float32, about 1e-14. Identical: 0 to
 # 8240 (digits 20).
 NONLINEAR_SHARE = 1e-6
-# Public images that show what kind of layer it is.
+# Public images on which the kind of a layer is determined. Set by hand.
 LAYER_IMAGES = 64
 # Least median PSNR, in dB, at which public images come back from their features. Set by hand: the level of
 # the tables. Identical: 0 to 5 (digits 20).
@@ -49,7 +50,7 @@ RECALL_STEPS = 150
 
 # Largest shift of a copy of a public image, in pixels. Set by hand.
 SHIFT = 2
-# Images whose features are computed at once. It changes speed and memory alone.
+# Images whose features are computed at once. A bound on memory.
 CHUNK = 500
 
 # --- sparse rays (linear programs) ---
@@ -63,7 +64,8 @@ RAY_ROW_NOISE = 10.0
 # How far below zero an entry of a ray may be, in standard deviations of its noise. Derived: of 3 million
 # entries one lies beyond 5 σ.
 RAY_SLACK = 5.0
-# Reweighted programs for each ray, at most (Candès et al. 2008: most of the gain is in the first few).
+# Reweighted programs for each ray, at most. Published: most of the gain is in the first few (Candès et al.
+# 2008).
 RAY_REWEIGHTINGS = 5
 # Softening of the weights, relative to a ray's largest entry (ε of Candès et al. 2008). Set by hand.
 RAY_SOFTENING = 1e-2
@@ -80,9 +82,9 @@ RESIDUAL_FLOOR = 1e-12
 # Bound on the norm of an image's gradient of log ρ. Set by hand: below it nearly everywhere, so that all
 # images move alike.
 GRADIENT_BOUND = 0.05
-# Learning rate, in pixels, of Adam towards one feature.
+# Learning rate, in pixels, of Adam towards one feature. Set by hand.
 FEATURE_RATE = 0.1
-# Learning rate of the single Adam step before L-BFGS: it hardly moves the image.
+# Learning rate of the single Adam step before L-BFGS: it hardly moves the image. Set by hand.
 POLISH_RATE = 1e-4
 # Learning rate over the codes of a decoder, and the weight of the mean of z². Set by hand.
 CODE_RATE = 0.05
@@ -128,7 +130,7 @@ WEIGHT_SIGMAS = 3
 # Uncertainty, as a share of N, from which on a weight proves nothing. Set by hand: 3 σ then span nearly 0 to
 # 2 N. Identical: 0.9983 to 1.001 (digits 20).
 WEIGHT_UNCERTAINTY = 0.3
-# Largest deviation from N, as a share of N, where the label or the depth is evidence, too. Derived: nearer to
+# Largest deviation from N, as a share of N, where the label or ρ is evidence, too. Derived: nearer to
 # N than to 0 or 2 N. Identical: 0.99 to 1.002 (digits 20).
 COARSE_WEIGHT_DEVIATION = 0.5
 # How many times farther from the row space the next class's δ must be for a label to be clear. Other images:
@@ -160,15 +162,15 @@ SIMILAR_FEATURE = 0.98
 
 # --- joint fit: residual ---
 
-# Error (RMS of pixels) of an image whose feature is at ρ, in units of √ρ. Measured on trained nets before
-# this table.
+# Error (RMS of pixels) of an image whose feature is at ρ, in units of √ρ. Set by hand, from measurements on
+# trained networks.
 ERROR_OF_RESIDUAL = 1.5
 # Least error (RMS of pixels) that an image is said to have. Set by hand, near the rounding of float32 pixels.
 LEAST_ERROR = 1e-6
 # Size of the differences, in pixels, that Jacobians are made of. Derived: between rounding and curvature in
 # float64.
 JACOBIAN_STEP = 1e-5
-# Pixels below so many Jacobian steps are set to black.
+# Pixels below so many Jacobian steps are set to black. Set by hand.
 BLACK_STEPS = 10
 # How far from zero a unit's input is held on its side of the ReLU. Derived: far below any input's error.
 UNIT_MARGIN = 1e-9
@@ -190,41 +192,44 @@ JACOBIAN_BYTES = 2**31
 # Identical: 0.972 to 1.005 (digits 20).
 LIT_ERRORS = 2.0
 # Units whose input is nearer to zero than that share of the shift that the image's error allows may be on the
-# wrong side. Identical: 0.948 to 1.006 (digits 20).
+# wrong side. Set by hand. Identical: 0.948 to 1.006 (digits 20).
 DOUBTFUL_UNIT = 0.2
 # Share of the misfit to which a switched unit must lower it. Set by hand. Identical: from 0.98127 to 0.99819
 # (digits 20).
 SWITCH_GAIN = 0.99
-# Iterations of LSMR, and its tolerances (Fong & Saunders 2011).
+# Iterations of LSMR (Fong & Saunders 2011), and its tolerances. Set by hand.
 LSMR_ITERATIONS = 80
 LSMR_TOLERANCE = 1e-9
-# Solutions of one step, each with more pixels at their bounds.
+# Solutions of one step, each with more pixels at their bounds. Set by hand.
 BOUND_SOLUTIONS = 3
-# Attempts at one step, each with less trust.
+# Attempts at one step, each with more damping. Set by hand.
 STEP_ATTEMPTS = 3
-# Lengths of a step that are tried: the whole and that share.
+# Lengths of a step that are tried: the whole and that share. Set by hand.
 SHORT_STEP = 0.4
-# Share of the misfit below which a step is taken without a try of the shorter one. Identical: 0.952 to 1.11
-# (digits 20).
+# Share of the misfit below which a step is taken without a try of the shorter one. Set by hand. Identical:
+# 0.952 to 1.11 (digits 20).
 GOOD_STEP = 0.85
-# Share of the misfit below which a whole step raises the trust. Identical: 0.969 to 1.01 (digits 20).
+# Share of the misfit below which a whole step lowers the damping. Set by hand. Identical: 0.969 to 1.01
+# (digits 20).
 VERY_GOOD_STEP = 0.8
 # Factors of the damping: after a very good step, after another accepted one, and after a rejected one.
+# Set by hand.
 DAMPING_AFTER_GOOD = 0.6
 DAMPING_AFTER_FAIR = 1.6
 DAMPING_AFTER_BAD = 4.0
-# Share of a step's misfit above which another is not worth its time. Identical: from 0.947258 to 0.9813
-# (digits 20).
+# Share of a step's misfit above which another is not worth its time. Set by hand. Identical: from 0.947258 to
+# 0.9813 (digits 20).
 STEP_CONVERGED = 0.97
 
 # --- joint search ---
 
 # Rounds of a search of the remainder. A bound on time.
 REMAINDER_ROUNDS = 4
-# Rounds without more images fitted together than ever before, after which the search ends.
+# Rounds without more images fitted together than ever before, after which the search ends. Set by
+# hand.
 JOINT_PATIENCE = 5
-# Directions that the remainder loses where it shows no new member; and the factor on the steps of the fit
-# that follows.
+# Free singular values that the remainder loses where it yields no new member; and the factor on the steps of
+# the fit that follows. Set by hand.
 DIRECTIONS_LESS = 2
 TIGHT_STEPS = 3
 # Least error (RMS of pixels) of an image that was found in a remainder. Set by hand: others' errors are in
@@ -235,7 +240,7 @@ NEW_IMAGE_ERROR = 0.01
 
 # Standard deviation of a pixel before anything is known. Derived: about that of MNIST's pixels.
 PIXEL_SPREAD = 0.3
-# A pixel so near to 0 or 1 counts as being there.
+# A pixel so near to 0 or 1 counts as being there. Set by hand.
 PIXEL_BOUND = 1e-3
 # Size of the differences, in pixels, in float32. Derived: between rounding and curvature.
 PIXEL_STEP = 1e-3

@@ -42,7 +42,7 @@ def psnr_by_batch_size(cells: pd.DataFrame) -> Figure:
             ls="--",
             color="#777777",
             marker="_",
-            label="nearest public image (sees the truth)",
+            label="nearest public image (uses the truth)",
         )
     axis.axhline(20, color="#bbbbbb", lw=0.8, ls=":")
     axis.set(
