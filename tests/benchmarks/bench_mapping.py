@@ -23,7 +23,7 @@ from gradleak.images import to_float  # noqa: E402
 from gradleak.jobs import job  # noqa: E402
 from gradleak.mapping.classifier import look_at  # noqa: E402
 from gradleak.mapping.optimizer import find_optimizer  # noqa: E402
-from gradleak.mapping.sign import weigh  # noqa: E402
+from gradleak.mapping.sign import sign_evidence  # noqa: E402
 from gradleak.mapping.suspicions import find_noise  # noqa: E402
 
 RATES = {"sgd": (0.001, 0.01, 0.05, 0.1, 0.5), "momentum": (0.001, 0.01, 0.05), "adam": (1e-4, 1e-3, 1e-2)}
@@ -57,7 +57,10 @@ def judge(options: ClientOptions, model, draw, public) -> dict:
     before = [v.numpy() for v in model.trainable_variables]
     noise = find_noise([a[None] for a in draw.delta], before, 1.0).value
     family = find_optimizer(draw.delta, before, noise=bool(noise)).value
-    said = [weigh([sign * a[None] for a in draw.delta], public, family == "adam").value for sign in (1, -1)]
+    said = [
+        sign_evidence([sign * a[None] for a in draw.delta], public, family == "adam").value
+        for sign in (1, -1)
+    ]
     assert said in (
         [None, None],
         ["after_minus_before", "before_minus_after"],

@@ -9,7 +9,7 @@ from pathlib import Path
 from gradleak.evaluation import tables
 from gradleak.tracking import stores
 from gradleak.tracking import sync as tracking
-from gradleak.tracking.write_runs import by_client
+from gradleak.tracking.write_runs import write_by_client
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
@@ -115,7 +115,7 @@ def start(target, *arguments):
     return process
 
 
-def killed_in_bulk(uri, results, at):
+def killed_writing_by_sql(uri, results, at):
     """A sync that is killed before the database's statement number ``at``."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
@@ -124,7 +124,7 @@ def killed_in_bulk(uri, results, at):
     sync(uri, results)
 
 
-def killed_by_client(uri, results, at):
+def killed_writing_by_client(uri, results, at):
     """A sync through MLflow's client that is killed before its call number ``at``."""
     from mlflow import MlflowClient
 
@@ -149,7 +149,7 @@ def through_the_client():
     from contextlib import nullcontext
     from functools import partial
 
-    stores.writer = lambda uri, client: nullcontext(partial(by_client, client))
+    stores.writer = lambda uri, client: nullcontext(partial(write_by_client, client))
 
 
 def _fuse(at):

@@ -17,18 +17,19 @@ from gradleak.evaluation import bootstrap
 from gradleak.evaluation.cell_names import PARAMETER, words
 from gradleak.evaluation.tables import names, varying
 
-SHOWN = ["share_20db", "psnr", "ssim", "irec"]
+HEADLINE_METRICS = ["share_20db", "psnr", "ssim", "irec"]
 COUNTED = ["certified", "false_positives"]  # of attacks that certify
-COMPARED = ["psnr", "share_20db", "ssim", "irec"]
+EFFECT_METRICS = ["psnr", "share_20db", "ssim", "irec"]
 BASE = {
     "control": "none",
     "weighting": "uniform",
     "method": "uniform",
 }  # the value that others are compared with
-ENDS = ("", "_low", "_high")
+INTERVAL_SUFFIXES = ("", "_low", "_high")
+METRIC_COLUMNS = [name + suffix for name in HEADLINE_METRICS for suffix in INTERVAL_SUFFIXES]
 HEADLINE_COLUMNS = [
     *("study", "attack", "batch_size", "setting", "cell", "draws", "trials", "ok"),
-    *(name + end for name in SHOWN for end in ENDS),
+    *METRIC_COLUMNS,
     *COUNTED,
     *("control", "control_value", "verdict"),
 ]
@@ -45,24 +46,24 @@ def headline(cells: pd.DataFrame) -> pd.DataFrame:
     the highest PSNR or IRec, see ``_control``.
     """
     rows = []
-    fair = cells[~cells["oracle"].astype(bool)]
-    is_control = ~fair["control"].isin(["", "none"]) | (fair["method"] == "uniform")
-    for (study, attack, size), own in fair[~is_control].groupby(["study", "attack", "batch_size"]):
+    without_oracle = cells[~cells["oracle"].astype(bool)]
+    is_control = ~without_oracle["control"].isin(["", "none"]) | (without_oracle["method"] == "uniform")
+    for (study, attack, size), own in without_oracle[~is_control].groupby(["study", "attack", "batch_size"]):
         order = ["irec"] if attack == "labels" else ["share_20db", "psnr"]
         own = own.dropna(subset=order[-1:])
         if not len(own):
             continue
         best = own.sort_values(order, ascending=False, kind="stable").iloc[0]
-        controls = fair[is_control & (fair["study"] == study) & (fair["batch_size"] == size)]
+        controls = without_oracle[
+            is_control & (without_oracle["study"] == study) & (without_oracle["batch_size"] == size)
+        ]
         rows.append(
             {
                 "study": study,
                 "attack": attack,
                 "batch_size": size,
                 "setting": names(own, skip=("attack", "batch_size"))[best.name],
-                **best[
-                    ["cell", "draws", "trials", "ok", *(n + end for n in SHOWN for end in ENDS), *COUNTED]
-                ],
+                **best[["cell", "draws", "trials", "ok", *METRIC_COLUMNS, *COUNTED]],
                 **_control(controls, own, order[-1]),
             }
         )
@@ -103,7 +104,9 @@ def effects(trials: pd.DataFrame) -> pd.DataFrame:
     for (study, attack), own in trials[trials["status"] == "ok"].groupby(["study", "attack"], sort=False):
         cells = own.drop_duplicates("cell").set_index("cell")
         means = {
-            name: own.groupby(["cell", "draw"])[name].mean() for name in COMPARED if own[name].notna().any()
+            name: own.groupby(["cell", "draw"])[name].mean()
+            for name in EFFECT_METRICS
+            if own[name].notna().any()
         }
         axes = varying(cells)
         for axis in axes:

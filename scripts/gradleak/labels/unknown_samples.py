@@ -9,7 +9,7 @@ import numpy as np
 from gradleak.labels.evidence import Estimate, counted
 
 LARGEST = 256  # largest N that is considered
-INTEGRAL = 0.06  # images: largest root mean square distance from whole counts that passes as rounding error
+MAX_ROUNDING_ERROR = 0.06  # images: root mean square distance from whole counts that passes as rounding
 LEAST_CLASSES = 5  # present classes below which a common divisor of all counts is likely (1 − 1/ζ(5) = 3.6 %)
 
 
@@ -24,7 +24,7 @@ def estimate(shares: np.ndarray) -> Estimate:
     scaled = candidates[None, :, None] * shares[:, None]  # (D, N, C)
     whole = np.maximum(scaled.round(), 0)
     misfit = np.sqrt(((scaled - whole) ** 2).mean(axis=2))
-    fits = (misfit < INTEGRAL) & (whole.sum(axis=2) == candidates)
+    fits = (misfit < MAX_ROUNDING_ERROR) & (whole.sum(axis=2) == candidates)
     found = np.where(fits.any(axis=1), candidates[fits.argmax(axis=1)], 0)
     best = misfit[np.arange(len(shares)), np.maximum(found, 1) - 1]
     reasons = []

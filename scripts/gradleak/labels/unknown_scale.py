@@ -8,7 +8,7 @@ import numpy as np
 
 from gradleak.labels.evidence import Evidence, softmax
 from gradleak.labels.methods.rank1 import common_feature
-from gradleak.labels.unknown_samples import INTEGRAL
+from gradleak.labels.unknown_samples import MAX_ROUNDING_ERROR
 
 CLEAR = 2.0  # factor by which the other sign must fit worse
 FLAT = 0.5  # largest mean probability of a class under an untrained model; the mapping has the same limit
@@ -52,9 +52,9 @@ def find_scale(evidence: Evidence) -> Scale:
         "the model is trained: the common feature is classified with confidence"
         if peak > FLAT
         else "no class is surely absent: neither sign makes the counts whole"
-        if own > INTEGRAL
+        if own > MAX_ROUNDING_ERROR
         else "both signs make the counts nearly whole"
-        if other < CLEAR * max(own, INTEGRAL / 2)
+        if other < CLEAR * max(own, MAX_ROUNDING_ERROR / 2)
         else ""
         for own, other, peak in zip(misfit, rival, mean.max(axis=1), strict=True)
     )

@@ -23,7 +23,7 @@ from gradleak.mapping.optimizer import common_optimizer, find_optimizer
 from gradleak.mapping.ranks import rank_kernels
 from gradleak.mapping.samples import count, find_samples
 from gradleak.mapping.scale import absent_class_scale, find_scale, positive
-from gradleak.mapping.sign import find_sign, weigh
+from gradleak.mapping.sign import find_sign, sign_evidence
 from gradleak.mapping.weights import find_weights
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _findings(
         for i in range(len(deltas[0]))
     ]
     optimizer = common_optimizer(of_draws, meta.get("optimizer"))
-    evidence = weigh(deltas, public, optimizer.value == "adam", noise.value)
+    evidence = sign_evidence(deltas, public, optimizer.value == "adam", noise.value)
     sign = find_sign(evidence, claims.sign, meta)
     estimate = absent_class_scale(deltas, _direction(sign.value), public.softmax)
     scale = find_scale(estimate, public.softmax, claims.scale, meta)

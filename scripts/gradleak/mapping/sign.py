@@ -64,7 +64,9 @@ def plateau(bias: np.ndarray, softmax: np.ndarray) -> np.ndarray:
     return (place < 0.1).sum(axis=1) - (place > 0.9).sum(axis=1)
 
 
-def weigh(deltas: list[np.ndarray], public: Public, adaptive: bool = False, noise: float = 0.0) -> Finding:
+def sign_evidence(
+    deltas: list[np.ndarray], public: Public, adaptive: bool = False, noise: float = 0.0
+) -> Finding:
     """The sign by the update alone, over all draws. value: one of SIGNS, or None if it is undetermined.
 
     deltas: [D, …] each. adaptive: the optimiser is one such as Adam, whose steps keep the sign of a gradient
@@ -112,8 +114,8 @@ def _votes(
 def find_sign(evidence: Finding, claimed: str, meta: dict) -> Finding:
     """The sign: of the user, else of the update, else of the metadata. estimate: of the update, or None.
 
-    evidence: of ``weigh``. claimed: by the user, or auto. meta: untrusted. Raises MappingError if the sign is
-    undetermined: with a wrong sign every attack would ascend.
+    evidence: of ``sign_evidence``. claimed: by the user, or auto. meta: untrusted. Raises MappingError if the
+    sign is undetermined: with a wrong sign every attack would ascend.
     """
     found, text = evidence.value, evidence.evidence
     contradicts = []

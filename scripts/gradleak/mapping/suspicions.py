@@ -28,17 +28,19 @@ def find_noise(deltas: list[np.ndarray], before: list[np.ndarray], factor: float
     if not rows or by_sums <= 0:
         return Finding(0.0, 0.0, "no kernel is large enough")
     sizes = [np.sqrt(np.mean(row**2, axis=1)) for row in rows]
-    quiet = rows[int(np.argmin([np.quantile(size, 0.02) for size in sizes]))]
-    order = np.argsort(np.mean(quiet**2, axis=1))[: max(1, len(quiet) // 20)]
-    smallest = float(np.sqrt(np.mean(quiet[order] ** 2)))
-    standard = quiet[order] / np.maximum(np.sqrt(np.mean(quiet[order] ** 2, axis=1, keepdims=True)), 1e-300)
+    small_rows = rows[int(np.argmin([np.quantile(size, 0.02) for size in sizes]))]
+    order = np.argsort(np.mean(small_rows**2, axis=1))[: max(1, len(small_rows) // 20)]
+    smallest = float(np.sqrt(np.mean(small_rows[order] ** 2)))
+    standard = small_rows[order] / np.maximum(
+        np.sqrt(np.mean(small_rows[order] ** 2, axis=1, keepdims=True)), 1e-300
+    )
     kurtosis = float(np.mean(standard**4))
     evidence = (
         f"the last layer's sums suggest σ = {by_sums:.1e}, the smallest rows of a kernel {smallest:.1e}, "
         f"rounding is {rounding:.1e}"
     )
     agree = 0.7 < smallest / by_sums < 1.4 and 2.4 < kurtosis < 3.6
-    if by_sums > 20 * rounding and agree and np.all(quiet != 0):
+    if by_sums > 20 * rounding and agree and np.all(small_rows != 0):
         return Finding(by_sums, 0.8, f"{evidence}; they agree and are Gaussian")
     return Finding(0.0, 0.7, f"{evidence}; they differ, or are not Gaussian")
 
@@ -46,11 +48,13 @@ def find_noise(deltas: list[np.ndarray], before: list[np.ndarray], factor: float
 def find_precision(deltas: list[np.ndarray]) -> Finding:
     """The coarsest number format that holds every entry. value: float16, bfloat16 or float32."""
     with np.errstate(over="ignore"):
-        half = all(np.array_equal(d, d.astype(np.float16).astype(np.float32)) for d in deltas)
-    brain = all(not np.any(np.ascontiguousarray(d, np.float32).view(np.uint32) & 0xFFFF) for d in deltas)
-    if not any(np.any(d) for d in deltas) or not (half or brain):
+        is_float16 = all(np.array_equal(d, d.astype(np.float16).astype(np.float32)) for d in deltas)
+    is_bfloat16 = all(
+        not np.any(np.ascontiguousarray(d, np.float32).view(np.uint32) & 0xFFFF) for d in deltas
+    )
+    if not any(np.any(d) for d in deltas) or not (is_float16 or is_bfloat16):
         return Finding("float32", 0.9, "its entries use all digits of a float32", rounding=FLOAT32_ROUNDING)
-    name, bits = ("float16", 11) if half else ("bfloat16", 8)
+    name, bits = ("float16", 11) if is_float16 else ("bfloat16", 8)
     evidence = f"every entry is a {name}, so small singular values are rounding"
     return Finding(name, 0.95, evidence, rounding=2.0 ** -(bits + 1))
 
@@ -85,10 +89,10 @@ def find_sparsity(deltas: list[np.ndarray]) -> Finding:
     for delta in deltas:
         for one in delta:
             matrix = one.reshape(-1, one.shape[-1])
-            alive = matrix[(matrix != 0).any(axis=1)][:, (matrix != 0).any(axis=0)]
-            if alive.size >= 64 and min(alive.shape) > 1:
-                shares.append(float((alive == 0).mean()))
-                sizes.append(alive.size)
+            nonzero = matrix[(matrix != 0).any(axis=1)][:, (matrix != 0).any(axis=0)]
+            if nonzero.size >= 64 and min(nonzero.shape) > 1:
+                shares.append(float((nonzero == 0).mean()))
+                sizes.append(nonzero.size)
     if not shares:
         return Finding(0.0, 0.0, "no kernel is large enough")
     share, least = float(np.average(shares, weights=sizes)), min(shares)

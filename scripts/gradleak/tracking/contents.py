@@ -11,10 +11,10 @@ from typing import Any
 from gradleak.files import read_json, read_npz, write_json
 from gradleak.jobs import records
 
-SEEN = 3  # raise it when the remembered facts change: all files are then read once more
+CACHE_VERSION = 3  # raise it when the remembered facts change: all files are then read once more
 
 
-class Contents:
+class BlockFiles:
     """What the files of blocks hold.
 
     blocks: (cell, block) → paths of the block's record and of its matched pairs. seen: the file with the
@@ -26,7 +26,7 @@ class Contents:
         self._known: dict[str, Any] = {}
         if seen and seen.is_file():
             stored = read_json(seen)
-            self._known = stored["blocks"] if stored.get("format") == SEEN else {}
+            self._known = stored["blocks"] if stored.get("format") == CACHE_VERSION else {}
         self._checked: set[str] = set()
         self._last: tuple[Any, dict, dict] = (
             None,
@@ -55,7 +55,7 @@ class Contents:
     def remember(self) -> None:
         """Write the file ``seen``."""
         if self._seen:
-            write_json(self._seen, {"format": SEEN, "blocks": self._known})
+            write_json(self._seen, {"format": CACHE_VERSION, "blocks": self._known})
 
     def _block(self, row: dict) -> dict[str, Any]:
         """The facts about a trial's block, read anew if its files have changed."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from gradleak.tracking.locks import alone, is_database
-from gradleak.tracking.write_runs import Change, by_client, in_bulk
+from gradleak.tracking.write_runs import Change, write_by_client, write_by_sql
 
 
 def create_schema(uri: str) -> None:
@@ -42,12 +42,12 @@ def client_of(uri: str) -> Any:
 def writer(uri: str, client: Any) -> Iterator[Callable[[Any, Change], str]]:
     """The function that writes the runs of a cell: straight into the tables where ``uri`` is a database."""
     if not is_database(uri):
-        yield partial(by_client, client)
+        yield partial(write_by_client, client)
         return
     from mlflow.store.db.utils import create_sqlalchemy_engine_with_retry
 
     engine = create_sqlalchemy_engine_with_retry(uri)
     try:
-        yield partial(in_bulk, engine)
+        yield partial(write_by_sql, engine)
     finally:
         engine.dispose()

@@ -23,7 +23,7 @@ import pandas as pd
 from gradleak.evaluation import cell_names
 from gradleak.jobs.records import digest
 from gradleak.tracking import stores, study_run
-from gradleak.tracking.contents import Contents
+from gradleak.tracking.contents import BlockFiles
 from gradleak.tracking.experiments import PREFIX, address, experiment_of, set_tag
 from gradleak.tracking.locks import alone
 from gradleak.tracking.wanted_runs import CellRows, WantedRun, cell_run, trial_run
@@ -60,7 +60,7 @@ def sync(
     and pruned.
     """
     client = stores.client_of(uri)
-    contents = Contents(results.blocks, Path(seen) if seen else None)
+    contents = BlockFiles(results.blocks, Path(seen) if seen else None)
     done = {"created": 0, "replaced": 0, "kept": 0, "pruned": 0}
     for name in dict.fromkeys(results.trials["study"]):
         with alone(uri, f"{PREFIX}{name}"), stores.writer(uri, client) as write:
@@ -78,7 +78,7 @@ class _Study:
     name: str
     client: Any
     experiment: Any
-    contents: Contents
+    contents: BlockFiles
     done: dict[str, int]  # counts, of all studies
     write: Callable[[Any, Change], str]
     prune: bool

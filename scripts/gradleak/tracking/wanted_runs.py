@@ -13,7 +13,7 @@ import numpy as np
 from gradleak.evaluation.tables import COST, IDENTITY, METRICS, PLACE
 from gradleak.jobs.records import digest
 from gradleak.tracking import notes, pictures
-from gradleak.tracking.contents import Contents, times_of
+from gradleak.tracking.contents import BlockFiles, times_of
 from gradleak.tracking.write_runs import Run
 
 FORMAT = 3  # raise it when what a run shows changes: every run is then replaced once
@@ -80,7 +80,7 @@ class WantedRun:
         )
 
 
-def cell_run(cell: CellRows, contents: Contents) -> WantedRun:
+def cell_run(cell: CellRows, contents: BlockFiles) -> WantedRun:
     """The run of a cell: means with intervals, the median curve, the picture of its first good trial."""
     summary = cell.summary
     names = [name for name in summary if name not in IDENTITY and not name.startswith("param.")]
@@ -96,7 +96,7 @@ def cell_run(cell: CellRows, contents: Contents) -> WantedRun:
     )
 
 
-def trial_run(row: dict[str, Any], cell: CellRows, contents: Contents) -> WantedRun:
+def trial_run(row: dict[str, Any], cell: CellRows, contents: BlockFiles) -> WantedRun:
     """The run of a trial. row: its row of trials.csv."""
     tags = _tags(row, cell) | {
         "kind": "trial",
@@ -117,7 +117,7 @@ def trial_run(row: dict[str, Any], cell: CellRows, contents: Contents) -> Wanted
     )
 
 
-def _cell_body(rows: list[dict], contents: Contents) -> Body:
+def _cell_body(rows: list[dict], contents: BlockFiles) -> Body:
     bodies = [_trial_body(row, contents) for row in rows]
     curves = [body.curve for body in bodies if body.curve.get("step")]
     median = {}
@@ -129,7 +129,7 @@ def _cell_body(rows: list[dict], contents: Contents) -> Body:
     return Body(median, min(body.began for body in bodies), max(body.ended for body in bodies), image)
 
 
-def _trial_body(row: dict, contents: Contents) -> Body:
+def _trial_body(row: dict, contents: BlockFiles) -> Body:
     record, pairs, index = contents.trial(row)
     tags = {"code": str(record["code"]), **{f"env.{k}": str(v) for k, v in record["environment"].items()}}
     image = pictures.of_trial(row, pairs, index)

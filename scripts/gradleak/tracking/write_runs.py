@@ -1,9 +1,9 @@
 """Writes runs to MLflow, one cell at a time: in one transaction to a database, else through MLflow's client.
 
 The client takes a dozen transactions per run: an hour of waiting for the disk for ten thousand trials.
-``in_bulk`` inserts the same rows itself (tests compare the two), so a killed sync leaves a cell either
-unchanged or complete. ``by_client`` works with any tracking server. It writes a run's digest last, so an
-unfinished run has none.
+``write_by_sql`` inserts the same rows itself (tests compare the two), so a killed sync leaves a cell either
+unchanged or complete. ``write_by_client`` works with any tracking server. It writes a run's digest last, so
+an unfinished run has none.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 
 from gradleak.jobs.records import digest
 
-BATCH = 100  # params a request, MLflow's limit
-ROWS = 5000  # rows a statement
+BATCH = 100  # params per request, MLflow's limit
+ROWS = 5000  # rows per statement
 IMAGE = "reconstructions"  # the key of the picture in the UI's grid
 MARK, TRIAL_MARK, PARENT = "cell.digest", "trial.digest", "mlflow.parentRunId"
 
@@ -57,7 +57,7 @@ class Change:
     orphans: list[str] = field(default_factory=list)  # ids of right runs that get this parent
 
 
-def by_client(client: Any, experiment: Any, change: Change) -> str:
+def write_by_client(client: Any, experiment: Any, change: Change) -> str:
     """Write a change through MLflow's client. Returns the id of the parent."""
     if change.parent_id:  # if this sync is killed, the next one has to look into this cell again
         client.set_tag(change.parent_id, MARK, "")
@@ -96,7 +96,7 @@ def _create(client: Any, experiment_id: str, run: Run, tags: dict[str, str]) -> 
     return run_id
 
 
-def in_bulk(engine: Any, experiment: Any, change: Change) -> str:
+def write_by_sql(engine: Any, experiment: Any, change: Change) -> str:
     """Write a change into MLflow's tables, in one transaction. Returns the id of the parent."""
     from mlflow.store.tracking.dbmodels import models
     from sqlalchemy import delete, insert, update

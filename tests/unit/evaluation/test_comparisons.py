@@ -27,7 +27,7 @@ def study(results):
     return results
 
 
-def test_the_headline_is_the_best_fair_cell_of_each_attack_and_size(study):
+def test_the_headline_is_the_best_cell_without_oracle_of_each_attack_and_size(study):
     rows = study.frames()["headline"].set_index(["attack", "batch_size"])
     assert rows["cell"].to_dict() == {("dlg", 4): "b", ("dlg", 8): "big", ("labels", 4): "rank1"}
     assert rows.loc[("dlg", 4), "psnr"] == 24.5
@@ -38,7 +38,7 @@ def test_the_headline_is_the_best_fair_cell_of_each_attack_and_size(study):
     )  # the nearest public image is above the random gradient's 7.5
 
 
-def test_a_cell_is_told_from_its_control_only_by_its_interval(results):
+def test_a_cell_is_distinguished_from_its_control_only_by_its_interval(results):
     results.cell("a").block("a", (0, 1, 2, 3), scores(9.0))  # 9 to 12, the nearest public image at 11
     (row,) = results.frames()["headline"].itertuples()
     assert row.verdict == "not told apart"

@@ -10,7 +10,7 @@ from gradleak.images import to_float
 from gradleak.mapping.classifier import look_at
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import Contradiction, Finding
-from gradleak.mapping.sign import find_sign, weigh
+from gradleak.mapping.sign import find_sign, sign_evidence
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_the_sign_is_found_by_every_single_draw(digits, public, changes):
 
 
 def sign_of(model, leak, public):
-    return weigh([a[None] for a in leak.delta.values()], look_at(model, *public)).value
+    return sign_evidence([a[None] for a in leak.delta.values()], look_at(model, *public)).value
 
 
 def test_the_clients_sign_does_not_change_the_gradient(digits, settle):

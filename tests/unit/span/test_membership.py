@@ -140,9 +140,9 @@ def test_a_member_counts_once_however_often_it_is_found(update):
     judged = of_images(layer, gradient.span, update.x[[0, 1, 0, 2]])
     inputs, outputs = gradient.matrix.shape
     nothing = np.zeros((0, inputs)), np.zeros((0, outputs))
-    assert membership.with_own_rank(gradient, judged, range(4), *nothing) == [0, 1, 3]
+    assert membership.that_lower_the_rank(gradient, judged, range(4), *nothing) == [0, 1, 3]
     taken = judged.feature[:1], judged.delta[:1]
-    assert membership.with_own_rank(gradient, judged, range(4), *taken) == [1, 3]
+    assert membership.that_lower_the_rank(gradient, judged, range(4), *taken) == [1, 3]
 
 
 def test_an_inexact_copy_is_no_member_and_a_twin_is(update):
@@ -157,13 +157,13 @@ def test_an_inexact_copy_is_no_member_and_a_twin_is(update):
     assert cosine > 0.99
     both = of_images(layer, gradient.span, images)
     none = features[:0], deltas[:0]
-    assert membership.with_own_rank(gradient, both, range(5), *none) == list(range(5))
+    assert membership.that_lower_the_rank(gradient, both, range(5), *none) == list(range(5))
 
     alone = layer_gradient(features[:4].T @ deltas[:4] / 4, 1e-9, samples=4)
     nearly = of_images(layer, alone.span, np.clip(images[:4] + 1e-5, 0, 1))
     exact = of_images(layer, alone.span, images[:4])
     taken = nearly.feature[:1], nearly.delta[:1]
-    assert membership.with_own_rank(alone, exact, range(4), *taken) == [1, 2, 3]
+    assert membership.that_lower_the_rank(alone, exact, range(4), *taken) == [1, 2, 3]
 
 
 def test_each_accepted_image_lowers_the_rank_of_a_tiny_matrix(rng):
@@ -177,7 +177,7 @@ def test_each_accepted_image_lowers_the_rank_of_a_tiny_matrix(rng):
         feature, delta = (np.array([images[i][part] for i in range(5)]) for part in (0, 1))
         weight, _ = gradient.span.weigh(feature, delta)
         judged = dataclasses.replace(made(5), feature=feature, delta=delta, weight=weight)
-        accepted = membership.with_own_rank(gradient, judged, order, features[:0], deltas[:0])
+        accepted = membership.that_lower_the_rank(gradient, judged, order, features[:0], deltas[:0])
         assert sorted(2 if index == 4 else index for index in accepted) == [0, 1, 2]
 
 
@@ -212,8 +212,8 @@ def test_near_members_lie_fourfold_deeper_than_the_control_and_each_counts_once(
     assert not membership.is_near_member(judged.residual, 4 * judged.residual[:5].min()).any()
     assert membership.is_certified_near(np.array([0.16, 0.17, 0.24]), 1.0).tolist() == [True, False, False]
     none, features = np.zeros((0, judged.feature.shape[1])), judged.feature
-    assert membership.unlike_one_another(judged, range(5), none) == [0, 1, 2, 3]
-    assert membership.unlike_one_another(judged, range(5), features[2:3]) == [0, 1, 3]
+    assert membership.mutually_dissimilar(judged, range(5), none) == [0, 1, 2, 3]
+    assert membership.mutually_dissimilar(judged, range(5), features[2:3]) == [0, 1, 3]
     assert membership.separate_near_members(features, span, range(5), none, least) == [0, 1, 2, 3]
     assert membership.separate_near_members(features, span, range(5), features[2:3], least) == [0, 1, 3]
 

@@ -97,9 +97,9 @@ def test_eight_writers_at_once_lose_and_double_nothing(store, request, sqlite, t
 @pytest.mark.parametrize(
     ("kill", "stage"),
     [
-        (syncing.killed_in_bulk, "new"),
-        (syncing.killed_in_bulk, "changed"),
-        (syncing.killed_by_client, "changed"),
+        (syncing.killed_writing_by_sql, "new"),
+        (syncing.killed_writing_by_sql, "changed"),
+        (syncing.killed_writing_by_client, "changed"),
     ],
 )
 def test_a_sync_killed_anywhere_and_repeated_ends_right(kill, stage, sqlite, tmp_path):
@@ -144,7 +144,7 @@ def test_the_client_writes_what_the_bulk_writes(sqlite, tmp_path, monkeypatch):
 def test_a_killed_writer_leaves_no_lock_behind(server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = study(tmp_path / "locked", "locked")
-    worker = syncing.start(syncing.killed_in_bulk, server, made, 30)
+    worker = syncing.start(syncing.killed_writing_by_sql, server, made, 30)
     worker.join()
     assert worker.exitcode == -9
     assert sum(syncing.sync(server, made).values()) == 10

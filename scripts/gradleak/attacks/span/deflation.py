@@ -142,7 +142,7 @@ def _with_exact(
     first image."""
     order = np.argsort(judged.normalised_residual)
     good = order[membership.is_exact_member(judged, gradient.samples)[order]]
-    fresh = membership.with_own_rank(
+    fresh = membership.that_lower_the_rank(
         gradient, judged, good, candidates.exact_features, candidates.exact_deltas
     )
     candidates = candidates.improved([first + int(index) for index in good if index not in fresh])

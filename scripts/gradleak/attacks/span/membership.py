@@ -36,7 +36,7 @@ def estimate_samples(certificates: Certificates, one_step: bool) -> int:
             & (certificates.label_margin > thresholds.CLEAR_MARGIN)
         )
         order = close[np.argsort(certificates.uncertainty[close])]
-        voters, least = unlike_one_another(certificates, order, certificates.feature[:0]), 2
+        voters, least = mutually_dissimilar(certificates, order, certificates.feature[:0]), 2
     values, votes = np.unique(np.round(certificates.weight[voters]).astype(int), return_counts=True)
     return int(values[votes.argmax()]) if votes.max(initial=0) >= least else 0
 
@@ -61,7 +61,7 @@ def is_exact_member(
     )
     coarse = (
         (certificates.normalised_residual < thresholds.COARSE_NORMALISED_RESIDUAL)
-        & _weighs(certificates.weight, samples)
+        & _has_weight_n(certificates.weight, samples)
         & (certificates.label_margin > thresholds.CLEAR_MARGIN)
     )
     return exact | coarse
@@ -95,9 +95,9 @@ def probable_members(certificates: Certificates, samples: int, taken: np.ndarray
     if not clear.any():
         return []
     expected = samples or np.median(certificates.weight[clear])
-    clear &= _weighs(certificates.weight, expected)
+    clear &= _has_weight_n(certificates.weight, expected)
     order = np.flatnonzero(clear)[np.argsort(-certificates.label_margin[clear])]
-    return unlike_one_another(certificates, order, taken)
+    return mutually_dissimilar(certificates, order, taken)
 
 
 def is_near_member(residual: np.ndarray, control_minimum: float) -> np.ndarray:
@@ -132,14 +132,14 @@ def is_joint_member(
         certificates.residual < thresholds.CERTIFIED_BELOW_CONTROL * control_minimum,
         certificates.residual < thresholds.JOINT_BELOW_CONTROL * control_minimum,
     )
-    deep &= _surely_weighs(certificates.weight, certificates.uncertainty, samples)
+    deep &= _has_certain_weight_n(certificates.weight, certificates.uncertainty, samples)
     return deep | is_exact_member(certificates, samples, thresholds.JOINT_NORMALISED_RESIDUAL)
 
 
 def label_by_weight(label: int, weight: np.ndarray, uncertainty: np.ndarray, samples: int) -> int:
     """``label``, unless its weight is not N and another class's is: then the class whose weight (of K) is
     nearest to N."""
-    fits = _surely_weighs(weight, uncertainty, samples)
+    fits = _has_certain_weight_n(weight, uncertainty, samples)
     if fits[label] or not fits.any():
         return label
     return int(np.where(fits, np.abs(weight - samples), np.inf).argmin())
@@ -201,7 +201,7 @@ def most_similar(features: np.ndarray, feature: np.ndarray) -> int | None:
     return place if cosines[place] > thresholds.SIMILAR_FEATURE else None
 
 
-def with_own_rank(
+def that_lower_the_rank(
     gradient: LayerGradient,
     certificates: Certificates,
     order: Sequence[int] | np.ndarray,
@@ -227,11 +227,11 @@ def with_own_rank(
             alike = int(cosines.argmax())
             swapped = gradient.without(np.concatenate([np.delete(theirs, alike, axis=0), own[1][None]]))
             fits = certificates.normalised_residual[index] < thresholds.NORMALISED_RESIDUAL and all(
-                _surely_member(span, gradient.samples, *image)
+                _is_exact(span, gradient.samples, *image)
                 for span, image in ((remainder, own), (swapped, (others[alike], theirs[alike])))
             )
         else:
-            normalised_residual, off, _ = _weighed(remainder, gradient.samples, *own)
+            normalised_residual, off, _ = _residual_and_weight(remainder, gradient.samples, *own)
             fits = (
                 normalised_residual < thresholds.COARSE_NORMALISED_RESIDUAL
                 and off < thresholds.COARSE_WEIGHT_DEVIATION
@@ -241,7 +241,7 @@ def with_own_rank(
     return chosen
 
 
-def unlike_one_another(
+def mutually_dissimilar(
     certificates: Certificates, order: Sequence[int] | np.ndarray, taken: np.ndarray
 ) -> list[int]:
     """The indices of ``order`` whose feature is dissimilar to those ``taken`` [F, I] and to one another.
@@ -291,17 +291,17 @@ def _separate(
     return chosen
 
 
-def _surely_weighs(weight: np.ndarray, uncertainty: np.ndarray, samples: int) -> np.ndarray:
+def _has_certain_weight_n(weight: np.ndarray, uncertainty: np.ndarray, samples: int) -> np.ndarray:
     """bool: whether the weight is within N/2 of N, with an uncertainty below 0.3 N."""
-    return _weighs(weight, samples) & (uncertainty < thresholds.WEIGHT_UNCERTAINTY * samples)
+    return _has_weight_n(weight, samples) & (uncertainty < thresholds.WEIGHT_UNCERTAINTY * samples)
 
 
-def _weighs(weight: np.ndarray, samples: float) -> np.ndarray:
+def _has_weight_n(weight: np.ndarray, samples: float) -> np.ndarray:
     """bool: whether the weight is within N/2 of N."""
     return np.abs(weight - samples) < thresholds.COARSE_WEIGHT_DEVIATION * samples
 
 
-def _weighed(
+def _residual_and_weight(
     span: Subspace, samples: int, feature: np.ndarray, delta: np.ndarray
 ) -> tuple[float, float, float]:
     """Of an image with ``feature`` [I] and ``delta`` [O]: its normalised residual, how far its weight is from
@@ -310,8 +310,9 @@ def _weighed(
     return span.normalised_residual(feature[None])[0], abs(weight / samples - 1), uncertainty / samples
 
 
-def _surely_member(span: Subspace, samples: int, feature: np.ndarray, delta: np.ndarray) -> bool:
-    normalised_residual, off, uncertainty = _weighed(span, samples, feature, delta)
+def _is_exact(span: Subspace, samples: int, feature: np.ndarray, delta: np.ndarray) -> bool:
+    """Whether an image with ``feature`` [I] and ``delta`` [O] is in the span to the noise, with weight N."""
+    normalised_residual, off, uncertainty = _residual_and_weight(span, samples, feature, delta)
     return (
         normalised_residual < thresholds.NORMALISED_RESIDUAL
         and off < thresholds.WEIGHT_DEVIATION + thresholds.WEIGHT_SIGMAS * uncertainty
