@@ -22,7 +22,7 @@ test: setup  ## the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 
 fuzz: setup  ## the loaders of untrusted files under $(FUZZ) examples of each kind, anew each time
-	FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/unit/test_fuzz.py $(ARGS)
+	FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/unit/artifacts/test_fuzz.py $(ARGS)
 
 bench: setup  ## speed against the alternatives, in the same run -> results/benchmarks/engine.json, jobs.json
 	$(BIN)/python tests/benchmarks/bench_engine.py $(ARGS)

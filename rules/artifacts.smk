@@ -1,4 +1,4 @@
-# Where updates come from: a simulated client, a folder, or Google Drive. Truth goes its own way from here on.
+# Sources of updates: a simulated client, a folder, or Google Drive. Truth takes a path of its own.
 
 
 rule split_dataset:

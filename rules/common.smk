@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "scripts"))
 
+from gradleak.evaluation.figures import registry as figures
 from gradleak.workflow import (
     code_digest,
     config as configuration,
@@ -117,6 +118,21 @@ def tracked():
 
 def blocks(pattern):
     return [pattern.format(cell=c, block=b, stage=PLAN.cells[c].stage) for c, b in DONE.asked()]
+
+
+FIGURE_FILES = {
+    **{name: f"results/tables/{name}.csv" for name in ("trials", "cells", "labels", "effects")},
+    "pairs": [f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()],
+    "records": [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
+}
+
+
+def figure_inputs(w):
+    return {name: FIGURE_FILES[name] for name in figures.FIGURES[w.figure].inputs}
+
+
+def figure_group(w):
+    return figures.FIGURES[w.figure].group
 
 
 wildcard_constraints:

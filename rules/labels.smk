@@ -1,4 +1,4 @@
-# Class counts from the last layer. What needs the whole model is rehearsed once for all methods.
+# Class counts from the last layer. Shadow clients and public features are computed once for all methods.
 from gradleak.labels import registry as methods
 
 

@@ -1,19 +1,4 @@
-# Tables, figures, and the page that people read.
-from gradleak.evaluation.figures import registry as figures
-
-FIGURE_FILES = {
-    **{name: f"results/tables/{name}.csv" for name in ("trials", "cells", "labels", "effects")},
-    "pairs": [f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()],
-    "records": [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
-}
-
-
-def figure_inputs(w):
-    return {name: FIGURE_FILES[name] for name in figures.FIGURES[w.figure].inputs}
-
-
-def figure_group(w):
-    return figures.FIGURES[w.figure].group
+# Tables, figures, and the report.
 
 
 rule list_cells:

@@ -1,4 +1,4 @@
-# Truth meets the reconstructions here, and nowhere before.
+# The only stage in which truth meets reconstructions and label counts.
 
 
 rule train_reference_classifier:

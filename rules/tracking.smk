@@ -1,4 +1,4 @@
-# Files first: MLflow is an index of them, written by one local job at the end.
+# MLflow is an index of the files, written by one local job at the end.
 
 
 rule create_database:

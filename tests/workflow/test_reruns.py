@@ -128,7 +128,7 @@ def test_rewording_the_prospects_reruns_what_shows_them(rerun):
 
 
 @pytest.mark.parametrize(
-    "name", ["mapping/sign.py", "mapping/classifier.py", "artifacts/roles.py", "labels/methods/rlg.py"]
+    "name", ["mapping/sign.py", "mapping/classifier.py", "artifacts/roles.py", "labels/methods/ilrg.py"]
 )
 def test_rewording_a_message_reruns_no_attack_and_no_simulation(rerun, name):
     path = rerun.folder / "scripts/gradleak" / name

@@ -139,8 +139,8 @@ def draw_batch(pool: Images, samples: int, alpha: float | None, seed: list[int])
         raise ValueError(f"a client of {samples} samples does not fit the private pool of {len(pool.y)}")
     rng = np.random.default_rng(seed)
     if alpha is None:
-        index = rng.choice(len(pool.y), samples, replace=False)
-        return Images(pool.x[index], pool.y[index])
+        chosen = rng.choice(len(pool.y), samples, replace=False)
+        return Images(pool.x[chosen], pool.y[chosen])
     shares = rng.dirichlet(np.full(CLASSES, alpha))
     left = [list(rng.permutation(np.flatnonzero(pool.y == c))) for c in range(CLASSES)]
     index: list[int] = []

@@ -31,7 +31,7 @@ class Stage:
     is_general: bool = False  # its gradients are materialised one trial at a time
 
 
-def stages_of(layer: keras.Layer) -> list[Stage]:
+def stages_of(layer: keras.layers.Layer) -> list[Stage]:
     """What a layer of Keras's own does at inference, in order."""
     if not layer.trainable_variables:
         return [_untrained(layer)]
@@ -44,34 +44,34 @@ def stages_of(layer: keras.Layer) -> list[Stage]:
     return [Stage(layer.name, _inference(layer), *_general_gradients(layer), is_general=True)]
 
 
-def _dense(layer) -> list[Stage]:
-    def run(entered):
+def _dense(layer: keras.layers.Layer) -> list[Stage]:
+    def run(entered: tf.Tensor) -> tf.Tensor:
         return tf.tensordot(entered, layer.kernel.value, 1)
 
-    def gradients(entered, delta, trials):
+    def gradients(entered: tf.Tensor, delta: tf.Tensor, trials: int) -> list[Gradient]:
         return [Factored(_fold(entered, trials), _fold(delta, trials))]
 
     return [Stage(layer.name, run, (layer.kernel,), gradients), *_bias(layer), *_activation(layer)]
 
 
-def _conv(layer) -> list[Stage]:
+def _conv(layer: keras.layers.Layer) -> list[Stage]:
     if layer.groups > 1 or layer.data_format != "channels_last":
         return []
 
-    def patches(entered):
+    def patches(entered: tf.Tensor) -> tf.Tensor:
         return _windows(layer, entered).patches(entered)
 
-    def convolve(entered):
+    def convolve(entered: tf.Tensor) -> tf.Tensor:
         kernel, padding = layer.kernel.value, layer.padding.upper()
         return tf.nn.convolution(entered, kernel, layer.strides, padding, dilations=layer.dilation_rate)
 
-    def convolve_gradients(entered, delta, trials):
+    def convolve_gradients(entered: tf.Tensor, delta: tf.Tensor, trials: int) -> list[Gradient]:
         return multiply_gradients(patches(entered), delta, trials)
 
-    def multiply(patches):
+    def multiply(patches: tf.Tensor) -> tf.Tensor:
         return tf.tensordot(patches, tf.reshape(layer.kernel.value, [-1, layer.filters]), 1)
 
-    def multiply_gradients(patches, delta, trials):
+    def multiply_gradients(patches: tf.Tensor, delta: tf.Tensor, trials: int) -> list[Gradient]:
         return [Factored(_fold(patches, trials), _fold(delta, trials))]
 
     variables, looks_at = (layer.kernel,), _windows_over(layer) if layer.padding == "valid" else None
@@ -85,17 +85,17 @@ def _conv(layer) -> list[Stage]:
     return [*stages, *_bias(layer), *_activation(layer)]
 
 
-def _depthwise(layer) -> list[Stage]:
+def _depthwise(layer: keras.layers.Layer) -> list[Stage]:
     if layer.data_format != "channels_last":
         return []
 
-    def run(entered):
+    def run(entered: tf.Tensor) -> tf.Tensor:
         strides, padding = [1, *layer.strides, 1], layer.padding.upper()
         return tf.nn.depthwise_conv2d(
             entered, layer.kernel.value, strides, padding, dilations=layer.dilation_rate
         )
 
-    def gradients(entered, delta, trials):
+    def gradients(entered: tf.Tensor, delta: tf.Tensor, trials: int) -> list[Gradient]:
         height, width, channels, multiplier = layer.kernel.shape
         patches = _windows(layer, entered).patches(entered)
         patches = tf.reshape(patches, [trials, -1, height * width, channels])
@@ -106,19 +106,19 @@ def _depthwise(layer) -> list[Stage]:
     return [Stage(layer.name, run, (layer.kernel,), gradients), *_bias(layer), *_activation(layer)]
 
 
-def _batch_norm(layer) -> list[Stage]:
+def _batch_norm(layer: keras.layers.Layer) -> list[Stage]:
     """At inference: fixed statistics, so that no image sees another."""
     if layer.axis not in (-1, layer.input_spec.ndim - 1):
         return []
 
-    def normalise(entered):
+    def normalise(entered: tf.Tensor) -> tf.Tensor:
         deviation = tf.sqrt(layer.moving_variance.value + layer.epsilon)
         return (entered - layer.moving_mean.value) / deviation
 
-    def scale(entered):
+    def scale(entered: tf.Tensor) -> tf.Tensor:
         return entered * layer.gamma.value
 
-    def scale_gradients(entered, delta, trials):
+    def scale_gradients(entered: tf.Tensor, delta: tf.Tensor, trials: int) -> list[Gradient]:
         return [tf.reduce_sum(_fold(entered * delta, trials), axis=1)]
 
     stages = [Stage(layer.name, normalise)]
@@ -127,21 +127,21 @@ def _batch_norm(layer) -> list[Stage]:
     return stages + (_shift(layer, layer.beta) if layer.center else [])
 
 
-def _bias(layer) -> list[Stage]:
+def _bias(layer: keras.layers.Layer) -> list[Stage]:
     return _shift(layer, layer.bias) if layer.use_bias else []
 
 
-def _shift(layer, variable) -> list[Stage]:
-    def run(entered):
+def _shift(layer: keras.layers.Layer, variable: keras.Variable) -> list[Stage]:
+    def run(entered: tf.Tensor) -> tf.Tensor:
         return tf.nn.bias_add(entered, variable.value)
 
-    def gradients(entered, delta, trials):
+    def gradients(entered: tf.Tensor, delta: tf.Tensor, trials: int) -> list[Gradient]:
         return [tf.reduce_sum(_fold(delta, trials), axis=1)]
 
     return [Stage(layer.name, run, (variable,), gradients, looks_at=_same, commutes_with_maximum=True)]
 
 
-def _activation(layer) -> list[Stage]:
+def _activation(layer: keras.layers.Layer) -> list[Stage]:
     """ReLU commutes: where no pixel of a window is positive, nothing is passed on in either order."""
     if layer.activation is keras.activations.linear:
         return []
@@ -151,7 +151,7 @@ def _activation(layer) -> list[Stage]:
     return [Stage(layer.name, layer.activation, looks_at=looks_at, commutes_with_maximum=is_relu)]
 
 
-def _untrained(layer) -> Stage:
+def _untrained(layer: keras.layers.Layer) -> Stage:
     kind = type(layer)
     if kind is keras.layers.Activation:
         return _activation(layer)[0]
@@ -166,30 +166,30 @@ def _untrained(layer) -> Stage:
     return Stage(layer.name, _inference(layer), is_maximum=kind is keras.layers.MaxPooling2D)
 
 
-def _has_plain_windows(layer) -> bool:
+def _has_plain_windows(layer: keras.layers.Layer) -> bool:
     """Whether a pooling layer's windows are squares that neither overlap nor leave the image."""
     height, width = layer.pool_size
     plain = height == width and tuple(layer.strides) == (height, width)
     return plain and layer.padding == "valid" and layer.data_format == "channels_last"
 
 
-def _inference(layer) -> Callable[..., tf.Tensor]:
+def _inference(layer: keras.layers.Layer) -> Callable[..., tf.Tensor]:
     return lambda *inputs: layer(inputs if len(inputs) > 1 else inputs[0], training=False)
 
 
-def _general_gradients(layer) -> tuple[tuple, Callable]:
+def _general_gradients(layer: keras.layers.Layer) -> tuple[tuple, Callable]:
     """Variables of any layer, and their gradients by autodiff, one trial after the other."""
     variables = tuple(layer.trainable_variables)
     values = [variable.value for variable in variables]
 
-    def one_trial(entered_and_delta):
+    def one_trial(entered_and_delta: list[tf.Tensor]) -> list[tf.Tensor]:
         entered, delta = entered_and_delta
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             output = layer(entered, training=False)
         return tape.gradient(output, values, delta, unconnected_gradients="zero")
 
-    def gradients(entered, delta, trials):
+    def gradients(entered: tf.Tensor, delta: tf.Tensor, trials: int) -> list[Gradient]:
         split = [tf.reshape(tensor, [trials, -1, *tensor.shape[1:]]) for tensor in (entered, delta)]
         signature = [tf.TensorSpec(value.shape, value.dtype) for value in values]
         return tf.map_fn(one_trial, split, fn_output_signature=signature)
@@ -201,24 +201,25 @@ def _same(seen: tuple[int, int]) -> tuple[int, int]:
     return seen
 
 
-def _windows_over(layer) -> Callable[[tuple[int, int]], tuple[int, int]]:
+def _windows_over(layer: keras.layers.Layer) -> Callable[[tuple[int, int]], tuple[int, int]]:
     """``Stage.looks_at`` of a convolution without padding."""
 
-    def looks_at(seen):
+    def looks_at(seen: tuple[int, int]) -> tuple[int, int]:
         sizes = zip(seen, layer.kernel_size, layer.strides, layer.dilation_rate)
-        return tuple(
+        height, width = (
             (count - 1) * stride + (kernel - 1) * dilation + 1 for count, kernel, stride, dilation in sizes
         )
+        return height, width
 
     return looks_at
 
 
-def _fold(tensor, trials: int) -> tf.Tensor:
+def _fold(tensor: tf.Tensor, trials: int) -> tf.Tensor:
     """[T N, ..., F] -> [T, R, F] with R the rows (images times positions) of one trial."""
     return tf.reshape(tensor, [trials, -1, tensor.shape[-1]])
 
 
-def _windows(layer, entered) -> Windows:
+def _windows(layer: keras.layers.Layer, entered: tf.Tensor) -> Windows:
     """Where the kernel of a convolution lands on its input."""
     image = tuple(entered.shape[1:3])
     return Windows(image, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding)

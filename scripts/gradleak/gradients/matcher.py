@@ -1,6 +1,7 @@
 """From a classifier to the inner products between its dummy and its leaked gradients."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -30,7 +31,7 @@ class Matcher:
         """The L trainable variables, in the order of every list and every L axis here."""
         return self.model.trainable_variables
 
-    def products(self, x, labels, targets) -> Products:
+    def products(self, x: tf.Tensor, labels: tf.Tensor, targets: Sequence[Gradient]) -> Products:
         """Inner products of each trial's gradient with its target, [T, L].
 
         ``targets``: L tensors [T, *shape], or [1, *shape] where all trials share one, or such in factors,
@@ -45,11 +46,11 @@ class Matcher:
             )
         )
 
-    def gradients(self, x, labels) -> list[tf.Tensor]:
+    def gradients(self, x: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
         """Each trial's gradient in full, L tensors [T, *shape]. Memory grows with T times parameters."""
         return [as_tensor(g, v.shape) for g, v in zip(self._gradients(x, labels), self.variables)]
 
-    def _gradients(self, x, labels) -> list[Gradient]:
+    def _gradients(self, x: tf.Tensor, labels: tf.Tensor) -> list[Gradient]:
         if self.steps is None:
             return _map_trials(self.model, x, labels)
         trials, images = x.shape[:2]
@@ -59,8 +60,9 @@ class Matcher:
             logits, captured = forward(self.steps, folded)
         signal = _logit_signal(logits, tf.reshape(labels, logits.shape), images)
         deltas = tape.gradient(logits, [part.left for part in captured], signal)
-        found = {}
+        found: dict[int, Gradient] = {}
         for part, delta in zip(captured, deltas):
+            assert part.stage.gradients is not None  # every stage with variables has them
             gradients = part.stage.gradients(part.entered, delta, trials)
             found |= {id(v): g for v, g in zip(part.stage.variables, gradients)}
         return [found[id(variable)] for variable in self.variables]
@@ -83,7 +85,7 @@ def build_matcher(model: keras.Model) -> Matcher:
     return Matcher(model, steps)
 
 
-def _logit_signal(logits, labels, images: int):
+def _logit_signal(logits: tf.Tensor, labels: tf.Tensor, images: int) -> tf.Tensor:
     """Gradient of each trial's mean cross-entropy at the logits, ``(softmax(z) - y) / N``.
 
     Written out because TensorFlow's own cross-entropy loses the derivative of this very quantity in
@@ -93,11 +95,11 @@ def _logit_signal(logits, labels, images: int):
     return (tf.nn.softmax(logits) - labels) / images
 
 
-def _map_trials(model: keras.Model, x, labels) -> list[tf.Tensor]:
+def _map_trials(model: keras.Model, x: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
     """Gradients [T, *shape] of a model that is a black box: one trial after the other, by plain autodiff."""
     variables = [variable.value for variable in model.trainable_variables]
 
-    def one_trial(inputs):
+    def one_trial(inputs: list[tf.Tensor]) -> list[tf.Tensor]:
         images, rows = inputs
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)

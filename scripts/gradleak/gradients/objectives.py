@@ -5,6 +5,7 @@ Notation: g the dummy gradient, G the target, T trials, L trainable tensors, w t
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 # Below this squared norm a tensor counts as zero and has no direction. It is far under the square of
@@ -25,7 +26,7 @@ class Products(NamedTuple):
     target_norm2: tf.Tensor  # ||G||^2
 
 
-def objective(products: Products, weights, loss: str) -> tf.Tensor:
+def objective(products: Products, weights: tf.Tensor | np.ndarray, loss: str) -> tf.Tensor:
     """Matching loss of every trial, [T], float32.
 
     ``weights`` is [T, L] or [1, L] (shared by all trials), non-negative. ``loss`` is a key of ``LOSSES``:
@@ -46,29 +47,31 @@ def objective(products: Products, weights, loss: str) -> tf.Tensor:
     return tf.cast(LOSSES[loss](inner, norm2, target_norm2, weights), tf.float32)
 
 
-def _distance2(inner, norm2, target_norm2):
+def _distance2(inner: tf.Tensor, norm2: tf.Tensor, target_norm2: tf.Tensor) -> tf.Tensor:
     """``||g - G||^2``; rounding may take it below zero at a perfect match, never a true distance."""
     return tf.maximum(norm2 - 2 * inner + target_norm2, 0)
 
 
-def _l2(inner, norm2, target_norm2, weights):
+def _l2(inner: tf.Tensor, norm2: tf.Tensor, target_norm2: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(weights * _distance2(inner, norm2, target_norm2), axis=1)
 
 
-def _l2_global(inner, norm2, target_norm2, weights):
+def _l2_global(inner: tf.Tensor, norm2: tf.Tensor, target_norm2: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     scale = tf.reduce_sum(weights * target_norm2, axis=1)
     distance2 = _l2(inner, norm2, target_norm2, weights)
     return distance2 / tf.where(scale > _ZERO_NORM2, scale, 1)
 
 
-def _cosine(inner, norm2, target_norm2, weights):
+def _cosine(inner: tf.Tensor, norm2: tf.Tensor, target_norm2: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     weights = tf.where(target_norm2 > _ZERO_NORM2, weights, 0)
     total = tf.reduce_sum(weights, axis=1)
     apart = tf.reduce_sum(weights * (1 - _cosine_of(inner, norm2, target_norm2)), axis=1)
     return apart / tf.where(total > 0, total, 1)
 
 
-def _cosine_global(inner, norm2, target_norm2, weights):
+def _cosine_global(
+    inner: tf.Tensor, norm2: tf.Tensor, target_norm2: tf.Tensor, weights: tf.Tensor
+) -> tf.Tensor:
     return 1 - _cosine_of(
         tf.reduce_sum(weights * inner, axis=1),
         tf.reduce_sum(weights * norm2, axis=1),
@@ -76,7 +79,7 @@ def _cosine_global(inner, norm2, target_norm2, weights):
     )
 
 
-def _cosine_of(inner, norm2, target_norm2):
+def _cosine_of(inner: tf.Tensor, norm2: tf.Tensor, target_norm2: tf.Tensor) -> tf.Tensor:
     """``inner / sqrt(norm2 * target_norm2)``, 0 without gradient where either vector is zero."""
     # Not ">": a norm that is NaN must show in the loss, not pass for zero.
     defined = ~((norm2 <= _ZERO_NORM2) | (target_norm2 <= _ZERO_NORM2))

@@ -7,7 +7,8 @@ differentially private training (Li et al. 2022, arXiv:2110.05679; Bu et al. 202
 it serves inversion.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 
@@ -32,10 +33,12 @@ class Factored(NamedTuple):
 
 
 # Of one variable, per trial. A tensor is [T, *variable.shape]; a target may have one entry for all trials.
-Gradient = Factored | tf.Tensor
+Gradient: TypeAlias = Factored | tf.Tensor
+# Of a function with several outcomes: their derivatives, None for what is constant.
+_Backward: TypeAlias = Callable[..., tuple[tf.Tensor | None, ...]]
 
 
-def as_tensor(gradient: Gradient, shape) -> tf.Tensor:
+def as_tensor(gradient: Gradient, shape: Sequence[int]) -> tf.Tensor:
     """The gradient of a variable of ``shape`` in full, [T, *shape]."""
     if isinstance(gradient, Factored):
         gradient = gradient.multiplied_out()
@@ -60,7 +63,7 @@ def products(gradient: Gradient, target: Gradient) -> tuple[tf.Tensor, tf.Tensor
     return _products_of_rows(_rows(gradient), _rows(target))
 
 
-def _rows(tensor) -> tf.Tensor:
+def _rows(tensor: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tensor, [tensor.shape[0], -1])
 
 
@@ -70,7 +73,7 @@ def _rows(tensor) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def _products_of_rows(rows, target):
+def _products_of_rows(rows: tf.Tensor, target: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], _Backward]:
     """Of g [T, M] with G [T, M] or [1, M].
 
     From ``d = g - c G`` with c near ``<g, G> / ||G||^2``: then ``<g, G> = c ||G||^2 + <d, G>`` and ``||g||^2
@@ -86,14 +89,16 @@ def _products_of_rows(rows, target):
     inner = scale * target_norm2 + along
     norm2 = scale * (inner + along) + rest
 
-    def backward(by_inner, by_norm2, by_target_norm2):
+    def backward(
+        by_inner: tf.Tensor, by_norm2: tf.Tensor, by_target_norm2: tf.Tensor
+    ) -> tuple[tf.Tensor, None]:
         by_inner, by_norm2 = (tf.cast(by[:, None], rows.dtype) for by in (by_inner, by_norm2))
         return by_inner * target + 2 * by_norm2 * rows, None
 
     return (inner, norm2, target_norm2), backward
 
 
-def _dot(rows, target):
+def _dot(rows: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Of [T, M] with [T, M] or [1, M], [T]."""
     if target.shape[0] == 1:
         return tf.linalg.matvec(rows, target[0])
@@ -101,21 +106,21 @@ def _dot(rows, target):
 
 
 @tf.custom_gradient
-def _norm2_in_float64(tensor):
+def _norm2_in_float64(tensor: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Of [T, I, O]."""
 
-    def backward(by):
+    def backward(by: tf.Tensor) -> tf.Tensor:
         return 2 * tf.cast(by[:, None, None], tensor.dtype) * tensor
 
     return tf.reduce_sum(tf.square(tf.cast(tensor, tf.float64)), axis=[1, 2]), backward
 
 
 @tf.custom_gradient
-def _norm2_of_factors(left, right):
+def _norm2_of_factors(left: tf.Tensor, right: tf.Tensor) -> tuple[tf.Tensor, _Backward]:
     """Of g with factors [T, R, I] and [T, R, O], from R x R Gram matrices."""
     left_gram, right_gram = (_times(exact, exact, transpose=True) for exact in _exact(left, right))
 
-    def backward(by):
+    def backward(by: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         by = 2 * tf.cast(by[:, None, None], left.dtype)
         by_left = by * tf.matmul(tf.cast(right_gram, left.dtype), left)
         return by_left, by * tf.matmul(tf.cast(left_gram, left.dtype), right)
@@ -124,12 +129,12 @@ def _norm2_of_factors(left, right):
 
 
 @tf.custom_gradient
-def _inner_with_factors(left, right, target):
+def _inner_with_factors(left: tf.Tensor, right: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, _Backward]:
     """Of g with factors [T, R, I] and [T, R, O] with G [T, I, O] or [1, I, O]."""
     exact_left, exact_right, exact_target = _exact(left, right, target)
     pulled = _times(exact_left, exact_target)
 
-    def backward(by):
+    def backward(by: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         by = tf.cast(by[:, None, None], left.dtype)
         pushed = _times(right, tf.cast(target, left.dtype), transpose=True)
         return by * pushed, by * tf.cast(pulled, left.dtype), None
@@ -138,13 +143,15 @@ def _inner_with_factors(left, right, target):
 
 
 @tf.custom_gradient
-def _inner_of_factors(left, right, target_left, target_right):
+def _inner_of_factors(
+    left: tf.Tensor, right: tf.Tensor, target_left: tf.Tensor, target_right: tf.Tensor
+) -> tuple[tf.Tensor, _Backward]:
     """Of g with factors [T, R, I] and [T, R, O] with G of factors [T, S, I] and [T, S, O], or 1 for T."""
     exact_left, exact_right, *exact_target = _exact(left, right, target_left, target_right)
     left_gram = _times(exact_left, exact_target[0], transpose=True)
     right_gram = _times(exact_right, exact_target[1], transpose=True)
 
-    def backward(by):
+    def backward(by: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         by = tf.cast(by[:, None, None], left.dtype)
         by_left = by * _times(tf.cast(right_gram, left.dtype), tf.cast(target_left, left.dtype))
         by_right = by * _times(tf.cast(left_gram, left.dtype), tf.cast(target_right, left.dtype))
@@ -153,11 +160,11 @@ def _inner_of_factors(left, right, target_left, target_right):
     return tf.reduce_sum(left_gram * right_gram, axis=[1, 2]), backward
 
 
-def _exact(*tensors) -> list[tf.Tensor]:
+def _exact(*tensors: tf.Tensor) -> list[tf.Tensor]:
     return [tf.cast(tensor, tf.float64) for tensor in tensors]
 
 
-def _times(factor, other, transpose: bool = False) -> tf.Tensor:
+def _times(factor: tf.Tensor, other: tf.Tensor, transpose: bool = False) -> tf.Tensor:
     """[T, R, F] times [T, F, ·] or [1, F, ·]; if one serves all trials, one product over all their rows."""
     if other.shape[0] > 1:
         return tf.matmul(factor, other, transpose_b=transpose)

@@ -56,12 +56,13 @@ def _factors(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     if len(split) < len(matrices):
         return None
     rank = max(len(left) for left, _ in split)
-    return tuple(
+    left, right = (
         np.stack([np.pad(pair[side], [(0, rank - len(pair[side])), (0, 0)]) for pair in split]).astype(
             matrices.dtype
         )
         for side in (0, 1)
     )
+    return left, right
 
 
 def _split(matrix: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray] | None:

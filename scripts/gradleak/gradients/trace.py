@@ -52,7 +52,7 @@ def trace(model: keras.Model) -> tuple[Step, ...]:
     return _without_unseen(steps, model.inputs[0])
 
 
-def forward(steps: tuple[Step, ...], images) -> tuple[tf.Tensor, list[Captured]]:
+def forward(steps: tuple[Step, ...], images: tf.Tensor) -> tuple[tf.Tensor, list[Captured]]:
     """Logits [B, K] of ``images`` [B, H, W, C], and every trainable stage's part, in the order of
     execution.
     """
@@ -74,7 +74,7 @@ def _trace_into(steps: list[Step], model: keras.Model, entry: int) -> int:
         raise Untraceable(f"{model.name} has more than one input or output")
     numbers = {id(model.inputs[0]): entry}
 
-    def number_of(tensor) -> int:
+    def number_of(tensor: keras.KerasTensor) -> int:
         if id(tensor) not in numbers:
             history = tensor._keras_history
             node = history.operation._inbound_nodes[history.node_index]
@@ -85,7 +85,7 @@ def _trace_into(steps: list[Step], model: keras.Model, entry: int) -> int:
     return number_of(model.outputs[0])
 
 
-def _trace_call(steps: list[Step], layer, kwargs: dict, inputs: tuple[int, ...]) -> int:
+def _trace_call(steps: list[Step], layer: keras.layers.Layer, kwargs: dict, inputs: tuple[int, ...]) -> int:
     """Append one call (or the steps of a nested model); return the number of its output."""
     if isinstance(layer, keras.Model):
         return _trace_into(steps, layer, *inputs)
@@ -119,7 +119,7 @@ def _pool_early(steps: list[Step]) -> None:
             here = before
 
 
-def _without_unseen(steps: list[Step], entry) -> tuple[Step, ...]:
+def _without_unseen(steps: list[Step], entry: keras.KerasTensor) -> tuple[Step, ...]:
     """The steps with a crop wherever later ones look at less than a value's whole height and width.
 
     Pooling by 2 drops the last row of 13, the convolution before it need not compute it, and so on back to
@@ -131,8 +131,8 @@ def _without_unseen(steps: list[Step], entry) -> tuple[Step, ...]:
     made = list(sizes)  # what is made of each value: as much as is looked at, if its step can make less
 
     def looked_at(number: int, source: int) -> tuple[int, int] | None:
-        looks = steps[number].stage.looks_at
-        return looks(made[number + 1]) if looks and made[number + 1] else sizes[source]
+        looks, output = steps[number].stage.looks_at, made[number + 1]
+        return looks(output) if looks and output else sizes[source]
 
     for value in reversed(range(1, len(sizes) - 1)):
         seen = [looked_at(n, value) for n, step in enumerate(steps) if value in step.inputs]
@@ -143,21 +143,22 @@ def _without_unseen(steps: list[Step], entry) -> tuple[Step, ...]:
     for number, step in enumerate(steps):
         inputs = []
         for source in step.inputs:
-            seen = looked_at(number, source)
-            if seen != made[source]:
-                cropped.append(Step(_crop(*seen), (places[source],)))
-            inputs.append(len(cropped) if seen != made[source] else places[source])
+            size = looked_at(number, source)
+            if size != made[source]:
+                assert size is not None  # both are None where the value is not a map
+                cropped.append(Step(_crop(*size), (places[source],)))
+            inputs.append(len(cropped) if size != made[source] else places[source])
         cropped.append(Step(step.stage, tuple(inputs)))
         places.append(len(cropped))
     return tuple(cropped)
 
 
-def _sizes(steps: list[Step], entry) -> list[tuple[int, int] | None]:
+def _sizes(steps: list[Step], entry: keras.KerasTensor) -> list[tuple[int, int] | None]:
     """Height and width of every value, None for one that is not a map [B, H, W, C]."""
-    shapes = []
+    shapes: list[tf.TensorShape] = []
 
     @tf.function(autograph=False)
-    def run(images):
+    def run(images: tf.Tensor) -> None:
         values = [images]
         for step in steps:
             values.append(step.stage.run(*(values[i] for i in step.inputs)))
@@ -173,6 +174,6 @@ def _crop(height: int, width: int) -> Stage:
     return Stage("crop", lambda maps: crop(maps, height, width))
 
 
-def _is_keras_own(layer) -> bool:
+def _is_keras_own(layer: keras.layers.Layer) -> bool:
     """Whether the class is one that ships with Keras: a subclass of one may have a call of its own."""
     return type(layer).__module__.startswith("keras.")

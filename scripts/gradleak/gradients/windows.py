@@ -9,6 +9,7 @@ is written here as a pair of linear maps that are one another's derivative, to a
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -16,12 +17,14 @@ import tensorflow as tf
 # Up to here, a pixel holds too few numbers to be worth a move of its own.
 FEW_CHANNELS = 4
 
+_Linear: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
-def _adjoint(forward: Callable, backward: Callable) -> Callable:
+
+def _adjoint(forward: _Linear, backward: _Linear) -> _Linear:
     """``forward``, a linear map, with ``backward``, its adjoint, as its derivative; and so on in turn."""
 
     @tf.custom_gradient
-    def apply(x):
+    def apply(x: tf.Tensor) -> tuple[tf.Tensor, _Linear]:
         return forward(x), _adjoint(backward, forward)
 
     return apply
@@ -40,21 +43,22 @@ class Windows:
     @cached_property
     def positions(self) -> tuple[int, int]:
         """How many windows there are."""
-        return tuple(len(starts) for starts in self._starts)
+        rows, columns = self._starts
+        return len(rows), len(columns)
 
-    def patches(self, images) -> tf.Tensor:
+    def patches(self, images: tf.Tensor) -> tf.Tensor:
         """What each window sees, zeros beyond the edge: [B, H, W, C] -> [B, H', W', kh kw C]."""
         if self._is_identity:
             return images
         batch, channels = images.shape[0], images.shape[3]
 
-        def unfold(images):
+        def unfold(images: tf.Tensor) -> tf.Tensor:
             pixels = tf.reshape(images, [batch, -1, channels])
             return tf.reshape(
                 _gathered(pixels, self._seen), [batch, *self.positions, self._seen.shape[1] * channels]
             )
 
-        def fold(patches):
+        def fold(patches: tf.Tensor) -> tf.Tensor:
             entries = tf.reshape(patches, [batch, -1, channels])
             return tf.reshape(_gathered(entries, self._seen_by, total=True), [batch, *self.image, channels])
 
@@ -76,7 +80,8 @@ class Windows:
             # TensorFlow's "SAME" puts an odd zero last.
             before = max((count - 1) * stride + extent - size, 0) // 2 if self.padding == "same" else 0
             starts.append(np.arange(count) * stride - before)
-        return tuple(starts)
+        rows, columns = starts
+        return rows, columns
 
     @cached_property
     def _seen(self) -> np.ndarray:
@@ -105,7 +110,7 @@ class Windows:
         return table
 
 
-def _gathered(rows, table: np.ndarray, total: bool = False) -> tf.Tensor:
+def _gathered(rows: tf.Tensor, table: np.ndarray, total: bool = False) -> tf.Tensor:
     """Rows of [B, R, C] by number, [B, *table.shape, C], or their ``total`` along the table's second axis.
 
     Number R stands for a row of zeros.
@@ -125,7 +130,7 @@ def _gathered(rows, table: np.ndarray, total: bool = False) -> tf.Tensor:
     return tf.transpose(found, [rank - 2, *range(rank - 2), rank - 1])
 
 
-def crop(images, height: int, width: int) -> tf.Tensor:
+def crop(images: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """The top left of [B, H, W, C]. Not by indexing, whose derivative is slow even where nothing is cut
     off.
     """
@@ -134,7 +139,7 @@ def crop(images, height: int, width: int) -> tf.Tensor:
     return tf.slice(images, [0, 0, 0, 0], [-1, height, width, -1])
 
 
-def max_pool(images, size: int) -> tf.Tensor:
+def max_pool(images: tf.Tensor, size: int) -> tf.Tensor:
     """Maximum over non-overlapping squares, [B, H, W, C] -> [B, H // size, W // size, C].
 
     Among equals the first in reading order counts as the maximum, as in TensorFlow's own derivative.
@@ -143,14 +148,14 @@ def max_pool(images, size: int) -> tf.Tensor:
     rows, columns = height // size, width // size
     images = crop(images, rows * size, columns * size)
 
-    def split(images):
+    def split(images: tf.Tensor) -> tf.Tensor:
         """[size², B, rows, columns, C]: the pixels of a window one after the other."""
         windows = tf.reshape(images, [batch, rows, size, columns, size, channels])
         return tf.reshape(
             tf.transpose(windows, [2, 4, 0, 1, 3, 5]), [size * size, batch, rows, columns, channels]
         )
 
-    def join(pixels):
+    def join(pixels: tf.Tensor) -> tf.Tensor:
         pixels = tf.reshape(pixels, [size, size, batch, rows, columns, channels])
         return tf.reshape(
             tf.transpose(pixels, [2, 3, 0, 4, 1, 5]), [batch, rows * size, columns * size, channels]
@@ -158,20 +163,20 @@ def max_pool(images, size: int) -> tf.Tensor:
 
     maximum, chosen = _first_maximum(split(tf.stop_gradient(images)))
 
-    def gather(images):
+    def gather(images: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(split(images) * chosen, axis=0)
 
-    def scatter(maxima):
+    def scatter(maxima: tf.Tensor) -> tf.Tensor:
         return join(maxima * chosen)
 
     @tf.custom_gradient
-    def pool(images):  # as ``gather``, whose outcome here is known
+    def pool(images: tf.Tensor) -> tuple[tf.Tensor, _Linear]:  # as ``gather``, whose outcome here is known
         return maximum, _adjoint(scatter, gather)
 
     return pool(images)
 
 
-def _first_maximum(pixels) -> tuple[tf.Tensor, tf.Tensor]:
+def _first_maximum(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Maximum along axis 0, and 1 where it stands first, else 0."""
     maximum = tf.reduce_max(pixels, axis=0)
     first, found = [], tf.zeros_like(maximum, tf.bool)

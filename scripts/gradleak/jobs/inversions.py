@@ -14,7 +14,7 @@ import tensorflow as tf
 from gradleak.attacks import inversion_files
 from gradleak.attacks.problem import Inversion, Members, Problem
 from gradleak.evaluation.truth import load_truth
-from gradleak.files import read_npz, write_json
+from gradleak.files import read_npz
 from gradleak.images import to_float
 from gradleak.jobs import records
 from gradleak.jobs.job import log, stop_if_asked
@@ -27,7 +27,7 @@ REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the l
 def load_problem(snakemake: Any) -> Problem:
     """The Problem of a block from the inputs of its rule.
 
-    It needs mapping and public; where given it reads labels (estimated counts), truth (oracle), and members.
+    It needs mapping and public. If given, it reads labels (estimated counts) or truth (oracle), and members.
     """
     params, inputs = snakemake.params, snakemake.input
     mapped = [read_block(file) for file in inputs.mapping]  # each holds a run of draws
@@ -147,4 +147,4 @@ def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:
         )
         for seed, draw, status, objective, curve in zip(*columns, strict=True)
     ]
-    write_json(snakemake.output.record, records.of_block(snakemake, trials, began, inversion.seconds))
+    records.write(snakemake, trials, began, inversion.seconds)

@@ -92,7 +92,7 @@ def stop_if_asked() -> None:
 def hidden(*names: str) -> Iterator[None]:
     """Imports inside find the modules ``names`` missing, unless they are imported already."""
     fresh = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(fresh))  # None marks a module that must not be found
+    sys.modules.update(dict.fromkeys(fresh))  # type: ignore[arg-type]  # None: a module that must not be found
     try:
         yield
     finally:

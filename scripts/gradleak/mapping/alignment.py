@@ -62,7 +62,7 @@ def _flattened(model: keras.Model, model_json: str) -> dict[int, tuple]:
     by_name = {v.name.replace("/", "."): v for v in architecture.read(model_json).variables if v.flat}
     for layer in model.layers:
         described = by_name.get(f"{layer.name}.kernel")
-        if described:
+        if described and described.flat:
             found[id(layer.kernel)] = described.flat
     return found
 

@@ -69,9 +69,9 @@ def match(
             return found
     for layout in LAYOUTS:
         for wanted in (everything, variables):
-            found = _by_layer(arrays, wanted, layout) or _by_shape(arrays, wanted, layout)
-            if found and all(id(v) in found for v in variables):
-                return _made(arrays, found, layout, "shape", everything, flat)
+            keys = _by_layer(arrays, wanted, layout) or _by_shape(arrays, wanted, layout)
+            if keys and all(id(v) in keys for v in variables):
+                return _made(arrays, keys, layout, "shape", everything, flat)
     raise MappingError(_no_fit(arrays, variables, what))
 
 

@@ -27,8 +27,8 @@ class Finding:
     """value: what is used. confidence: from 0 to 1. evidence: for people alone, no program reads it.
 
     estimate: the value that the update itself suggests, None if it suggests none; only of findings that also
-    take statements into account. rounding: relative rounding error of the number format, of the precision
-    only.
+    take statements into account. rounding: relative rounding error of the number format; 0 for findings that
+    are not about it.
     """
 
     value: Any
@@ -36,7 +36,7 @@ class Finding:
     evidence: str
     contradicts: tuple[Contradiction, ...] = ()
     estimate: Any = None
-    rounding: float | None = None
+    rounding: float = 0.0
 
 
 def as_json(finding: Finding, **further: Any) -> dict[str, Any]:

@@ -35,13 +35,13 @@ def zero_sum(head: np.ndarray) -> float:
     each entry by its own size, which breaks the sums.
     """
     head = head.astype(np.float64)
-    return float(np.linalg.norm(head.sum(axis=-1)) / max(np.linalg.norm(head), 1e-300))
+    return float(np.linalg.norm(head.sum(axis=-1)) / max(float(np.linalg.norm(head)), 1e-300))
 
 
 def rounding(head: np.ndarray, weight: np.ndarray, factor: float) -> float:
     """``zero_sum`` that the float32 rounding of the subtracted weights alone would give."""
     noise = factor * FLOAT32_ROUNDING * np.sqrt(np.sum(np.square(weight, dtype=float)))
-    return float(noise / max(np.linalg.norm(head.astype(np.float64)), 1e-300))
+    return float(noise / max(float(np.linalg.norm(head.astype(np.float64))), 1e-300))
 
 
 def evenness(deltas: list[np.ndarray]) -> tuple[float, float]:
@@ -112,7 +112,7 @@ def common_optimizer(of_draws: list[Finding], stated: Any) -> Finding:
         return Finding(UNKNOWN, 0.0, of_draws[0].evidence + disagree)
     first = known[0]
     share = f"found in {len(known)} of {len(of_draws)} draws; the first: " if len(of_draws) > 1 else ""
-    contradicts = ()
+    contradicts: tuple[Contradiction, ...] = ()
     if isinstance(stated, str) and FAMILIES.get(stated.lower(), first.value) != first.value:
         contradicts = (Contradiction("metadata", stated[:40], "update", first.value),)
     confidence = first.confidence * len(known) / len(of_draws)

@@ -22,8 +22,9 @@ def find_samples(claimed: int | None, meta: dict, ranks: list[dict], optimizer: 
             f"({_bound(ranks, UNKNOWN)}): set `samples` on the target"
         )
     source, contradicts = "settings" if claimed else "metadata", []
-    if is_refuted(ranks, number, meta.get("local_steps", 1), optimizer):
-        contradicts.append(Contradiction(source, number, "update", max(widest(ranks)["ranks"])))
+    kernel = widest(ranks)
+    if kernel and is_refuted(ranks, number, meta.get("local_steps", 1), optimizer):
+        contradicts.append(Contradiction(source, number, "update", max(kernel["ranks"])))
     if claimed and _is_whole(in_metadata) and in_metadata != claimed:
         contradicts.append(Contradiction("metadata", in_metadata, "settings", claimed))
     return Finding(

@@ -109,6 +109,7 @@ def _findings(
     sign = find_sign(evidence, claims.sign, meta)
     estimate = absent_class_scale(deltas, _direction(sign.value), public.softmax)
     scale = find_scale(estimate, public.softmax, claims.scale, meta)
+    assert precision.rounding is not None  # find_precision gives it with every format
     ranks = rank_kernels(model.trainable_variables, deltas, before, weight, noise.value, precision.rounding)
     return Findings(
         weights=find_weights(public),

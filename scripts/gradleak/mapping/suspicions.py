@@ -110,6 +110,7 @@ def standard_deviations(
         sizes = np.abs(delta.astype(np.float64))
         variance = noise.value**2
         if precision.value != "float32":
+            assert precision.rounding is not None  # find_precision gives it with every format
             variance += precision.rounding**2 * np.mean(sizes**2)
         if sparsity.value and (sizes > 0).any():
             variance += np.mean(sizes == 0) * sizes[sizes > 0].min() ** 2 / 3

@@ -1,1 +1,1 @@
-"""Trials into MLflow."""
+"""Results in MLflow."""

@@ -47,8 +47,8 @@ class Contents:
         """The record of a trial's block, its matched pairs (empty for labels), and the index of the trial."""
         key = row["cell"], row["block"]
         if self._last[0] != key:
-            record, pairs = self._blocks[key]
-            self._last = key, records.read(record), read_npz(pairs)
+            files = self._blocks[key]
+            self._last = key, records.read(files[0]), read_npz(files[1])
         _, record, pairs = self._last
         return record, pairs, [trial["seed"] for trial in record["trials"]].index(row["seed"])
 

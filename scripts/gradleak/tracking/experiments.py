@@ -15,9 +15,9 @@ PREFIX = "gradleak/"  # begins the name of every experiment
 VIEW = "gradleak"
 COLUMNS = ["attack", "batch_size", "weighting", "labels", "control", "status"]
 SHOWN = ["psnr", "ssim", "share_20db", "reference_accuracy", "irec", "seconds_per_trial"]
-SECTION = {"display": True, "isReordered": False}
-CHART = {"deleted": False, "isGenerated": False, "runsCountToCompare": 10}
-CHARTS = [
+SECTION: dict[str, Any] = {"display": True, "isReordered": False}
+CHART: dict[str, Any] = {"deleted": False, "isGenerated": False, "runsCountToCompare": 10}
+CHARTS: list[dict[str, Any]] = [
     {
         "type": "IMAGE",
         "uuid": "pictures",

@@ -52,7 +52,7 @@ def running(folder: Path) -> Iterator[str]:
     options = f"-k '{folder}' -c listen_addresses='' -c max_connections=200"
     _run(bin_folder / "pg_ctl", "-D", data, "-l", log, "-w", "-t", "120", "-o", options, "start")
     try:
-        at = ["-h", folder, "-U", USER]
+        at: list[str | Path] = ["-h", folder, "-U", USER]
         if (
             "gradleak"
             not in _run(bin_folder / "psql", *at, "-Atc", "SELECT datname FROM pg_database", USER).split()

@@ -179,10 +179,12 @@ def _change(
 def _sync_study_run(study: _Study, run: Run, present: list[Any]) -> str:
     """Sync the run with the study's figures. Returns a link to it, for the experiment's description."""
     kept = _current(run.mark, present)
-    run_id = kept.info.run_id if kept else None
+    run_id = kept.info.run_id if kept else ""
     stale = [other.info.run_id for other in present if other is not kept]
     if stale or not kept:
-        run_id = study.write(study.experiment, Change(run.mark, None if kept else run, run_id, stale=stale))
+        run_id = study.write(
+            study.experiment, Change(run.mark, None if kept else run, run_id or None, stale=stale)
+        )
     study.done["kept" if kept else "replaced" if present else "created"] += 1
     return f"\n\n[{study_run.NAME.capitalize()}]({address(study.experiment.experiment_id, run_id)})"
 

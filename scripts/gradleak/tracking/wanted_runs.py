@@ -70,7 +70,7 @@ class WantedRun:
             {key: str(value)[:LONGEST] for key, value in params.items()},
             [
                 *((key, value, 0) for key, value in self.metrics.items()),
-                *(("loss", value, step) for step, value in curve),
+                *(("loss", value, int(step)) for step, value in curve),
             ],
             (self.tags["dataset"], target),
             self.status,

@@ -61,7 +61,9 @@ def by_client(client: Any, experiment: Any, change: Change) -> str:
     """Write a change through MLflow's client. Returns the id of the parent."""
     if change.parent_id:  # if this sync is killed, the next one has to look into this cell again
         client.set_tag(change.parent_id, MARK, "")
-    parent = change.parent_id or _create(client, experiment.experiment_id, change.parent, {})
+    parent = change.parent_id or ""
+    if change.parent:
+        parent = _create(client, experiment.experiment_id, change.parent, {})
     for run in change.trials:
         _create(client, experiment.experiment_id, run, {PARENT: parent})
     for run_id in change.stale:

@@ -1,1 +1,1 @@
-"""From a config to a plan, and what a run of Snakemake needs beside its rules."""
+"""From a config to the plan of a run, and Snakemake's hooks, failures and dry runs."""

@@ -112,7 +112,11 @@ def make_cell(
 ) -> Cell:
     """The cell with its id. The id depends on what a target or prior is, not on its name in the config."""
     spec = spec_of(options, *(["prior"] if prior else []), *(["members"] if members else []))
-    identity = {"cell": spec, "target": target.spec, **({"prior": prior.spec} if prior else {})}
+    identity: dict[str, Any] = {
+        "cell": spec,
+        "target": target.spec,
+        **({"prior": prior.spec} if prior else {}),
+    }
     if members:
         identity["members"] = members.id
         spec = {**spec, "members": {k: v for k, v in members.spec.items() if k != "attack"}}

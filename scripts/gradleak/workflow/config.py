@@ -210,7 +210,7 @@ def parse(model: Any, value: Any, path: str, places: dict[str, str] | None = Non
 UNION_TAGS = ("int", "float", "str")  # added by pydantic to the place of an error in `int | list[int]`
 
 
-def _describe(error: dict, prefix: str, model: Any, places: dict[str, str]) -> str:
+def _describe(error: Any, prefix: str, model: Any, places: dict[str, str]) -> str:
     keys = list(error["loc"])
     # Pydantic adds tags of unions that are not in the YAML: the kind of a target, the branch that failed.
     tag = keys.pop(2) if model is Config and keys[:1] == ["targets"] and len(keys) > 2 else None
@@ -240,25 +240,23 @@ def _describe(error: dict, prefix: str, model: Any, places: dict[str, str]) -> s
 
 def _fields(model: Any, keys: list, tag: str | None) -> list[str]:
     """The valid names where an unknown key was found."""
-    if isinstance(model, type) and model is not Config:
-        return list(model.model_fields)
-    if not keys:
-        return list(Config.model_fields)
-    section = {
+    if not keys or (isinstance(model, type) and model is not Config):
+        return list(getattr(model, "model_fields", ()))
+    section: Any = {
         "studies": Study,
         "priors": VaeOptions,
         "datasets": Dataset,
         "tracking": Tracking,
     }.get(keys[0])
     if keys[0] == "targets":
-        section = {"local": LocalTarget, "drive": DriveTarget}.get(tag, ClientOptions)
+        section = {"local": LocalTarget, "drive": DriveTarget}.get(tag or "simulate", ClientOptions)
     return list(section.model_fields) if section else []
 
 
 def unknown(key: str, valid: Iterable[str], words: str = "unknown key") -> str:
     """The message for a key that is not in ``valid``: its new name, or ``words`` and the nearest name."""
     prefix, _, name = key.rpartition(".")
-    new = f"{prefix}.{RENAMED[name]}" if prefix and name in RENAMED else RENAMED.get(name)
+    new = f"{prefix}.{RENAMED[name]}" if prefix and name in RENAMED else RENAMED.get(name, "")
     if new in valid:
         return f"was renamed to {new!r} (see CHANGELOG.md)"
     return f"{words}{nearest(key, valid)}"

@@ -49,8 +49,8 @@ def missing(plan: Plan) -> list[tuple[str, str]]:
 
 def explained(plan: Plan, pairs: Iterable[tuple[str, str]], rules: Iterable[Any]) -> list[Missing]:
     """The missing blocks ``pairs`` with their reasons. rules: those of Snakemake's workflow."""
-    rules, known = list(rules), {}
-    found = []
+    rules, found = list(rules), []
+    known: dict[str, list[Job]] = {}
     for cell, block in pairs:
         seeds = plan.blocks[cell, block]
         jobs = jobs_to(SCORES.format(cell=cell, block=block), rules, known)

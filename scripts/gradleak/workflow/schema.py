@@ -22,7 +22,7 @@ from gradleak.workflow.config import (
 )
 
 ROOT = Path(__file__).parents[3]
-SECTIONS = {
+SECTIONS: dict[str, Any] = {
     "The file": Config,
     "`targets.<name>` with `source: simulate`": ClientOptions,
     "`targets.<name>` with `source: local`": LocalTarget,

@@ -57,6 +57,7 @@ def _insert_members(problem: Problem, options: DlgOptions, images: np.ndarray) -
     """Write the members of ``problem`` into ``images`` [T, M, H, W, C]; bool [T, M, 1, 1, 1]: where."""
     held = np.zeros([*images.shape[:2], 1, 1, 1], bool)
     members = problem.members
+    assert members is not None  # as the caller has made sure
     pairs = places_of_members(given_labels(problem, options), members.accepted, members.labels)
     for trial, placed in enumerate(pairs):
         images[trial, placed[:, 0]] = members.images[trial, placed[:, 1]]

@@ -13,6 +13,11 @@ class DlgOptions(MatchingOptions):
     """A pixel-space inversion cell."""
 
     attack: Literal["dlg"] = "dlg"
+    control: Literal["none", "random_gradient"] = Field(
+        "none",
+        description="random_gradient: the leak is replaced by noise of the same norm per tensor, "
+        "to show what the attack finds without a signal.",
+    )
     tv: float = Field(
         3e-5, ge=0, description="Weight of the total variation (sum over pixels, mean over images)."
     )

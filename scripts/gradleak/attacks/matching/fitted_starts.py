@@ -7,6 +7,7 @@ found by first derivatives alone, from many public images at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import keras
@@ -95,17 +96,20 @@ def _dense_layer(matcher: Matcher, image: np.ndarray) -> tuple[int, int]:
     )
 
 
-def _feature(matcher: Matcher, kernel: int):
+def _feature(matcher: Matcher, kernel: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """Images [B, H, W, C] → what enters the dense layer with that kernel, [B, I]."""
 
-    def feature(images) -> tf.Tensor:
-        _, captured = forward(matcher.steps, images)
+    steps = matcher.steps
+    assert steps is not None  # as _dense_layer has found the kernel in them
+
+    def feature(images: tf.Tensor) -> tf.Tensor:
+        _, captured = forward(steps, images)
         return next(part.entered for part in captured if part.stage.variables[0] is matcher.variables[kernel])
 
     return feature
 
 
-def _nearest(feature, wanted: np.ndarray, public: np.ndarray) -> np.ndarray:
+def _nearest(feature: Callable[[tf.Tensor], tf.Tensor], wanted: np.ndarray, public: np.ndarray) -> np.ndarray:
     """int [T, P]: numbers of the public images, those whose feature is nearest first."""
     run = tf.function(feature, autograph=False, reduce_retracing=True)
     found = np.concatenate(

@@ -41,7 +41,7 @@ def steps(
     count = len(matcher.variables)
 
     @tf.function(autograph=False)
-    def directions(dummies, images, classes):
+    def directions(dummies: tf.Tensor, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         leaked = [tf.stop_gradient(g) for g in matcher.gradients(images, classes)]
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(dummies)

@@ -32,10 +32,8 @@ class MatchingOptions(StrictModel):
     dummy_batch: int | None = Field(
         None, ge=1, description="Dummy images; default: the true number of samples."
     )
-    control: Literal["none", "random_gradient"] = Field(
-        "none",
-        description="random_gradient: the leak is replaced by noise of the same norm per tensor, "
-        "to show what the attack finds without a signal.",
+    control: Literal["none", "random_gradient", "label_only"] = Field(
+        "none", description="A control, in which the gradient is replaced or not used."
     )
     steps: int = Field(500, ge=1, description="Optimisation steps.")
     learning_rate: float = Field(0.1, gt=0, description="Step size of the attack.")

@@ -136,11 +136,14 @@ def _certified(context: SearchContext, state: SearchState, span: Subspace) -> Tr
     """The result without those near members that only the search went on beside."""
     candidates = state.candidates
     sure, residual = candidates.exact | candidates.joint, candidates.certificates.residual
-    members = [
-        index
-        for index in candidates.members
-        if index in sure or membership.is_certified_near(residual[index], state.control_minimum)
-    ]
+
+    def is_certified(index: int) -> bool:
+        if index in sure:
+            return True
+        assert state.control_minimum is not None  # near members are found relative to it
+        return bool(membership.is_certified_near(residual[index], state.control_minimum))
+
+    members = [index for index in candidates.members if is_certified(index)]
     candidates = replace(candidates, members=tuple(members))
     candidates = posterior_error.with_expected_errors(context, candidates, members, span)
     return result_of(replace(state, candidates=candidates))
@@ -171,8 +174,8 @@ def _filled(results: list[TrialResult], outside: np.ndarray, public: np.ndarray)
 def _read(file: Path) -> TrialResult:
     """A finished trial."""
     saved = read_npz(file)
-    saved["samples"], saved["unexplained"] = int(saved["samples"]), tuple(saved["unexplained"].tolist())
-    return TrialResult(**saved)
+    samples, unexplained = int(saved.pop("samples")), tuple(saved.pop("unexplained").tolist())
+    return TrialResult(**saved, samples=samples, unexplained=unexplained)
 
 
 def _inversion(problem: Problem, results: list[TrialResult], seconds: float) -> Inversion:

@@ -44,7 +44,7 @@ class DenseLayer:
     def dtype(self) -> str:
         return self.steps[self.place].stage.variables[0].dtype
 
-    def features(self, images) -> tf.Tensor:
+    def features(self, images: np.ndarray | tf.Tensor) -> tf.Tensor:
         """Inputs of the layer [B, I] for images [B, H, W, C]; with a bias one more input, always one: [B, I +
         1]."""
         features = _run(self.steps, {0: images}, self.steps[self.place].inputs[0])
@@ -82,12 +82,12 @@ class DenseLayer:
         mean = tf.einsum("bk,bko->bo", tf.nn.softmax(logits), slopes)
         return (mean[:, None] - slopes).numpy()
 
-    def delta(self, features, labels) -> tf.Tensor:
+    def delta(self, features: tf.Tensor, labels: np.ndarray | tf.Tensor) -> tf.Tensor:
         """δ of every image under its label [B, O], differentiable. features [B, I], labels: int [B]."""
         kernel = self.steps[self.place].stage.variables[0]
         return self.delta_at(tf.matmul(features[:, : kernel.shape[0]], kernel), labels)
 
-    def delta_at(self, product, labels) -> tf.Tensor:
+    def delta_at(self, product: np.ndarray | tf.Tensor, labels: np.ndarray | tf.Tensor) -> tf.Tensor:
         """δ [B, O] where features times kernel are ``product`` [B, O]; differentiable."""
         product = tf.convert_to_tensor(product)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -97,7 +97,7 @@ class DenseLayer:
             loss = tf.reduce_sum(tf.reduce_logsumexp(logits, axis=1) - chosen)
         return tape.gradient(loss, product)
 
-    def delta_jacobian_at(self, product, labels) -> tf.Tensor:
+    def delta_jacobian_at(self, product: np.ndarray | tf.Tensor, labels: np.ndarray | tf.Tensor) -> tf.Tensor:
         """∂δ/∂product [B, O, O]; arguments as of ``delta_at``."""
         product = tf.convert_to_tensor(product)
         with tf.GradientTape(watch_accessed_variables=False) as tape:

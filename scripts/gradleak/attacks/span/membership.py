@@ -27,7 +27,8 @@ def estimate_samples(certificates: Certificates, one_step: bool) -> int:
         certificates.weight > thresholds.LEAST_WEIGHT
     )
     exact = certificates.normalised_residual < thresholds.NORMALISED_RESIDUAL
-    voters, least = np.flatnonzero(sure & exact), 1
+    voters: np.ndarray | list[int] = np.flatnonzero(sure & exact)
+    least = 1
     if not len(voters) and one_step:
         close = np.flatnonzero(
             sure
@@ -202,7 +203,7 @@ def most_similar(features: np.ndarray, feature: np.ndarray) -> int | None:
 def with_own_rank(
     gradient: LayerGradient,
     certificates: Certificates,
-    order: Sequence[int],
+    order: Sequence[int] | np.ndarray,
     features: np.ndarray,
     deltas: np.ndarray,
 ) -> list[int]:
@@ -239,7 +240,9 @@ def with_own_rank(
     return chosen
 
 
-def unlike_one_another(certificates: Certificates, order: Sequence[int], taken: np.ndarray) -> list[int]:
+def unlike_one_another(
+    certificates: Certificates, order: Sequence[int] | np.ndarray, taken: np.ndarray
+) -> list[int]:
     """The indices of ``order`` whose feature is unlike those ``taken`` [F, I] and unlike one another.
 
     Two very similar members count as one.
@@ -248,7 +251,11 @@ def unlike_one_another(certificates: Certificates, order: Sequence[int], taken: 
 
 
 def separate_near_members(
-    features: np.ndarray, span: Subspace, order: Sequence[int], taken: np.ndarray, control_minimum: float
+    features: np.ndarray,
+    span: Subspace,
+    order: Sequence[int] | np.ndarray,
+    taken: np.ndarray,
+    control_minimum: float,
 ) -> list[int]:
     """The same for near members with ``features`` [B, I], which have no rank of M of their own.
 
@@ -265,7 +272,7 @@ def separate_near_members(
 
 def _separate(
     features: np.ndarray,
-    order: Sequence[int],
+    order: Sequence[int] | np.ndarray,
     taken: np.ndarray,
     differs: Callable[[np.ndarray, np.ndarray], bool],
 ) -> list[int]:

@@ -15,7 +15,7 @@ from gradleak.attacks.span.options import SpanOptions
 from gradleak.attacks.span.starting_images import Pool
 
 
-def _silent(text: str, *values) -> None:
+def _silent(text: str, *values: object) -> None:
     """No progress messages."""
 
 

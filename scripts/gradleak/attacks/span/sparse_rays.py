@@ -52,7 +52,7 @@ def _sparsest(
     for _ in range(thresholds.RAY_REWEIGHTINGS):
         if ray is None:
             break
-        slack = thresholds.RAY_SLACK * noise * np.linalg.norm(ray / values)
+        slack = float(thresholds.RAY_SLACK * noise * np.linalg.norm(ray / values))
         last, ray = ray, program.minimum(_reweighted(rows, ray), slack)
         if ray is not None and last @ ray > thresholds.RAY_CONVERGED:
             break
@@ -66,7 +66,9 @@ def _starts(
     of_similar = 0 if similar is None else min(count // 2, len(similar))
     picked = rng.choice(len(rows), min(count - of_similar, len(rows)), replace=False)
     starts = [(rows[row] / np.linalg.norm(rows[row]), rows.sum(axis=0)) for row in picked]
-    for index in rng.choice(len(similar), of_similar, replace=False) if of_similar else ():
+    if similar is None or not of_similar:
+        return starts
+    for index in rng.choice(len(similar), of_similar, replace=False):
         projection = similar[index] @ columns
         projection /= np.linalg.norm(projection)
         starts.append((projection, _reweighted(rows, projection)))
@@ -123,7 +125,7 @@ class _Program:
 
     def minimum(self, cost: np.ndarray, slack: float) -> np.ndarray | None:
         """The solution as a unit vector; None where there is none."""
-        self.solver.changeRowsBounds(
+        self.solver.changeRowsBounds(  # type: ignore[attr-defined]  # missing in the stub of highspy
             self.count, self.rows, np.full(self.count, -slack), np.full(self.count, np.inf)
         )
         self.solver.changeColsCost(self.size, self.columns, cost)

@@ -26,6 +26,7 @@ from gradleak.labels.evidence import (
 )
 from gradleak.labels.methods import rank1
 from gradleak.labels.simulated import correction, linear
+from gradleak.labels.simulated.correction import Bins
 from gradleak.labels.simulated.shadow import as_evidence, half, shadow_clients_of
 from gradleak.labels.simulated.summaries import summaries
 
@@ -50,7 +51,7 @@ class Fitted:
     linear: linear.Fitted
     trees: tuple[Any, Any] | None  # None where the linear estimate recovers as much
     correction: correction.Correction  # of the predictions of the trees
-    bins: correction.Bins
+    bins: Bins
     count_edges: np.ndarray
     quantiles: np.ndarray  # (L, 2, EVEN_BINS, COUNT_BINS + 1), residuals in images
 
