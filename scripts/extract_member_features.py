@@ -1,6 +1,7 @@
 """Images that span inversion certified → their features and logits under the round's starting model."""
 
-from gradleak.files import read_npz, write_npz
+from gradleak.attacks import inversion_files
+from gradleak.files import write_npz
 from gradleak.jobs import job
 from gradleak.mapping.files import model_of, read_block
 
@@ -8,11 +9,11 @@ from gradleak.mapping.files import model_of, read_block
 def main(snakemake) -> None:
     from gradleak.federated.last_layer import member_features  # imports TensorFlow: only now is the log open
 
-    found = read_npz(snakemake.input.inversion)
+    found = inversion_files.read(snakemake.input.inversion)
     model = model_of(read_block(snakemake.input.gradients))
-    members = member_features(model, found["images"], found["labels"], found["accepted"])
-    write_npz(snakemake.output.members, **members, seeds=found["seeds"])
-    job.log.info("%d members in %d updates", len(members["trial"]), len(found["seeds"]))
+    members = member_features(model, found.images, found.labels, found.accepted)
+    write_npz(snakemake.output.members, **members, seeds=found.seeds)
+    job.log.info("%d members in %d updates", len(members["trial"]), len(found.seeds))
 
 
 if "snakemake" in globals():

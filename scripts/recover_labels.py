@@ -4,8 +4,9 @@ import time
 
 import numpy as np
 
+from gradleak import records
 from gradleak.files import read_json, read_npz, write_npz
-from gradleak.jobs import job, records
+from gradleak.jobs import job
 from gradleak.labels.evidence import LEVELS
 from gradleak.labels.options import LabelOptions
 from gradleak.labels.recovery import Source, recover_block

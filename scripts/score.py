@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from gradleak import records
 from gradleak.attacks import inversion_files
 from gradleak.evaluation import reference_classifier, scoring
 from gradleak.evaluation.truth import load_truth
 from gradleak.files import read_npz, write_json, write_npz
 from gradleak.images import to_float
-from gradleak.jobs import job, records
+from gradleak.jobs import job
 
 
 def main(snakemake) -> None:

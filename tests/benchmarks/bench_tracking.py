@@ -57,8 +57,8 @@ def plan(trials: int) -> dict[str, dict]:
 
 def make(folder: Path, trials: int) -> None:
     """Records, scores and pairs as the stages write them: a curve of 200 points and images for each trial."""
+    from gradleak import records
     from gradleak.files import write_json, write_npz
-    from gradleak.jobs import records
 
     rng, block = np.random.default_rng(0), f"0000-{SEEDS - 1:04d}"
     (folder / "figures").mkdir(parents=True)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from gradleak import records
 from gradleak.evaluation import comparisons, tables
 from gradleak.files import write_json, write_npz
-from gradleak.jobs import records
 
 DLG = {
     "weighting": "uniform",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradleak.files import read_json
+from gradleak import records as block_records
 
 PROJECT = Path(__file__).parents[3]  # not the working directory: Snakemake may run elsewhere
 LOCK = PROJECT / "envs" / "requirements.lock"
@@ -29,7 +29,7 @@ def collect(
     records: paths of records, which say where the attacks ran. files: paths to hash. figures: paths that can
     be made again alone. studies: the selected ones.
     """
-    environments = [read_json(path)["environment"] for path in records]
+    environments = [block_records.read(path)["environment"] for path in records]
     versions = {" ".join(f"{k} {v}" for k, v in one.items() if k != "host") for one in environments}
     facts = {
         "code, git revision": _git("describe", "--always", "--dirty", "--abbrev=40") or "no git repository",

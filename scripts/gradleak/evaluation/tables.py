@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradleak import records
 from gradleak.evaluation import bootstrap, cell_names
 from gradleak.files import read_json
 
@@ -72,7 +73,7 @@ def trials(
 
 def _rows_of_block(block: dict[str, Any], cell: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A row for each trial of a block that was done. The block's costs are divided by its trials."""
-    record, scores = read_json(block["record"]), read_json(block["rows"])
+    record, scores = records.read(block["record"]), read_json(block["rows"])
     parameters = cell["parameters"]
     # Of a foreign leak only the truth, where there is one, says how many images there were.
     stated = parameters.get("target.samples") or parameters.get("target.batch_size")

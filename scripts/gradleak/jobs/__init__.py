@@ -1,1 +1,1 @@
-"""What a script does around its work: its log, signals, records, and the files of its block."""
+"""What a script does around its work: its log, its signals, and the files of its block."""

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from gradleak import records
 from gradleak.attacks import inversion_files
 from gradleak.attacks.problem import Inversion, Members, Problem
 from gradleak.evaluation.truth import load_truth
 from gradleak.files import read_npz
 from gradleak.images import to_float
-from gradleak.jobs import records
 from gradleak.jobs.job import log, stop_if_asked
 from gradleak.mapping.files import gradients_of, model_of, read_block
 from gradleak.optim.limits import Limits

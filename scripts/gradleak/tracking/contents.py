@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from gradleak import records
 from gradleak.files import read_json, read_npz, write_json
-from gradleak.jobs import records
 
 CACHE_VERSION = 3  # raise it when the remembered facts change: all files are then read once more
 

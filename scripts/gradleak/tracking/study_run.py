@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradleak.evaluation.figures.registry import FIGURES
-from gradleak.jobs.records import digest
+from gradleak.records import digest
 from gradleak.tracking.write_runs import Run
 
 FORMAT = 2  # raise it when what the run shows changes

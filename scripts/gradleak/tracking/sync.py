@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from gradleak.evaluation import cell_names
-from gradleak.jobs.records import digest
+from gradleak.records import digest
 from gradleak.tracking import stores, study_run
 from gradleak.tracking.contents import BlockFiles
 from gradleak.tracking.experiments import PREFIX, address, experiment_of, set_tag

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradleak.evaluation.tables import COST, IDENTITY, METRICS, PLACE
-from gradleak.jobs.records import digest
+from gradleak.records import digest
 from gradleak.tracking import notes, pictures
 from gradleak.tracking.contents import BlockFiles, times_of
 from gradleak.tracking.write_runs import Run

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from gradleak.jobs.records import digest
+from gradleak.records import digest
 
 BATCH = 100  # params per request, MLflow's limit
 ROWS = 5000  # rows per statement

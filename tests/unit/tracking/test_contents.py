@@ -5,8 +5,8 @@ from pathlib import Path
 from results import label_scores
 from syncing import sync_to as sync
 
+from gradleak import records
 from gradleak.files import read_json
-from gradleak.jobs import records
 from gradleak.tracking import contents
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from gradleak import records
 from gradleak.evaluation import tables
 from gradleak.evaluation.figures import effects, images, labels, recovery, trials
-from gradleak.files import read_json, read_npz
+from gradleak.files import read_npz
 
 DRAW: Mapping[str, Callable[..., Figure]] = {
     "reconstructions": images.reconstructions,
@@ -31,7 +32,7 @@ DRAW: Mapping[str, Callable[..., Figure]] = {
     "label_intervals": labels.intervals,
     "label_table": labels.table,
 }
-READERS = {"pairs": read_npz, "records": read_json}  # one file a cell; all other inputs are tables
+READERS = {"pairs": read_npz, "records": records.read}  # one file a cell; all other inputs are tables
 
 
 def read(files: Mapping[str, Any], cells: list[str]) -> dict[str, Any]:

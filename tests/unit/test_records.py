@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from gradleak.jobs import records
+from gradleak import records
 
 
 @pytest.mark.parametrize("length", [0, 1, 5, 10, 11, 1000])
