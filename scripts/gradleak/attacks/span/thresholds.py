@@ -210,8 +210,8 @@ SHORT_STEP = 0.4
 # Share of the misfit below which a step is taken without a try of the shorter one. Set by hand. Identical:
 # 0.952 to 1.11 (digits 20).
 GOOD_STEP = 0.85
-# Share of the misfit below which a whole step lowers the damping. Set by hand. Identical: 0.969 to 1.01 (digits
-# 20).
+# Share of the misfit below which a whole step lowers the damping. Set by hand. Identical: 0.969 to 1.01
+# (digits 20).
 VERY_GOOD_STEP = 0.8
 # Factors of the damping: after a very good step, after another accepted one, and after a rejected one.
 # Set by hand.
