@@ -16,8 +16,8 @@ def test_unchanged_files_are_not_read_again(demo, database, monkeypatch):
     read = []
     # Of this module alone: the tables, which are made before each sync, read the records, too.
     monkeypatch.setattr(contents, "read_json", lambda path: read.append(str(path)) or read_json(path))
-    counted = SimpleNamespace(read=lambda path: read.append(str(path)) or records.read(path))
-    monkeypatch.setattr(contents, "records", counted)
+    counted = {"read": lambda path: read.append(str(path)) or records.read(path)}
+    monkeypatch.setattr(contents, "records", SimpleNamespace(**vars(records) | counted))
     assert sync(demo, database) == {"kept": 9}
     assert [Path(path).name for path in read] == ["seen.json"]
     demo.block("ccc", (0, 1), label_scores, started=2000.0)
