@@ -69,14 +69,12 @@ class Project:
         found = dict(re.findall(r"^(\S+) +(\d+)$", table.group(1), re.M)) if table else {}
         return {rule: int(count) for rule, count in found.items() if rule not in ("total", "all")}
 
-    def pretend(self) -> None:
-        """Let Snakemake take all jobs for done with the present code: empty files stand for their results."""
-        for outputs in re.findall(r"^    output: (.*)$", self.snakemake("-n"), re.M):
-            for name in outputs.split(", "):
-                path = self.folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
-        self.snakemake("--touch")
+    def planned_outputs(self, rule: str, config: str = "mine.yaml") -> list[str]:
+        """The files that the jobs of a rule would write in a run."""
+        jobs = re.findall(
+            rf"^rule {rule}:\n.*?^    output: (.*?)$", self.snakemake("-n", config=config), re.M | re.S
+        )
+        return [name for outputs in jobs for name in outputs.split(", ")]
 
     def bytes_of(self, *patterns: str) -> dict[str, bytes]:
         """Without hidden files, which killed jobs leave behind and which no job reads."""

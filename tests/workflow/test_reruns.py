@@ -144,7 +144,9 @@ def test_an_edit_of_the_reader_of_untrusted_files_reruns_nothing_of_simulated_ta
 
 
 def test_editing_a_label_method_reruns_its_own_cells(rerun):
-    for name, planned in (("rlu", {}), ("rank1", {"recover_labels": 2, "score": 2, **AGGREGATES})):
+    """And the attacks that use its labels: ``rank1`` is the default of both."""
+    attacks = {"invert_pixels": 2, "invert_latent": 2, "score": 6}
+    for name, planned in (("rlu", {}), ("rank1", {"recover_labels": 2, **attacks, **AGGREGATES})):
         path = rerun.folder / f"scripts/gradleak/labels/methods/{name}.py"
         path.write_text(path.read_text() + "\n_EDITED = 1\n")
         assert rerun.planned() == planned
@@ -152,13 +154,28 @@ def test_editing_a_label_method_reruns_its_own_cells(rerun):
 
 def test_editing_the_joint_fit_reruns_span_cells_only(rerun):
     config = copy.deepcopy(TINY)
-    config["studies"]["tiny"]["cells"].append({"attack": "span", "target": "tiny"})
-    rerun.configure(config)
-    rerun.pretend()
-    assert rerun.planned() == {}
+    small = {
+        "starts": 2,
+        "rays": 1,
+        "ray_starts": 1,
+        "ray_steps": 1,
+        "steps": 1,
+        "polish_steps": 1,
+        "copies": 1,
+    }
+    config["studies"]["tiny"] |= {
+        "seeds": 2,
+        "cells": [{"attack": "span", "target": "tiny", "rounds": 1, **small}],
+    }
+    rerun.configure(config, "span.yaml")
+    results = rerun.planned_outputs("invert_span", config="span.yaml")
+    assert len(results) == 2
+    rerun.snakemake("--", *results, config="span.yaml")
+    assert rerun.planned("--", *results, config="span.yaml") == {}
     path = rerun.folder / "scripts/gradleak/attacks/span/joint_fit.py"
     path.write_text(path.read_text() + "\n_EDITED = 1\n")
-    assert rerun.planned() == {"invert_span": 2, "score": 2, **AGGREGATES}
+    assert rerun.planned("--", *results, config="span.yaml") == {"invert_span": 1}
+    assert rerun.planned() == {}, "no other attack"
 
 
 def test_rewording_a_caption_redraws_its_figure(rerun):
