@@ -55,7 +55,7 @@ PRESET = {  # tags of an experiment that MLflow's UI reads
             ],
             "compareRunSections": [
                 SECTION | {"uuid": "pictures", "name": "Reconstructions", "columns": 1, "cardHeight": 420},
-                # MLflow sorts sections by name; pictures are drawn once they are in sight, so they come first.
+                # MLflow sorts sections by name, and draws pictures once they are in sight: they come first.
                 SECTION | {"uuid": "measures", "name": "Scores"},
             ],
             "compareRunCharts": [CHART | chart for chart in CHARTS],
