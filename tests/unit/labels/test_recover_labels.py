@@ -9,6 +9,7 @@ import pytest
 
 import extract_member_features
 import recover_labels
+from gradleak.attacks import inversion_files
 from gradleak.federated import client
 from gradleak.federated.options import ClientOptions
 from gradleak.files import read_json, read_npz, write_json, write_npz
@@ -68,19 +69,20 @@ def recovered(folder, seeds, method="rank1", members=None):
 
 
 def members_file(folder, private, accepted):
-    """Of a block of four seeds: ``accepted[t]`` of the images of trial t, and false_positives that were not
+    """Of a block of four seeds: ``accepted[t]`` of the images of trial t, and as many images that were not
     accepted.
     """
     images = np.stack([private[t % DRAWS].x / np.float32(255) for t in range(4)])
     labels = np.stack([private[t % DRAWS].y for t in range(4)])
     found = np.arange(SAMPLES) < np.array(accepted)[:, None]
-    write_npz(
-        folder / "inversion.npz",
+    inversion = inversion_files.InversionFile(
         images=np.repeat(images, 2, axis=1),
         labels=np.repeat(labels, 2, axis=1),
-        accepted=np.concatenate([found, found & False], axis=1)[:, np.arange(12).reshape(2, 6).T.ravel()],
         seeds=np.arange(4),
+        objective=np.zeros(4),
+        accepted=np.concatenate([found, found & False], axis=1)[:, np.arange(12).reshape(2, 6).T.ravel()],
     )
+    inversion_files.write(folder / "inversion.npz", inversion)
     job = SimpleNamespace(
         input=SimpleNamespace(gradients=folder / "mapping.npz", inversion=folder / "inversion.npz"),
         output=SimpleNamespace(members=folder / "members.npz"),
