@@ -20,7 +20,7 @@ def test_a_cell_that_accepted_nothing_says_so_in_the_picture(results):
     nothing = {key: array[:, :0] if array.ndim > 1 else 0 * array for key, array in pairs[first]().items()}
     figure = images.reconstructions(cells, {first: lambda: nothing} | {c: pairs[c] for c in others})
     said = [text.get_text() for axis in figure.axes for text in axis.texts]
-    assert said.count("no image was accepted") == 1
+    assert said.count("no image was certified") == 1
     assert not any(
         "accepted" in t.get_text() for a in images.reconstructions(cells, pairs).axes for t in a.texts
     )

@@ -48,6 +48,14 @@ def test_a_member_projected_out_lowers_the_rank_by_one_and_leaves_the_others(rng
     assert left.residual(features[:2]).min() > 1e-3
 
 
+def test_a_delta_of_zero_is_projected_out_of_nothing(rng):
+    matrix, delta = rng.normal(size=(12, 4)), rng.normal(size=(1, 4))
+    zero = np.zeros((1, 4))
+    np.testing.assert_array_equal(subspace.project_out(matrix, zero), matrix)
+    alone = subspace.project_out(matrix, delta)
+    np.testing.assert_array_equal(subspace.project_out(matrix, np.concatenate([zero, delta])), alone)
+
+
 def test_avoided_directions_do_not_count_in_rho(rng):
     features, _, matrix = mean_of_outer(rng)
     span = subspace.of_matrix(matrix, 1e-9)

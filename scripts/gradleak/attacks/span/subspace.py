@@ -126,11 +126,13 @@ def project_out(matrix: np.ndarray, deltas: np.ndarray) -> np.ndarray:
 
     Σ f_n δ_nᵀ (I − P) has lost just the terms whose δ lies in P, so its columns span the features of the
     other members. Unlike a subtraction of (1/N) f δᵀ, this needs neither N nor the scale, and errors of f do
-    not enter.
+    not enter. A δ of zero spans nothing: the model is certain of that member, which adds nothing to M.
     """
+    sizes = np.linalg.norm(deltas, axis=1, keepdims=True)
+    deltas, sizes = deltas[sizes[:, 0] > 0], sizes[sizes[:, 0] > 0]
     if not len(deltas):
         return matrix
-    directions, _ = np.linalg.qr((deltas / np.linalg.norm(deltas, axis=1, keepdims=True)).T)
+    directions, _ = np.linalg.qr((deltas / sizes).T)
     return matrix - matrix @ directions @ directions.T
 
 

@@ -60,7 +60,7 @@ def _draw_pair(above: Any, below: Any, pair: tuple, title: str | None) -> None:
     if title is not None:
         above.set_title(title, fontsize=8, loc="left", pad=3)
         if found is None:
-            _note(above, 0, 0.3, "no image was accepted", ha="left", va="center", color="#555555")
+            _note(above, 0, 0.3, "no image was certified", ha="left", va="center", color="#555555")
 
 
 def _note(axis: Any, x: float, y: float, text: str, **style: Any) -> None:
