@@ -29,7 +29,9 @@ DUMMIES = 100  # noise images
 
 
 def published(meta: dict[str, Any], samples: int) -> ClientOptions | None:
-    """The client's settings from the (untrusted) metadata; None where they are missing or invalid."""
+    """The client's settings; None where they are missing or invalid. meta: of ``Metadata.values``."""
+    if meta.get("local_steps", 1) is None:
+        return None  # several, or contradictory
     stated = {
         "samples": samples,
         "batch_size": meta.get("batch_size") or samples,
@@ -37,8 +39,8 @@ def published(meta: dict[str, Any], samples: int) -> ClientOptions | None:
         "learning_rate": meta.get("learning_rate"),
         "optimizer": meta.get("optimizer", "sgd"),
     }
-    if meta.get("optimizer") == "momentum" and "momentum" in meta:
-        stated["momentum"] = meta["momentum"]
+    if meta.get("optimizer") == "momentum":
+        stated["momentum"] = meta.get("momentum")
     try:
         return ClientOptions(**stated)
     except ValueError:
@@ -49,7 +51,7 @@ def delta_per_gradient(report: dict[str, Any]) -> float:
     """A client's own delta (after − before) per unit of gradient: the mapping's scale without the client's
     weight.
     """
-    weight = report["meta"].get("client_weight")
+    weight = report["metadata"]["read"].get("client_weight")
     return report["scale"]["value"] / (weight if isinstance(weight, int | float) and weight > 0 else 1.0)
 
 

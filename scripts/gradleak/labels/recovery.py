@@ -18,7 +18,8 @@ from gradleak.mapping.files import MappedBlock
 class Source:
     """A block of mapped updates with all that belongs to it.
 
-    meta: the client's metadata. shadow: arrays of results/shadow_clients/*.npz, or None.
+    meta: the client's metadata, of ``Metadata.values``. shadow: arrays of results/shadow_clients/*.npz, or
+    None.
     """
 
     block: MappedBlock
@@ -41,6 +42,7 @@ class Source:
             public,
             client,
             known,
+            self.meta.get("local_steps", 1) is not None,
         )
 
     def _public(self, index: np.ndarray) -> tuple[Public | None, Client | None]:

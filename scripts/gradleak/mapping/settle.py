@@ -13,7 +13,7 @@ import numpy as np
 
 from gradleak.artifacts.leak import Leak
 from gradleak.float32 import FLOAT32_ROUNDING
-from gradleak.mapping import suspicions
+from gradleak.mapping import metadata, suspicions
 from gradleak.mapping.alignment import Aligned, align, layer_index
 from gradleak.mapping.claims import UserClaims
 from gradleak.mapping.classifier import Public, logits_model, look_at
@@ -21,8 +21,8 @@ from gradleak.mapping.errors import MappingError
 from gradleak.mapping.findings import Findings, report
 from gradleak.mapping.optimizer import common_optimizer, find_optimizer
 from gradleak.mapping.ranks import rank_kernels
-from gradleak.mapping.samples import count, find_samples
-from gradleak.mapping.scale import absent_class_scale, find_scale, positive
+from gradleak.mapping.samples import find_samples
+from gradleak.mapping.scale import absent_class_scale, find_scale
 from gradleak.mapping.sign import find_sign, sign_evidence
 from gradleak.mapping.weights import find_weights
 
@@ -70,9 +70,10 @@ def settle(
         )
     aligned = align(leaks, model)
     public = look_at(model, public_x, public_y)
-    meta = leaks[0].meta
-    findings = _findings(model, aligned, public, meta, claims or UserClaims())
-    weight, scale = _client_weight(meta), findings.scale.value
+    claims = claims or UserClaims()
+    stated = metadata.read(leaks[0].meta, claims.samples)
+    findings = _findings(model, aligned, public, stated.values, claims)
+    weight, scale = stated.client_weight or 1.0, findings.scale.value
     factor = _direction(findings.sign.value)
     gradients = [(-factor / scale * d).astype(np.float32) for d in aligned.deltas]
     added = suspicions.standard_deviations(
@@ -83,11 +84,11 @@ def settle(
         gradients=gradients,
         layer=layer_index(model),
         samples=findings.samples.value,
-        steps=count(meta.get("local_steps")),
+        steps=stated.local_steps,
         public_softmax=public.softmax,
         rounding=FLOAT32_ROUNDING * weight / scale,
         noise=added / scale,
-        report=report(findings, head, aligned, gradients, leaks[0]),
+        report=report(findings, head, aligned, gradients, leaks[0], stated),
         singular=findings.ranks.singular,
         floor=findings.ranks.floor,
     )
@@ -96,8 +97,8 @@ def settle(
 def _findings(
     model: keras.Model, aligned: Aligned, public: Public, meta: dict, claims: UserClaims
 ) -> Findings:
-    """All findings, each from those before it."""
-    deltas, before, weight = aligned.deltas, aligned.before, _client_weight(meta)
+    """All findings, each from those before it. meta: of ``Metadata.values``."""
+    deltas, before, weight = aligned.deltas, aligned.before, meta.get("client_weight") or 1.0
     precision = suspicions.find_precision(deltas)
     noise = suspicions.find_noise(deltas, before, weight)
     of_draws = [
@@ -123,11 +124,6 @@ def _findings(
         sparsity=suspicions.find_sparsity(deltas),
         ranks=ranks,
     )
-
-
-def _client_weight(meta: dict) -> float:
-    """The factor of the delta after the subtraction, by the (untrusted) metadata."""
-    return positive(meta.get("client_weight")) or 1.0
 
 
 def _direction(sign: str) -> float:

@@ -8,8 +8,8 @@ from gradleak.mapping.claims import AUTO
 from gradleak.mapping.classifier import Public
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import Contradiction, Finding
+from gradleak.mapping.metadata import SIGNS
 
-SIGNS = ("after_minus_before", "before_minus_after")
 DECISIVE = 4.0  # standard errors
 BEYOND = 5.0  # standard deviations: white noise exceeds it in hardly one of a few thousand entries
 

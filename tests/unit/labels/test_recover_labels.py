@@ -47,7 +47,7 @@ def leak(tmp_path_factory, digits):
         draws=np.arange(DRAWS),
     )
     write_block(folder / "mapping.npz", block)
-    write_json(folder / "mapping.json", {"meta": {}})
+    write_json(folder / "mapping.json", {"metadata": {"read": {}, "unread": []}})
     return folder, [m.private for m in made]
 
 

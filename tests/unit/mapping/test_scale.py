@@ -26,7 +26,9 @@ def scale_under(fedsgd, public):
         ({"learning_rate": 0.05, "local_steps": 4, "client_weight": 0.5}, 0.1),
         ({"learning_rate": 0.1, "local_steps": 1, "momentum": 0.9}, 0.1),
         ({"learning_rate": 0.1, "local_steps": 3, "momentum": 0.5}, 0.1 * (1 + 1.5 + 1.75)),
-        ({"learning_rate": 1, "local_steps": 2, "optimizer": "sgd", "momentum": None}, 2.0),
+        ({"learning_rate": 1, "local_steps": 2, "optimizer": "sgd", "momentum": 0.0}, 2.0),
+        ({"learning_rate": 0.1, "local_steps": 1, "optimizer": "momentum"}, 0.1),
+        ({"learning_rate": 0.1, "local_steps": 1, "optimizer": "nesterov", "momentum": 0.9}, 0.19),
     ],
 )
 def test_the_scale_is_rate_times_effective_steps_times_weight(scale_under, meta, expected):
@@ -48,6 +50,11 @@ def test_the_scale_is_rate_times_effective_steps_times_weight(scale_under, meta,
         {"learning_rate": 0.05, "client_weight": None},
         {"learning_rate": 0.05, "client_weight": [1]},
         {"learning_rate": 0.05, "optimizer": "adam"},
+        {"learning_rate": 0.05, "optimizer": "adamw"},
+        {"learning_rate": 0.05, "optimizer": "lion"},
+        {"learning_rate": 0.05, "optimizer": None},
+        {"learning_rate": 0.05, "optimizer": "momentum", "local_steps": 3},
+        {"learning_rate": 0.05, "momentum": None},
     ],
     ids=str,
 )
