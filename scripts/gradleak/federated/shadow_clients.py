@@ -21,6 +21,7 @@ from gradleak.images import to_float
 from gradleak.labels.evidence import Public, ShadowClients, class_means, softmax
 from gradleak.labels.simulated.compositions import compositions, draw_images
 from gradleak.mapping.files import MappedBlock
+from gradleak.mapping.head import Head, find_head, head_of
 
 IMAGES = 4000  # public images at most
 PATH_IMAGES = 500  # of them, followed along the local steps
@@ -72,7 +73,8 @@ def simulate(
     finals: list[list[np.ndarray]],
     clients: int = CLIENTS,
 ) -> Public:
-    """All fields of Public. Of an update of one step, or without settings: those of the starting model alone.
+    """All fields of Public. Those of the starting model alone for an update of one step, without settings, or
+    without a last dense layer.
 
     model: at the round's starting weights, which are restored. per_gradient: of ``delta_per_gradient``.
     finals: each draw's trainable variables after its round; may be empty. clients: shadow clients in each
@@ -82,11 +84,12 @@ def simulate(
     public = Images(public.x[:IMAGES], public.y[:IMAGES])
     adversary = _Adversary(model, tapped(model), public)
     known = adversary.at_start(rng)
-    if options is None or options.steps == 1:
+    head, _ = find_head(model)
+    if options is None or options.steps == 1 or head is None:
         return known
     ends = adversary.at_end(finals)
     classes = model.output_shape[-1]
-    training = _Training(options, model, rounds.gradient_function(model), public, per_gradient)
+    training = _Training(options, model, rounds.gradient_function(model), public, per_gradient, head)
     even = np.full((1, classes), -(-options.client_samples // classes))
     images = rng.permutation(draw_images(rng, even, public.y, np.arange(len(public.y)))[0])
     path: list[np.ndarray] = []
@@ -155,6 +158,7 @@ class _Training:
     gradient: Callable
     public: Images
     per_gradient: float  # delta per unit of gradient
+    head: Head
 
     def change(
         self, index: np.ndarray, seed: list[int], before_step: Callable[[], None] = lambda: None
@@ -165,7 +169,6 @@ class _Training:
 
     def gradients(self, index: np.ndarray, seed: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Pseudo-gradients of the last layer's kernel [d, C] and bias [C]; NaN where it has no bias."""
-        change = self.change(index, seed)
-        if change[-1].ndim == 1:
-            return -change[-2] / self.per_gradient, -change[-1] / self.per_gradient
-        return -change[-1] / self.per_gradient, np.full(change[-1].shape[1], np.nan)
+        kernel, bias = head_of(self.change(index, seed), self.head)
+        bias = np.full(kernel.shape[1], np.nan) if bias is None else -bias / self.per_gradient
+        return -kernel / self.per_gradient, bias

@@ -8,20 +8,25 @@ import numpy as np
 
 from gradleak.mapping.claims import AUTO
 from gradleak.mapping.finding import Contradiction, Finding
+from gradleak.mapping.head import Head, head_of
 from gradleak.mapping.metadata import PROPORTIONAL
-from gradleak.mapping.sign import head_of
 
 FLAT = 0.5  # largest mean softmax of a class by which a model counts as untrained
 
 
-def absent_class_scale(deltas: list[np.ndarray], factor: float, softmax: np.ndarray) -> float | None:
+def absent_class_scale(
+    deltas: list[np.ndarray], head: Head | None, factor: float, softmax: np.ndarray
+) -> float | None:
     """The scale by the update itself, the median over draws. None if no class is sure to be absent.
 
     The bias of an absent class has the gradient p̄_c, so Σ |delta| / Σ p̄ over absent classes is about the
-    scale. deltas: [D, …] each. factor: 1 if they are after − before, −1 if before − after. softmax: mean
-    softmax of public images by true class [C, C], which stands for the p̄ of the batch.
+    scale. deltas: [D, …] each. head: the last dense layer, None if there is none. factor: 1 if they are after
+    − before, −1 if before − after. softmax: mean softmax of public images by true class [C, C], which stands
+    for the p̄ of the batch.
     """
-    kernel, bias = head_of(deltas)
+    if head is None:
+        return None
+    kernel, bias = head_of(deltas, head)
     ratios = []
     if bias is not None:
         for d in range(len(bias)):

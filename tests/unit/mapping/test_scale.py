@@ -12,9 +12,10 @@ from gradleak.mapping.settle import settle as settle_block
 def scale_under(fedsgd, public):
     """Metadata → the scale found for the updates of ``fedsgd``."""
     *_, leaks = fedsgd
-    softmax = settle_block(leaks, *public).public_softmax
+    found = settle_block(leaks, *public)
+    softmax = found.public_softmax
     deltas = [np.stack(arrays) for arrays in zip(*(leak.delta.values() for leak in leaks), strict=True)]
-    estimate = absent_class_scale(deltas, 1.0, softmax)
+    estimate = absent_class_scale(deltas, found.head, 1.0, softmax)
     return lambda meta: find_scale(estimate, softmax, "auto", meta)
 
 
