@@ -18,7 +18,7 @@ def main(snakemake) -> None:
     inputs, params = snakemake.input, snakemake.params
     shadows = [read_npz(file) for file in inputs.get("shadow", [])] or [None] * len(inputs.mapping)
     sources = (
-        Source(read_block(mapping), read_json(report)["meta"], shadow)
+        Source(read_block(mapping), read_json(report)["metadata"]["read"], shadow)
         for mapping, report, shadow in zip(inputs.mapping, inputs.report, shadows, strict=True)
     )
     certified = [read_npz(file) for file in inputs.get("members", [])]

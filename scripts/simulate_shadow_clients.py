@@ -13,7 +13,7 @@ def main(snakemake) -> None:
 
     block, report = read_block(snakemake.input.gradients), read_json(snakemake.input.report)
     model, unit = model_of(block), shadow_clients.delta_per_gradient(report)
-    options = shadow_clients.published(report["meta"], block.samples)
+    options = shadow_clients.published(report["metadata"]["read"], block.samples)
     finals = shadow_clients.final_weights(model, block, unit)
     images = Images(**read_npz(snakemake.input.public))
     public = shadow_clients.simulate(model, images, options, unit, finals)

@@ -40,6 +40,8 @@ def block_of(found: Mapping, draws: list[int]) -> MappedBlock:
         rounding=found.rounding,
         noise=found.noise,
         steps=found.steps,
+        head=found.head,
+        no_head=found.no_head,
         draws=np.array(draws),
     )
 

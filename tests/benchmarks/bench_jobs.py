@@ -30,6 +30,7 @@ def prepare(folder: Path, trials: int) -> None:
     from gradleak.federated import client, datasets
     from gradleak.files import write_npz
     from gradleak.mapping.files import MappedBlock, trainable_places, write_block
+    from gradleak.mapping.head import find_head
 
     pools = datasets.split("mnist-5k", datasets.load("mnist-5k"))
     options = ClientOptions(batch_size=1, pretrain_epochs=1, learning_rate=1.0)
@@ -48,6 +49,7 @@ def prepare(folder: Path, trials: int) -> None:
         noise=np.zeros(variables),
         steps=1,
         draws=np.arange(trials),
+        head=find_head(model)[0],
     )
     write_block(folder / "mapping.npz", block)
     write_npz(folder / "public.npz", x=pools["public"].x, y=pools["public"].y)

@@ -55,8 +55,8 @@ def settings(rng: np.random.Generator) -> ClientOptions:
 def judge(options: ClientOptions, model, draw, public) -> dict:
     """What the mapping finds for one draw, as it was shared and negated."""
     before = [v.numpy() for v in model.trainable_variables]
-    noise = find_noise([a[None] for a in draw.delta], before, 1.0).value
-    family = find_optimizer(draw.delta, before, noise=bool(noise)).value
+    noise = find_noise([a[None] for a in draw.delta], before, public.head, 1.0).value
+    family = find_optimizer(draw.delta, before, public.head, noise=bool(noise)).value
     said = [
         sign_evidence([sign * a[None] for a in draw.delta], public, family == "adam").value
         for sign in (1, -1)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from gradleak.mapping.head import find_head
+
 
 def tapped(model: keras.Model) -> keras.Model:
-    """Images → (input of the last layer, logits)."""
-    return keras.Model(model.inputs[0], [model.layers[-1].input, model.outputs[0]])
+    """Images → (input of the last dense layer, logits). Without such a layer the logits stand for its input,
+    since no label method applies.
+    """
+    head, _ = find_head(model)
+    entered = model.outputs[0] if head is None else model.get_layer(head.layer_name).input
+    return keras.Model(model.inputs[0], [entered, model.outputs[0]])
 
 
 def member_features(

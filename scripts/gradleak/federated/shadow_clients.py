@@ -21,6 +21,7 @@ from gradleak.images import to_float
 from gradleak.labels.evidence import Public, ShadowClients, class_means, softmax
 from gradleak.labels.simulated.compositions import compositions, draw_images
 from gradleak.mapping.files import MappedBlock
+from gradleak.mapping.head import Head, find_head, head_of
 
 IMAGES = 4000  # public images at most
 PATH_IMAGES = 500  # of them, followed along the local steps
@@ -29,7 +30,9 @@ DUMMIES = 100  # noise images
 
 
 def published(meta: dict[str, Any], samples: int) -> ClientOptions | None:
-    """The client's settings from the (untrusted) metadata; None where they are missing or invalid."""
+    """The client's settings; None where they are missing or invalid. meta: of ``Metadata.values``."""
+    if meta.get("local_steps", 1) is None:
+        return None  # several, or contradictory
     stated = {
         "samples": samples,
         "batch_size": meta.get("batch_size") or samples,
@@ -37,8 +40,8 @@ def published(meta: dict[str, Any], samples: int) -> ClientOptions | None:
         "learning_rate": meta.get("learning_rate"),
         "optimizer": meta.get("optimizer", "sgd"),
     }
-    if meta.get("optimizer") == "momentum" and "momentum" in meta:
-        stated["momentum"] = meta["momentum"]
+    if meta.get("optimizer") == "momentum":
+        stated["momentum"] = meta.get("momentum")
     try:
         return ClientOptions(**stated)
     except ValueError:
@@ -49,7 +52,7 @@ def delta_per_gradient(report: dict[str, Any]) -> float:
     """A client's own delta (after − before) per unit of gradient: the mapping's scale without the client's
     weight.
     """
-    weight = report["meta"].get("client_weight")
+    weight = report["metadata"]["read"].get("client_weight")
     return report["scale"]["value"] / (weight if isinstance(weight, int | float) and weight > 0 else 1.0)
 
 
@@ -70,7 +73,8 @@ def simulate(
     finals: list[list[np.ndarray]],
     clients: int = CLIENTS,
 ) -> Public:
-    """All fields of Public. Of an update of one step, or without settings: those of the starting model alone.
+    """All fields of Public. Those of the starting model alone for an update of one step, without settings, or
+    without a last dense layer.
 
     model: at the round's starting weights, which are restored. per_gradient: of ``delta_per_gradient``.
     finals: each draw's trainable variables after its round; may be empty. clients: shadow clients in each
@@ -80,11 +84,12 @@ def simulate(
     public = Images(public.x[:IMAGES], public.y[:IMAGES])
     adversary = _Adversary(model, tapped(model), public)
     known = adversary.at_start(rng)
-    if options is None or options.steps == 1:
+    head, _ = find_head(model)
+    if options is None or options.steps == 1 or head is None:
         return known
     ends = adversary.at_end(finals)
     classes = model.output_shape[-1]
-    training = _Training(options, model, rounds.gradient_function(model), public, per_gradient)
+    training = _Training(options, model, rounds.gradient_function(model), public, per_gradient, head)
     even = np.full((1, classes), -(-options.client_samples // classes))
     images = rng.permutation(draw_images(rng, even, public.y, np.arange(len(public.y)))[0])
     path: list[np.ndarray] = []
@@ -153,6 +158,7 @@ class _Training:
     gradient: Callable
     public: Images
     per_gradient: float  # delta per unit of gradient
+    head: Head
 
     def change(
         self, index: np.ndarray, seed: list[int], before_step: Callable[[], None] = lambda: None
@@ -163,7 +169,6 @@ class _Training:
 
     def gradients(self, index: np.ndarray, seed: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Pseudo-gradients of the last layer's kernel [d, C] and bias [C]; NaN where it has no bias."""
-        change = self.change(index, seed)
-        if change[-1].ndim == 1:
-            return -change[-2] / self.per_gradient, -change[-1] / self.per_gradient
-        return -change[-1] / self.per_gradient, np.full(change[-1].shape[1], np.nan)
+        kernel, bias = head_of(self.change(index, seed), self.head)
+        bias = np.full(kernel.shape[1], np.nan) if bias is None else -bias / self.per_gradient
+        return -kernel / self.per_gradient, bias

@@ -89,7 +89,8 @@ class Evidence:
         (D, d, C) and (D, C); bias and its gradient are None where the layer has none.
     samples: N, the number of images behind each update; None where it is unknown.
     public: public data at this model, or None. client: published settings, or None where unknown.
-    members: images that are known to be in the batches, or None.
+    members: images that are known to be in the batches, or None. knows_steps: False if the metadata speak of
+        several local steps, but not of how many.
     """
 
     weight: np.ndarray
@@ -100,6 +101,7 @@ class Evidence:
     public: Public | None = None
     client: Client | None = Client()
     members: Members | None = None
+    knows_steps: bool = True
 
     @property
     def draws(self) -> int:

@@ -12,13 +12,15 @@ from gradleak.labels import members, registry
 from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, Members, NotApplicable, Public
 from gradleak.labels.packing import of_draws, unpack
 from gradleak.mapping.files import MappedBlock
+from gradleak.mapping.head import head_of
 
 
 @dataclass(frozen=True)
 class Source:
     """A block of mapped updates with all that belongs to it.
 
-    meta: the client's metadata. shadow: arrays of results/shadow_clients/*.npz, or None.
+    meta: the client's metadata, of ``Metadata.values``. shadow: arrays of results/shadow_clients/*.npz, or
+    None.
     """
 
     block: MappedBlock
@@ -26,21 +28,27 @@ class Source:
     shadow: dict[str, np.ndarray] | None = None
 
     def evidence(self, draws: np.ndarray, known: Members | None = None) -> Evidence:
-        """The last layer of the updates of ``draws`` (D,), with known members."""
+        """The last layer of the updates of ``draws`` (D,), with known members.
+
+        Raises NotApplicable if the model does not end in a dense layer.
+        """
+        head = self.block.head
+        if head is None:
+            raise NotApplicable(f"label methods read the last dense layer, but {self.block.no_head}")
         place = {draw: position for position, draw in enumerate(self.block.draws)}
         index = np.array([place[draw] for draw in draws])
         public, client = self._public(index)
-        has_bias = self.block.gradients[-1][index].ndim == 2
-        kernel = -2 if has_bias else -1
+        grad_weight, grad_bias = head_of(self.block.gradients, head)
         return Evidence(
-            self.block.weight(kernel),
-            self.block.weight(-1) if has_bias else None,
-            self.block.gradients[kernel][index],
-            self.block.gradients[-1][index] if has_bias else None,
+            self.block.weight(head.kernel_index),
+            None if head.bias_index is None else self.block.weight(head.bias_index),
+            grad_weight[index],
+            None if grad_bias is None else grad_bias[index],
             self.block.samples,
             public,
             client,
             known,
+            self.meta.get("local_steps", 1) is not None,
         )
 
     def _public(self, index: np.ndarray) -> tuple[Public | None, Client | None]:
@@ -90,7 +98,7 @@ def recover_block(
     found = Recovered()
     for source in sources:
         block = source.block
-        found.classes = block.gradients[-1].shape[-1]
+        found.classes = len(block.public_softmax)
         trials = np.flatnonzero(np.isin(draws, block.draws))
         if certified is not None:
             numbers = np.bincount(certified["trial"], minlength=len(draws))[trials]
@@ -102,8 +110,8 @@ def recover_block(
             trials = trials[~crowded]
         if not len(trials):
             continue
-        known = None if certified is None else _members(certified, trials)
         try:
+            known = None if certified is None or block.head is None else _members(certified, trials)
             estimate = registry.recover(method, source.evidence(draws[trials], known))
         except NotApplicable as error:
             found.reasons |= dict.fromkeys(trials, str(error))

@@ -139,7 +139,15 @@ def refusal(name: str, evidence: Evidence) -> str:
     if method.dummy and (evidence.public is None or evidence.public.dummy is None):
         return f"{name} needs noise images through the model"
     if method.settings and evidence.client is None:
-        return f"{name} needs the published settings of the client"
+        return (
+            f"{name} needs the published settings of the client: state `learning_rate` in the metadata, and "
+            "`local_steps`, `optimizer` (sgd, momentum or adam) and `momentum` unless it is one step of SGD"
+        )
+    if not method.multi_step and not evidence.knows_steps:
+        return (
+            f"{name} reads the gradient of one step, and the number of local steps is not known: state "
+            "`local_steps` in the metadata, or `local_epochs`, `samples` and `batch_size`"
+        )
     if not method.multi_step and evidence.steps > 1:
         return f"{name} reads the gradient of one step; this update is of {evidence.steps} local steps"
     if evidence.samples is None and not method.unknown_n:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradleak.files import read_npz, write_npz
+from gradleak.mapping.head import Head
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +30,8 @@ class MappedBlock:
     trainable variable, int [L], 0 is the first. samples: images behind each update. public_softmax: mean
     softmax of public images by true class [C, C]. rounding: standard deviation of a gradient's rounding
     error, in units of the root mean square of its variable. noise: standard deviation of further noise on
-    each gradient [L]. steps: local steps of the client, None if not stated. draws: int [D].
+    each gradient [L]. steps: local steps of the client, None if not stated. draws: int [D]. head:
+    the last dense layer, None if the model ends in anything else, and no_head the reason.
     """
 
     model_json: str
@@ -43,6 +45,8 @@ class MappedBlock:
     noise: np.ndarray
     steps: int | None
     draws: np.ndarray
+    head: Head | None
+    no_head: str = ""
 
     def weight(self, variable: int) -> np.ndarray:
         """The weights of trainable variable number ``variable``; negative numbers count from the last."""
@@ -71,6 +75,8 @@ def write_block(path: str | Path, block: MappedBlock) -> None:
         noise=block.noise,
         steps=block.steps or 0,
         draws=block.draws,
+        **_head_arrays(block.head),
+        no_head=np.array(block.no_head),
     )
 
 
@@ -89,7 +95,23 @@ def read_block(path: str | Path) -> MappedBlock:
         noise=arrays["noise"],
         steps=int(arrays["steps"]) or None,
         draws=arrays["draws"],
+        head=_read_head(arrays),
+        no_head=str(arrays["no_head"]),
     )
+
+
+def _head_arrays(head: Head | None) -> dict[str, np.ndarray]:
+    if head is None:
+        return {}
+    bias = [] if head.bias_index is None else [head.bias_index]
+    return {"head": np.array([head.kernel_index, *bias]), "head_layer": np.array(head.layer_name)}
+
+
+def _read_head(arrays: dict[str, np.ndarray]) -> Head | None:
+    if "head" not in arrays:
+        return None
+    kernel, *bias = arrays["head"].tolist()
+    return Head(kernel, bias[0] if bias else None, str(arrays["head_layer"]))
 
 
 def _numbered(arrays: dict[str, np.ndarray], prefix: str) -> list[np.ndarray]:

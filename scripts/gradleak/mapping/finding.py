@@ -13,7 +13,7 @@ class Contradiction:
     """A statement about the update that does not agree with something else.
 
     source: of the statement, ``metadata`` or ``settings``. stated: its value. against: what contradicts it,
-    ``update`` or ``settings``. found: the value there.
+    ``update``, ``settings`` or ``metadata`` (another statement there). found: the value there.
     """
 
     source: str

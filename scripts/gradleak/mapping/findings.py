@@ -10,6 +10,7 @@ import numpy as np
 from gradleak.artifacts.leak import Leak
 from gradleak.mapping.alignment import Aligned
 from gradleak.mapping.finding import Contradiction, Finding, as_json
+from gradleak.mapping.metadata import Metadata
 from gradleak.mapping.ranks import Ranks, verdict
 
 
@@ -30,14 +31,21 @@ class Findings:
 
 
 def report(
-    findings: Findings, head: str, aligned: Aligned, gradients: list[np.ndarray], leak: Leak
+    findings: Findings,
+    head: str,
+    aligned: Aligned,
+    gradients: list[np.ndarray],
+    leak: Leak,
+    stated: Metadata,
 ) -> dict[str, Any]:
-    """mapping.json. head: what was changed at the model's output. leak: of the first draw."""
-    f, meta = findings, leak.meta
+    """mapping.json. head: what was changed at the model's output. leak: of the first draw. stated: its
+    metadata.
+    """
+    f, meta = findings, stated.values
     return {
         "head": head,
         "files": leak.manifest.get("files", []),
-        "notes": leak.manifest.get("notes", []),
+        "notes": [*leak.manifest.get("notes", []), *_unread(stated)],
         "tensors": [
             row | {"norm": float(np.mean(np.linalg.norm(g.reshape(len(g), -1), axis=1)))}
             for row, g in zip(aligned.rows, gradients, strict=True)
@@ -54,13 +62,15 @@ def report(
         "sparsity": as_json(f.sparsity),
         "ranks": f.ranks.rows,
         "verdict": verdict(f.ranks.rows, f.samples.value, meta.get("local_steps", 1), f.optimizer.value),
-        "contradictions": contradictions(f),
-        "meta": {
-            key: value
-            for key, value in meta.items()
-            if isinstance(value, str | int | float | bool) or value is None
-        },
+        "contradictions": [*(_line(name, one) for name, one in stated.contradicts), *contradictions(f)],
+        "metadata": {"read": meta, "unread": list(stated.unread)},
     }
+
+
+def _unread(stated: Metadata) -> list[str]:
+    """A note on the keys that have no effect."""
+    keys = ", ".join(stated.unread[:20]) + (", …" if len(stated.unread) > 20 else "")
+    return [f"keys of the metadata that were not read: {keys}"] if keys else []
 
 
 def contradictions(findings: Findings) -> list[str]:
@@ -75,6 +85,8 @@ def contradictions(findings: Findings) -> list[str]:
 def _line(name: str, one: Contradiction) -> str:
     if one.against == "settings":
         return f"{name}: the settings say {one.found}, the {one.source} {one.stated}"
+    if one.against == "metadata":
+        return f"{name}: the metadata say {one.stated}, and elsewhere {one.found}"
     if name == "scale":
         return f"scale: the {one.source} give {one.stated:.3g}, the update suggests {one.found:.3g}"
     if name == "samples":

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.mapping.finding import UNKNOWN, Contradiction, Finding
+from gradleak.mapping.head import Head
 
 # ``zero_sum`` of the last kernel: at most EXACT for SGD, at least BROKEN for Adam.
 EXACT, BROKEN = 1e-3, 0.03
@@ -64,14 +65,21 @@ def evenness(deltas: list[np.ndarray]) -> tuple[float, float]:
 
 
 def find_optimizer(
-    deltas: list[np.ndarray], before: list[np.ndarray], factor: float = 1.0, noise: bool = False
+    deltas: list[np.ndarray],
+    before: list[np.ndarray],
+    head: Head | None,
+    factor: float = 1.0,
+    noise: bool = False,
 ) -> Finding:
     """The family of one draw; value: sgd (momentum included), adam (any adaptive optimiser) or unknown.
 
-    deltas: of one draw, in the model's order. before: the weights that were subtracted. factor: the delta was
-    multiplied by it after that. noise: whether white noise was found on the update, which hides the sums.
+    deltas: of one draw, in the model's order. before: the weights that were subtracted. head: the last dense
+    layer, None if there is none. factor: the delta was multiplied by it after that. noise: whether white
+    noise was found on the update, which hides the sums.
     """
-    place = -1 if deltas[-1].ndim > 1 else -2
+    if head is None:
+        return Finding(UNKNOWN, 0.0, "without a last dense layer there are no sums over the classes")
+    place = head.kernel_index
     sums = zero_sum(deltas[place])
     by_rounding = rounding(deltas[place], before[place], factor)
     inside, between = evenness(deltas)

@@ -20,7 +20,8 @@ class Update:
     """ranks: of ``rank_kernels``. parameters: numbers in the update. pixels: of an image, in all channels.
 
     samples: images behind it. optimizer: the family. steps: local steps, None if unknown. noise: standard
-    deviation of white noise, or 0. has_bias: of the last layer. is_trained: the model before the round.
+    deviation of white noise, or 0. has_bias: of the last dense layer. is_trained: the model before the round.
+    no_head: why there is no last dense layer, or ''.
     """
 
     ranks: list[dict]
@@ -32,6 +33,7 @@ class Update:
     noise: float
     has_bias: bool
     is_trained: bool
+    no_head: str = ""
 
 
 def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
@@ -44,8 +46,9 @@ def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
         optimizer=report["optimizer"]["value"],
         steps=block.steps,
         noise=report["noise"]["value"],
-        has_bias=block.gradients[-1].ndim == 2,
+        has_bias=block.head is not None and block.head.bias_index is not None,
         is_trained=report["weights"]["value"] == "trained",
+        no_head=block.no_head,
     )
 
 
@@ -55,6 +58,8 @@ def prospects(update: Update) -> list[dict[str, Any]]:
 
 
 def _labels(u: Update) -> dict[str, Any]:
+    if u.no_head:
+        return _row("labels", NONE, f"{u.no_head}, and every label method reads its update")
     if u.optimizer == "adam":
         return _row(
             "labels",

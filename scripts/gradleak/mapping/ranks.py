@@ -69,12 +69,12 @@ def widest(ranks: list[dict]) -> dict | None:
 
 
 def is_refuted(ranks: list[dict], samples: int, steps: Any, optimizer: str) -> bool:
-    """Whether the rank is above ``samples`` × ``steps``. steps: as in the (untrusted) metadata."""
+    """Whether the rank is above ``samples`` × ``steps``. steps: None if they are several or unknown."""
     kernel = widest(ranks)
     if kernel is None or optimizer == "adam":
         return False
     rank = max(kernel["ranks"])
-    return rank < kernel["full"] and rank > samples * _steps(steps)
+    return steps is not None and rank < kernel["full"] and rank > samples * _steps(steps)
 
 
 def verdict(ranks: list[dict], samples: int, steps: Any, optimizer: str) -> str:

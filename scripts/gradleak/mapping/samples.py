@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import UNKNOWN, Contradiction, Finding
+from gradleak.mapping.metadata import images
 from gradleak.mapping.ranks import is_refuted, widest
+
+SURE = 0.9  # confidence of a number that the metadata state as such
 
 
 def find_samples(claimed: int | None, meta: dict, ranks: list[dict], optimizer: str) -> Finding:
@@ -14,34 +15,35 @@ def find_samples(claimed: int | None, meta: dict, ranks: list[dict], optimizer: 
 
     Raises MappingError if the number is not stated, since the rank gives a lower bound only.
     """
-    in_metadata = meta.get("samples") or meta.get("batch_size")
-    number = count(claimed or in_metadata)
+    in_metadata, confidence = images(meta)
+    number = claimed or in_metadata
     if number is None:
         raise MappingError(
-            "the number of images behind the update is not known "
-            f"({_bound(ranks, UNKNOWN)}): set `samples` on the target"
+            f"the number of images behind the update is not known ({_stated(meta)}; "
+            f"{_bound(ranks, UNKNOWN)}): set `samples` on the target, or state `samples` in the metadata"
         )
     source, contradicts = "settings" if claimed else "metadata", []
     kernel = widest(ranks)
     if kernel and is_refuted(ranks, number, meta.get("local_steps", 1), optimizer):
         contradicts.append(Contradiction(source, number, "update", max(kernel["ranks"])))
-    if claimed and _is_whole(in_metadata) and in_metadata != claimed:
+    if claimed and in_metadata and confidence >= SURE and in_metadata != claimed:
         contradicts.append(Contradiction("metadata", in_metadata, "settings", claimed))
     return Finding(
         number,
-        1.0 if claimed else 0.9,
-        f"{'target settings' if claimed else 'metadata'}; {_bound(ranks, optimizer)}",
+        1.0 if claimed else confidence,
+        f"{'target settings' if claimed else _stated(meta)}; {_bound(ranks, optimizer)}",
         tuple(contradicts),
     )
 
 
-def count(stated: Any) -> int | None:
-    """A number of things from untrusted metadata; None if it cannot be one."""
-    return stated if _is_whole(stated) and 1 <= stated < 1 << 31 else None
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _stated(meta: dict) -> str:
+    """What the metadata state about the number of images."""
+    parts = [
+        f"{name} {'unclear' if meta[name] is None else meta[name]}"
+        for name in ("samples", "batch_size", "local_steps", "local_epochs")
+        if name in meta
+    ]
+    return f"metadata: {', '.join(parts) or 'no samples'}"
 
 
 def _bound(ranks: list[dict], optimizer: str) -> str:

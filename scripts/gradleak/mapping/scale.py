@@ -8,19 +8,25 @@ import numpy as np
 
 from gradleak.mapping.claims import AUTO
 from gradleak.mapping.finding import Contradiction, Finding
-from gradleak.mapping.sign import head_of
+from gradleak.mapping.head import Head, head_of
+from gradleak.mapping.metadata import PROPORTIONAL
 
 FLAT = 0.5  # largest mean softmax of a class by which a model counts as untrained
 
 
-def absent_class_scale(deltas: list[np.ndarray], factor: float, softmax: np.ndarray) -> float | None:
+def absent_class_scale(
+    deltas: list[np.ndarray], head: Head | None, factor: float, softmax: np.ndarray
+) -> float | None:
     """The scale by the update itself, the median over draws. None if no class is sure to be absent.
 
     The bias of an absent class has the gradient p̄_c, so Σ |delta| / Σ p̄ over absent classes is about the
-    scale. deltas: [D, …] each. factor: 1 if they are after − before, −1 if before − after. softmax: mean
-    softmax of public images by true class [C, C], which stands for the p̄ of the batch.
+    scale. deltas: [D, …] each. head: the last dense layer, None if there is none. factor: 1 if they are after
+    − before, −1 if before − after. softmax: mean softmax of public images by true class [C, C], which stands
+    for the p̄ of the batch.
     """
-    kernel, bias = head_of(deltas)
+    if head is None:
+        return None
+    kernel, bias = head_of(deltas, head)
     ratios = []
     if bias is not None:
         for d in range(len(bias)):
@@ -50,9 +56,11 @@ def find_scale(estimate: float | None, softmax: np.ndarray, claimed: float | str
         return Finding(float(claimed), 1.0, f"target settings; {evidence}", estimate=estimate)
     value = _stated_scale(meta)
     if value is not None:
-        evidence = f"learning rate × steps of the metadata; {evidence}"
+        is_stated = "local_steps" in meta
+        steps = "steps" if is_stated else "one step, since no number of steps is stated,"
+        evidence = f"learning rate × {steps} of the metadata; {evidence}"
         if estimate is None or not is_flat or 1 / 3 < estimate / value < 3:
-            return Finding(value, 0.9, evidence, estimate=estimate)
+            return Finding(value, 0.9 if is_stated else 0.6, evidence, estimate=estimate)
         contradicts = (Contradiction("metadata", value, "update", estimate),)
         return Finding(value, 0.3, f"{evidence}: they contradict each other", contradicts, estimate)
     if estimate:
@@ -63,13 +71,19 @@ def find_scale(estimate: float | None, softmax: np.ndarray, claimed: float | str
 def _stated_scale(meta: dict) -> float | None:
     """Learning rate × effective steps × client weight; None where the (untrusted) metadata are unusable."""
     rate, weight = positive(meta.get("learning_rate")), positive(meta.get("client_weight", 1.0))
-    steps, momentum = positive(meta.get("local_steps", 1)), meta.get("momentum") or 0.0
-    if rate is None or weight is None or steps is None or meta.get("optimizer", "sgd") == "adam":
+    steps, optimizer = positive(meta.get("local_steps", 1)), meta.get("optimizer", "sgd")
+    if rate is None or weight is None or steps is None or optimizer not in PROPORTIONAL:
         return None
+    # The first step of momentum is that of SGD, so only later ones need to know how much it is.
+    single = optimizer == "momentum" and steps == 1
+    momentum = meta.get("momentum", 0.0 if optimizer == "sgd" or single else None)
     if not isinstance(momentum, int | float) or not 0 <= momentum < 1:
         return None
-    # Σ_k (1 − m^k) / (1 − m) for k = 1 … steps: the change per unit of a constant gradient.
-    effective = (steps - momentum * (1 - momentum**steps) / (1 - momentum)) / (1 - momentum)
+    # Σ_k (1 − m^k) / (1 − m) for k = 1 … steps: the change per unit of a constant gradient. Nesterov's steps
+    # are those of momentum one step later (Sutskever et al. 2013, as Keras and PyTorch compute it).
+    first = 2 if optimizer == "nesterov" else 1
+    powers = momentum**first * (1 - momentum**steps) / (1 - momentum)
+    effective = (steps - powers) / (1 - momentum)
     value = rate * effective * weight
     return value if np.isfinite(value) and value > 0 else None
 

@@ -8,17 +8,11 @@ from gradleak.mapping.claims import AUTO
 from gradleak.mapping.classifier import Public
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import Contradiction, Finding
+from gradleak.mapping.head import head_of
+from gradleak.mapping.metadata import SIGNS
 
-SIGNS = ("after_minus_before", "before_minus_after")
 DECISIVE = 4.0  # standard errors
 BEYOND = 5.0  # standard deviations: white noise exceeds it in hardly one of a few thousand entries
-
-
-def head_of(deltas: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-    """The deltas of the last kernel [D, d, C] and of its bias [D, C], None if the last layer has none."""
-    if deltas[-1].ndim == 2:
-        return deltas[-2], deltas[-1]
-    return deltas[-1], None
 
 
 def absent_columns(kernel: np.ndarray, noise: float = 0.0) -> np.ndarray:
@@ -72,7 +66,9 @@ def sign_evidence(
     deltas: [D, …] each. adaptive: the optimiser is one such as Adam, whose steps keep the sign of a gradient
     but not its size. noise: standard deviation of white noise found on the update, or 0.
     """
-    kernel, bias = head_of(deltas)
+    if public.head is None:
+        return Finding(None, 0.0, public.no_head)
+    kernel, bias = head_of(deltas, public.head)
     score = float(class_features(kernel, public.features).sum() / np.sqrt(len(kernel)))
     votes, least, counted = _votes(kernel, bias, public, adaptive, noise)
     evidence = f"{counted}: {', '.join(map(str, votes[:8].tolist()))}"

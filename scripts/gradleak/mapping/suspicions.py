@@ -6,23 +6,27 @@ import numpy as np
 
 from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.mapping.finding import Finding
-from gradleak.mapping.sign import head_of
+from gradleak.mapping.head import Head
 
 
-def find_noise(deltas: list[np.ndarray], before: list[np.ndarray], factor: float) -> Finding:
+def find_noise(
+    deltas: list[np.ndarray], before: list[np.ndarray], head: Head | None, factor: float
+) -> Finding:
     """White noise, by two estimates of σ that agree only with noise. value: its standard deviation, or 0.
 
     Under SGD the sums of the last layer over classes are zero without noise; with noise they have the
     standard deviation σ √C. The rows of a kernel with the smallest entries (a pixel that is always 0, a unit
     that is rarely active) also consist of noise. So with noise both estimates of σ agree, no entry is exactly
     zero, and the entries are Gaussian; Adam's entries are not. deltas: [D, …] each. before: the weights that
-    were subtracted. factor: by which the delta was multiplied after the subtraction.
+    were subtracted. head: the last dense layer, None if there is none. factor: by which the delta was
+    multiplied after the subtraction.
     """
-    head, _ = head_of(deltas)
-    sums = head.astype(np.float64).sum(axis=-1)
-    by_sums = float(np.sqrt(np.mean(sums**2) / head.shape[-1]))
-    place = next(i for i, d in enumerate(deltas) if d is head)
-    rounding = factor * FLOAT32_ROUNDING * float(np.sqrt(np.mean(np.square(before[place], dtype=float))))
+    if head is None:
+        return Finding(0.0, 0.0, "without a last dense layer there are no sums to compare")
+    kernel, weight = deltas[head.kernel_index], before[head.kernel_index]
+    sums = kernel.astype(np.float64).sum(axis=-1)
+    by_sums = float(np.sqrt(np.mean(sums**2) / kernel.shape[-1]))
+    rounding = factor * FLOAT32_ROUNDING * float(np.sqrt(np.mean(np.square(weight, dtype=float))))
     kernels = [d[0].reshape(-1, d.shape[-1]).astype(np.float64) for d in deltas if d.ndim > 2]
     rows = [row for k in kernels for row in (k, k.T) if row.shape[1] >= 64]
     if not rows or by_sums <= 0:

@@ -14,6 +14,7 @@ from gradleak.federated import client
 from gradleak.federated.options import ClientOptions
 from gradleak.files import read_json, read_npz, write_json, write_npz
 from gradleak.mapping.files import MappedBlock, write_block
+from gradleak.mapping.head import Head
 
 SAMPLES, DRAWS = 6, 2
 
@@ -45,9 +46,10 @@ def leak(tmp_path_factory, digits):
         noise=np.zeros(variables),
         steps=1,
         draws=np.arange(DRAWS),
+        head=Head(variables - 2, variables - 1, "last"),
     )
     write_block(folder / "mapping.npz", block)
-    write_json(folder / "mapping.json", {"meta": {}})
+    write_json(folder / "mapping.json", {"metadata": {"read": {}, "unread": []}})
     return folder, [m.private for m in made]
 
 

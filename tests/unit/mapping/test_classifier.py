@@ -73,3 +73,35 @@ def test_models_of_keras_are_built_from_what_was_checked():
     )
     built, _ = logits_model(model.to_json())
     assert built.layers[-1].kernel_regularizer is None
+
+
+@pytest.mark.parametrize("shape", [(64,), (8, 8), (1, 8, 8), (4, 16)], ids=str)
+@pytest.mark.parametrize("functional", [False, True])
+def test_grey_values_in_another_shape_are_reshaped(shape, functional, digits):
+    keras.utils.set_random_seed(3)
+    image = keras.Input(shape, name="image")
+    hidden = layers.Dense(12, activation="relu")(layers.Flatten()(image))
+    model = keras.Model(image, layers.Dense(10, activation="softmax")(hidden))
+    if not functional:
+        model = keras.Sequential([image, *model.layers[1:]])
+    linear, what = logits_model(model.to_json(), (8, 8, 1))
+    assert "reshaped" in what
+    assert "softmax" in what
+    linear.set_weights(model.get_weights())
+    x = to_float(digits["private"].x[:8])
+    np.testing.assert_allclose(tf.nn.softmax(linear(x)), model(x.reshape(8, *shape)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "image", "message"),
+    [
+        ((64,), (8, 8, 3), "choose another `dataset`"),
+        ((28, 28, 1), (8, 8, 1), "choose another `dataset`"),
+        ((192,), (8, 8, 3), "put a Reshape"),
+        ((3, 8, 8), (8, 8, 3), "put a Reshape"),
+    ],
+)
+def test_images_that_do_not_fit_the_model_are_refused_with_what_to_do(shape, image, message):
+    model = keras.Sequential([keras.Input(shape), layers.Flatten(), layers.Dense(10)])
+    with pytest.raises(MappingError, match=message):
+        logits_model(model.to_json(), image)

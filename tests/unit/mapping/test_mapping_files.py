@@ -19,6 +19,7 @@ from gradleak.mapping.files import (
     trainable_places,
     write_block,
 )
+from gradleak.mapping.head import Head
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
@@ -45,20 +46,32 @@ def block(model, rng):
         noise=rng.uniform(size=6),
         steps=3,
         draws=np.array([4, 5]),
+        head=Head(4, 5, "dense_1"),
     )
 
 
 def assert_same(one, other):
-    if isinstance(one, list):
+    if isinstance(one, Head | None):
+        assert one == other
+    elif isinstance(one, list):
         for a, b in zip(one, other, strict=True):
             np.testing.assert_array_equal(a, b)
     else:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("steps", [3, None])
-def test_what_is_written_is_read_again(block, tmp_path, steps):
-    block = MappedBlock(**{**vars(block), "steps": steps})
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"steps": None},
+        {"head": Head(4, None, "dense_1")},
+        {"head": None, "no_head": "the logits are the output of x"},
+    ],
+    ids=str,
+)
+def test_what_is_written_is_read_again(block, tmp_path, changed):
+    block = MappedBlock(**{**vars(block), **changed})
     write_block(tmp_path / "gradients.npz", block)
     again = read_block(tmp_path / "gradients.npz")
     for field in fields(block):
@@ -71,6 +84,7 @@ def test_the_names_of_the_arrays_are_fixed(block, tmp_path):
     write_block(tmp_path / "gradients.npz", block)
     numbered = [f"weight_{i}" for i in range(8)] + [f"gradient_{i}" for i in range(6)]
     rest = ["trainable", "layer", "samples", "public_softmax", "rounding", "noise", "steps", "draws"]
+    rest += ["head", "head_layer", "no_head"]
     assert list(read_npz(tmp_path / "gradients.npz")) == ["model", *numbered, *rest]
 
 

@@ -12,9 +12,10 @@ from gradleak.mapping.settle import settle as settle_block
 def scale_under(fedsgd, public):
     """Metadata → the scale found for the updates of ``fedsgd``."""
     *_, leaks = fedsgd
-    softmax = settle_block(leaks, *public).public_softmax
+    found = settle_block(leaks, *public)
+    softmax = found.public_softmax
     deltas = [np.stack(arrays) for arrays in zip(*(leak.delta.values() for leak in leaks), strict=True)]
-    estimate = absent_class_scale(deltas, 1.0, softmax)
+    estimate = absent_class_scale(deltas, found.head, 1.0, softmax)
     return lambda meta: find_scale(estimate, softmax, "auto", meta)
 
 
@@ -26,7 +27,9 @@ def scale_under(fedsgd, public):
         ({"learning_rate": 0.05, "local_steps": 4, "client_weight": 0.5}, 0.1),
         ({"learning_rate": 0.1, "local_steps": 1, "momentum": 0.9}, 0.1),
         ({"learning_rate": 0.1, "local_steps": 3, "momentum": 0.5}, 0.1 * (1 + 1.5 + 1.75)),
-        ({"learning_rate": 1, "local_steps": 2, "optimizer": "sgd", "momentum": None}, 2.0),
+        ({"learning_rate": 1, "local_steps": 2, "optimizer": "sgd", "momentum": 0.0}, 2.0),
+        ({"learning_rate": 0.1, "local_steps": 1, "optimizer": "momentum"}, 0.1),
+        ({"learning_rate": 0.1, "local_steps": 1, "optimizer": "nesterov", "momentum": 0.9}, 0.19),
     ],
 )
 def test_the_scale_is_rate_times_effective_steps_times_weight(scale_under, meta, expected):
@@ -48,6 +51,11 @@ def test_the_scale_is_rate_times_effective_steps_times_weight(scale_under, meta,
         {"learning_rate": 0.05, "client_weight": None},
         {"learning_rate": 0.05, "client_weight": [1]},
         {"learning_rate": 0.05, "optimizer": "adam"},
+        {"learning_rate": 0.05, "optimizer": "adamw"},
+        {"learning_rate": 0.05, "optimizer": "lion"},
+        {"learning_rate": 0.05, "optimizer": None},
+        {"learning_rate": 0.05, "optimizer": "momentum", "local_steps": 3},
+        {"learning_rate": 0.05, "momentum": None},
     ],
     ids=str,
 )

@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 from mapped import gradient, leak_of, simulated, small
 
+import validate_mapping
 from gradleak.images import to_float
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.settle import settle as settle_block
@@ -80,9 +81,37 @@ def test_draws_of_unlike_models_are_refused(digits, fedsgd, settle):
 
 
 def test_nothing_is_ever_nan(fedsgd, settle):
+    """Of two draws, one is zero."""
+    _, model, _, leaks = fedsgd
+    zeros = [np.zeros(v.shape, np.float32) for v in model.trainable_variables]
+    found = settle([leak_of(model, zeros), leaks[0]], sign="after_minus_before")
+    assert all(np.isfinite(g).all() for g in found.gradients)
+    assert all(row["ranks"][0] == 0 for row in found.report["ranks"])
+    json.dumps(found.report, allow_nan=False)
+
+
+@pytest.mark.parametrize("sign", ["auto", "after_minus_before"])
+def test_a_zero_update_is_called_so(fedsgd, settle, sign):
     model = fedsgd[1]
     zeros = [np.zeros(v.shape, np.float32) for v in model.trainable_variables]
-    found = settle([leak_of(model, zeros)], sign="after_minus_before")
-    assert all(np.isfinite(g).all() for g in found.gradients)
-    assert all(row["ranks"] == [0] for row in found.report["ranks"])
-    json.dumps(found.report, allow_nan=False)
+    with pytest.raises(MappingError, match="the update is zero in every entry"):
+        settle([leak_of(model, zeros)], sign=sign)
+
+
+def test_a_model_of_fewer_classes_than_the_public_data_is_refused(public, digits):
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(5)])
+    delta = [np.ones(v.shape, np.float32) for v in model.trainable_variables]
+    with pytest.raises(MappingError, match="the model has 5 classes, the public data set 10"):
+        settle_block([leak_of(model, delta)], *public)
+
+
+def test_a_model_of_vectors_is_mapped_and_written(settle, digits):
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(12, activation="relu"), layers.Dense(10)])
+    kept = digits["private"].y < 4
+    x, y = to_float(digits["private"].x[kept][:8]), digits["private"].y[kept][:8]
+    expected = gradient(model, x.reshape(8, 64), y)
+    found = settle([leak_of(model, [-0.1 * g for g in expected])], scale=0.1)
+    for one, other in zip(found.gradients, expected, strict=True):
+        np.testing.assert_allclose(one[0], other, atol=1e-6)
+    assert validate_mapping.block_of(found, [0]).image_shape == (8, 8, 1)

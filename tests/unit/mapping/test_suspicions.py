@@ -6,6 +6,7 @@ from mapped import simulated
 
 from gradleak.artifacts.leak import Leak
 from gradleak.mapping import suspicions
+from gradleak.mapping.head import Head
 
 
 @pytest.fixture
@@ -77,5 +78,5 @@ def test_clipping_sparsification_and_half_precision_are_suspected(changed, repor
 def test_a_zero_update_is_of_no_precision_and_no_noise():
     zeros = [np.zeros((1, 30, 10), np.float32)]
     assert suspicions.find_precision(zeros).value == "float32"
-    assert suspicions.find_noise(zeros, [np.ones((30, 10))], 1.0).value == 0
+    assert suspicions.find_noise(zeros, [np.ones((30, 10))], Head(0, None, "last"), 1.0).value == 0
     assert suspicions.find_clipping(zeros).value == 0
