@@ -22,12 +22,15 @@ class Aligned:
 
     before: weights of the round. deltas: as shared, float32 [D, *shape] each. rows: of the first delta, one
     for each variable (see ``assign_tensors``). weights_matched_by: how the weights were matched.
+    missing_weights: paths of the variables that the file of weights does not have; they keep Keras's initial
+    values.
     """
 
     before: list[np.ndarray]
     deltas: list[np.ndarray]
     rows: list[dict]
     weights_matched_by: str
+    missing_weights: tuple[str, ...] = ()
 
 
 def align(leaks: list[Leak], model: keras.Model) -> Aligned:
@@ -37,7 +40,7 @@ def align(leaks: list[Leak], model: keras.Model) -> Aligned:
     """
     variables = model.trainable_variables
     flat = _flattened(model, leaks[0].model_json)
-    before, before_rows = _load_weights(model, leaks[0].before, flat)
+    before, before_rows, missing = _load_weights(model, leaks[0].before, flat)
     for index, leak in enumerate(leaks):
         if any(
             not np.array_equal(a, b)
@@ -46,7 +49,7 @@ def align(leaks: list[Leak], model: keras.Model) -> Aligned:
             raise MappingError(f"draw {index} starts from other weights than draw 0")
     mapped = [assign_tensors(leak.delta, variables, model.weights, "delta", flat) for leak in leaks]
     deltas = [np.stack([arrays[i] for arrays, _ in mapped]) for i in range(len(variables))]
-    return Aligned(before, deltas, mapped[0][1], before_rows[0]["matched_by"])
+    return Aligned(before, deltas, mapped[0][1], before_rows[0]["matched_by"], missing)
 
 
 def layer_index(model: keras.Model) -> np.ndarray:
@@ -69,8 +72,8 @@ def _flattened(model: keras.Model, model_json: str) -> dict[int, tuple]:
 
 def _load_weights(
     model: keras.Model, arrays: dict[str, np.ndarray], flat: dict[int, tuple]
-) -> tuple[list[np.ndarray], list[dict]]:
-    """Load the weights of the round, and the statistics if the file has them; returns the trainable ones."""
+) -> tuple[list[np.ndarray], list[dict], tuple[str, ...]]:
+    """Load the weights of the round. Returns the trainable ones, their rows, and what the file has not."""
     variables = model.trainable_variables
     before, rows = assign_tensors(arrays, variables, model.weights, "weights before", flat)
     found = match(arrays, variables, model.weights, "weights before", flat)
@@ -86,4 +89,4 @@ def _load_weights(
         variable.assign(value)
         if not np.array_equal(variable.numpy(), value):
             raise MappingError(f"{variable.path} did not take the weights of the file")
-    return before, rows
+    return before, rows, found.missing

@@ -5,7 +5,7 @@ import pytest
 from keras import layers
 from mapped import anonymous, arr, small
 
-from gradleak.mapping.assign import assign_tensors
+from gradleak.mapping.assign import assign_tensors, match
 from gradleak.mapping.errors import MappingError
 
 
@@ -112,3 +112,12 @@ def test_a_wrong_number_of_tensors_is_refused_or_matched_by_shape(conv, change):
     else:  # two tensors could be the bias of three
         with pytest.raises(MappingError, match="2 tensors could be"):
             assign(arrays, conv)
+
+
+def test_variables_without_a_tensor_are_known():
+    model = small(layers.Flatten(), layers.Dense(4), layers.BatchNormalization())
+    trained = numbered(model)
+    found = match(arr(trained), model.trainable_variables, model.weights, "weights before")
+    assert found.missing == tuple(v.path for v in model.weights if "moving" in v.path)
+    whole = arr([v.numpy() for v in model.weights])
+    assert match(whole, model.trainable_variables, model.weights, "weights before").missing == ()
