@@ -27,12 +27,14 @@ class Architecture:
 
     json: Keras 3 JSON. variables: in the order of ``model.weights``. notes: what was changed or is unusual.
     groups: layer → its group in a .weights.h5 file, where a layer has a class and a number but no name.
+    unordered: layers behind which the order of PyTorch's elements is not known (see ``flattening``).
     """
 
     json: str
     variables: list[Variable]
     notes: list[str]
     groups: dict[str, str]
+    unordered: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -87,14 +89,15 @@ def _model(value: Any) -> Architecture:
         raise Refused("two layers have the same name")
     if output not in names[1:]:
         raise Refused("the model's output is no layer of it")
-    variables = measure(layers, source, shape)
-    total = sum(v.size for v in variables)
+    measured = measure(layers, source, shape)
+    total = sum(v.size for v in measured.variables)
     if total > limits.MAX_PARAMETERS:
         raise Refused(f"{total} parameters are more than the limit of {limits.MAX_PARAMETERS}")
     name = config.get("name")
     name = name if isinstance(name, str) and re.fullmatch(r"[\w.\-]{1,100}", name) else "model"
     text = _written(kind, name, source, shape, layers, output)
-    return Architecture(text, variables, list(dict.fromkeys(notes)), _groups(layers))
+    notes = list(dict.fromkeys(notes))
+    return Architecture(text, measured.variables, notes, _groups(layers), measured.unordered)
 
 
 def _chained(layers: list[Layer]) -> tuple[str, list[Layer], str]:

@@ -39,6 +39,23 @@ def plain_numbers(array: Any, what: str) -> np.ndarray:
     return single
 
 
+COUNTERS = ("num_batches_tracked",)
+
+
+def is_counter(key: str, array: np.ndarray) -> bool:
+    """Whether a tensor is no weight: PyTorch's count of batches, any scalar, or a state of random numbers.
+
+    No variable of a layer is a scalar. Keras's ``model.variables`` has the states of Dropout's random
+    numbers, two integers each.
+    """
+    if key.removesuffix(":0").endswith(COUNTERS) or array.ndim == 0:
+        return True
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    return kind in "iu" and (
+        array.size == 1 or (array.shape == (2,) and (kind == "u" or size == 8) and size > 2)
+    )
+
+
 def natural_order(key: str) -> list:
     """Sort key under which arr_2 comes before arr_10."""
     return [
