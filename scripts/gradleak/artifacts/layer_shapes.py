@@ -21,6 +21,10 @@ class Variable:
     flat: Order | None = None
 
     @property
+    def layer(self) -> str:
+        return self.name.rpartition("/")[0]
+
+    @property
     def is_statistic(self) -> bool:
         """Whether it is a moving statistic of BatchNormalization, which no gradient changes."""
         return self.name.endswith(("/moving_mean", "/moving_variance"))

@@ -40,7 +40,7 @@ _ROLE_FIRST = re.compile(rf"(?P<role>{_WORDS})_?(?P<layer>\d+)", re.IGNORECASE) 
 def parts(key: str) -> tuple[str, ...]:
     """The names of modules, and the role. ``module.conv1.weight`` and ``conv1/kernel:0`` have two each."""
     plain = re.sub(r":\d+$", "", key).strip("/")
-    found = [one for one in re.split(r"[./]", plain) if one not in WRAPPERS]
+    found = [one for one in re.split(r"[./\\]", plain) if one not in WRAPPERS]
     last = found[-1] if found else ""
     if last.lower() not in ROLES and (match := _ROLE_FIRST.fullmatch(last) or _ROLE_LAST.fullmatch(last)):
         found[-1:] = [match["layer"], match["role"]]
