@@ -204,12 +204,25 @@ def pickles(marker):
         "meta: deep": (pickle.dumps({"a": deep(400)}), "nested deeper|read safely"),
         "meta: a stack of tuples": (
             b"\x80\x02" + b")" * 100_000 + b"\x85" * 100_000 + b".",
-            "read safely|numbers|not a dict",
+            "read safely|nested deeper|not a dict",
         ),
         "meta: no pickle": (b"garbage" * 100, "read safely"),
     }
     for name, (content, message) in others.items():
         found[name] = ({"meta.npy": pickled(content)}, "meta.npy", message)
+    nested = {
+        "delta: billion laughs": (laughs(), "holds more than .* things"),
+        "delta: deep lists": (deep(60), "nested deeper"),
+        "delta: empty lists": ([[] for _ in range(9000)], "holds more than .* things"),
+        "delta: nothing but empty lists": ([[], {}, None], "holds no arrays"),
+        "delta: words in a layer": ({"layer": {"kernel": np.ones((2, 2)), "bias": "b"}}, "not numbers"),
+        "delta: a name twice": ({"a": {"b": np.ones(2)}, "a/b": np.ones(2)}, "two tensors have the name"),
+        "delta: one payload in a layer": ({"layer": [np.ones(2), system]}, "refuses"),
+    }
+    for name, (content, message) in nested.items():
+        held = np.empty((), dtype=object)
+        held[()] = content
+        found[name] = ({"delta.npz": saved(held)}, "delta.npz", message)
     found |= {
         "delta: object array": ({"delta.npz": saved(members)}, "delta.npz", "refuses"),
         "delta: one payload among arrays": (
@@ -291,6 +304,12 @@ def zips():
         "lying bomb": (lying_bomb, "damaged|lies"),
         "out of the archive": (zipped(("../../evil.npy", npy(np.ones(3)))), "points out of the archive"),
         "absolute": (zipped(("/etc/evil.npy", npy(np.ones(3)))), "points out of the archive"),
+        "int8": (saved(*[np.ones(s, "i1") for s in SHAPES]), "dtype int8: it is quantised"),
+        "uint8 in one tensor": (saved(*arrays[:-1], np.ones(10, "u1")), "arr_5 has dtype uint8"),
+        "int64": (saved(*[np.ones(s, "i8") for s in SHAPES]), "dtype int64: it is quantised"),
+        "a format of 8 bits": (zipped(("a.npy", header("<V1", "(3,)") + bytes(3))), "save it as float32"),
+        "bfloat16 that lies": (zipped(("a.npy", header("<V2", "(300,)") + bytes(3))), "lies"),
+        "nothing but counters": (saved(np.array(3), np.array([4])), "holds 0 numbers"),
         "backslashes": (zipped(("..\\evil.npy", npy(np.ones(3)))), "points out of the archive"),
         "drive letter": (zipped(("C:evil.npy", npy(np.ones(3)))), "points out of the archive"),
         "control characters": (zipped(("a\x1b[2Jb.npy", npy(np.ones(3)))), "a name that no tensor has"),
@@ -512,6 +531,21 @@ def loop(file):
     group["again"] = group
 
 
+def keras2(config=None, twice=False):
+    """HDF5 of Keras 2, with ``config`` as the attribute of the model."""
+
+    def fill(file):
+        group = file.create_group("model_weights" if config is not None else "conv")
+        file.attrs["layer_names"] = [b"conv"]
+        group["conv/kernel:0"] = np.ones(3)
+        if twice:
+            group["other/kernel:0"] = np.ones(3)
+        if config is not None:
+            file.attrs["model_config"] = config
+
+    return h5(fill)
+
+
 def keras_file(config, weights):
     return zipped(("metadata.json", b"{}"), ("config.json", config), ("model.weights.h5", weights))
 
@@ -539,6 +573,17 @@ def others():
         "h5: flipped": (flipped(whole, 0.05, 400), "damaged|holds no weights|holds 1 tensors|no weights for"),
         "h5: words": (h5(lambda f: f.create_dataset("a", data=[b"x"])), "not numbers"),
         "h5: another model": (whole, "holds no weights for layer"),
+        "h5: of Keras 2, another model": (keras2(), "belongs to another model"),
+        "h5: of Keras 2, two of a name": (keras2(twice=True), "two tensors are conv/kernel"),
+        "h5: model of numbers": (keras2(3.0), "no text"),
+        "h5: model of lists": (keras2([b"a", b"b"]), "no text"),
+        "h5: model of words": (keras2("no JSON"), "not valid JSON"),
+        "h5: Lambda": (keras2(json.dumps(model(lamb))), "not on the list"),
+        "safetensors: int8": (safe({"a": tensor | {"dtype": "I8", "shape": [8]}}, b"a" * 8), "quantised"),
+        "safetensors: float8": (
+            safe({"a": tensor | {"dtype": "F8_E4M3", "shape": [8]}}, b"a" * 8),
+            "float32|not float",
+        ),
         "safetensors: header beyond the file": (safe(b"{" + b" " * 50)[:20], "not an .npz|damaged"),
         "safetensors: no JSON": (safe(b"{nonsense"), "damaged"),
         "safetensors: overlapping": (safe({"a": tensor, "b": tensor}, bytes(8)), "damaged"),
@@ -561,6 +606,10 @@ def others():
         "keras: Lambda": (keras_file(text(model(lamb)), whole), "not on the list"),
         "keras: weights of a terabyte": (keras_file(text(model()), h5(vast)), "unpacks to"),
         "keras: weights are no HDF5": (keras_file(text(model()), b"nothing"), "damaged"),
+        "keras: a way out on Windows": (
+            zipped(("config.json", text(model())), ("model.weights.h5", whole), ("..\\..\\x.py", b"evil")),
+            "points out of the archive",
+        ),
         "keras: config out of the archive": (
             zipped(("config.json", text(model())), ("model.weights.h5", whole), ("../../x.py", b"evil")),
             "points out of the archive",

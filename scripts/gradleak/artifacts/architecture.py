@@ -17,7 +17,17 @@ from typing import Any
 from gradleak.artifacts import limits
 from gradleak.artifacts.bounded_json import parse_json
 from gradleak.artifacts.errors import ArtifactError
-from gradleak.artifacts.layer_options import IGNORED, LAYERS, NOTED, RENAMED, Refused, flag, short, size
+from gradleak.artifacts.layer_options import (
+    IGNORED,
+    LAYERS,
+    NEUTRAL,
+    NOTED,
+    RENAMED,
+    Refused,
+    flag,
+    short,
+    size,
+)
 from gradleak.artifacts.layer_shapes import Layer, Variable, measure
 
 
@@ -27,12 +37,14 @@ class Architecture:
 
     json: Keras 3 JSON. variables: in the order of ``model.weights``. notes: what was changed or is unusual.
     groups: layer → its group in a .weights.h5 file, where a layer has a class and a number but no name.
+    unordered: layers behind which the order of PyTorch's elements is not known (see ``flattening``).
     """
 
     json: str
     variables: list[Variable]
     notes: list[str]
     groups: dict[str, str]
+    unordered: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -75,6 +87,8 @@ def _model(value: Any) -> Architecture:
         notes.append(f"upgraded from Keras {short(value.get('keras_version', 'of unknown version'))} JSON")
     shape = _input_shape(entries, config)
     layers = [_layer(entry, notes) for entry in entries if not _is_input(entry)]
+    if not _is_of_keras_3(value, entries):
+        _refuse_other_functions(layers)
     if kind == "Sequential":
         source, layers, output = _chained(layers)
     else:
@@ -87,14 +101,30 @@ def _model(value: Any) -> Architecture:
         raise Refused("two layers have the same name")
     if output not in names[1:]:
         raise Refused("the model's output is no layer of it")
-    variables = measure(layers, source, shape)
-    total = sum(v.size for v in variables)
+    measured = measure(layers, source, shape)
+    total = sum(v.size for v in measured.variables)
     if total > limits.MAX_PARAMETERS:
         raise Refused(f"{total} parameters are more than the limit of {limits.MAX_PARAMETERS}")
     name = config.get("name")
     name = name if isinstance(name, str) and re.fullmatch(r"[\w.\-]{1,100}", name) else "model"
     text = _written(kind, name, source, shape, layers, output)
-    return Architecture(text, variables, list(dict.fromkeys(notes)), _groups(layers))
+    notes = list(dict.fromkeys(notes))
+    return Architecture(text, measured.variables, notes, _groups(layers), measured.unordered)
+
+
+def _is_of_keras_3(value: dict, entries: list) -> bool:
+    """Whether Keras 3 wrote a checked model. Keras 2 gives the input's shape another name."""
+    return bool(value.get("module")) and not any("batch_input_shape" in one["config"] for one in entries)
+
+
+def _refuse_other_functions(layers: list[Layer]) -> None:
+    """Raise for an activation that is another function in Keras 2 than in Keras 3."""
+    for layer in layers:
+        if layer.config.get("activation") == "hard_sigmoid":
+            raise Refused(
+                f"layer {layer.name}: the hard_sigmoid of Keras 2, clip(0.2 x + 0.5), is another function "
+                "in Keras 3; the model cannot be built with it"
+            )
 
 
 def _chained(layers: list[Layer]) -> tuple[str, list[Layer], str]:
@@ -179,7 +209,7 @@ def _layer(entry: Any, notes: list[str]) -> Layer:
                     if key.endswith("regularizer")
                     else f"{name} has a {key.replace('_', ' ')}, which is left out"
                 )
-        elif not IGNORED.fullmatch(key) and value not in (None, False) and key != "optional":
+        elif not IGNORED.fullmatch(key) and value not in (None, False, *NEUTRAL.get(key, ())):
             raise Refused(f"layer {name}: the option {short(key)} of {kind} is not known")
     if not _is_float32(given.get("dtype")):
         notes.append(f"{name} was not float32; it is built as float32")
@@ -244,6 +274,8 @@ def _written(kind: str, name: str, source: str, shape: tuple, layers: list[Layer
     entries = [entry | ({"name": source, "inbound_nodes": []} if kind == "Functional" else {})]
     for layer in layers:
         config = {"name": layer.name, "trainable": layer.trainable, "dtype": "float32", **layer.config}
+        if layer.kind == "SpatialDropout2D":  # Keras 3's takes no such option
+            del config["trainable"]
         entry = {
             "module": "keras.layers",
             "class_name": layer.kind,

@@ -15,28 +15,30 @@ import numpy as np
 from gradleak.artifacts import limits
 from gradleak.artifacts.errors import ArtifactError
 from gradleak.artifacts.numpy_files import check_zip
-from gradleak.artifacts.tensors import BROKEN, damaged, natural_order, plain_numbers, reason
+from gradleak.artifacts.tensors import BROKEN, damaged, natural_order, plain_weights, reason
+
+NO_WEIGHTS = ("optimizer", "optimizer_weights", "metrics", "compile_metrics")  # groups beside the layers
+CONTAINERS = ("_layer_checkpoint_dependencies", "_self_tracked_trackables")  # Keras 2's names of "layers"
 
 
 def read_h5(source: Path | BinaryIO, path: Path, most: int = limits.MAX_FILE) -> dict[str, np.ndarray]:
-    """Keras 3 weights. Links that leave the file, virtual data sets and external storage are refused.
+    """Weights of Keras. Links that leave the file, virtual data sets and external storage are refused.
 
-    Names are ``layers/dense_1/vars/0``: class and number, in an order of their own (see ``in_model_order``).
+    Names of Keras 3 are ``layers/dense_1/vars/0``: class and number, in an order of their own (see
+    ``in_model_order``). Those of Keras 2, and of a whole model in HDF5, are ``dense_1/kernel``: of the layer
+    and the variable.
     """
     import h5py
 
     try:
         with h5py.File(source, "r") as file:
-            if "layer_names" in file.attrs or "model_weights" in file:
-                raise ArtifactError(
-                    f"{path}: HDF5 as Keras 2 wrote it; save with Keras 3 as .weights.h5 or .keras, or "
-                    "the weights with numpy.savez(path, *model.get_weights())"
-                )
             sets = _datasets(file, h5py, path)
+            if "model_weights" in file or any(name.startswith("layer_names") for name in file.attrs):
+                sets = _by_layer(sets, path)
             total = sum(one.size * 8 for one in sets.values())
             if total > most:
                 raise ArtifactError(f"{path}: unpacks to {total} bytes, more than the limit of {most}")
-            loaded = {name: plain_numbers(one[()], f"{path}: {name}") for name, one in sets.items()}
+            loaded = plain_weights({_unified(name): one[()] for name, one in sets.items()}, path)
     except ArtifactError:
         raise
     except (*BROKEN, KeyError, TypeError, UnicodeError, RecursionError, AttributeError) as error:
@@ -46,6 +48,48 @@ def read_h5(source: Path | BinaryIO, path: Path, most: int = limits.MAX_FILE) ->
     return loaded
 
 
+def _unified(name: str) -> str:
+    """The name as Keras 3 writes it. Keras 2 has another container of layers, Windows another separator."""
+    container, slash, rest = name.replace("\\", "/").partition("/")
+    return f"layers/{rest}" if container in CONTAINERS and slash else f"{container}{slash}{rest}"
+
+
+def _by_layer(sets: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Data sets of Keras 2, by ``dense/kernel`` instead of ``model_weights/dense/dense/kernel:0``."""
+    found: dict[str, Any] = {}
+    for name, one in sets.items():
+        parts = name.removeprefix("model_weights/").split("/")
+        short = f"{parts[0]}/{parts[-1].partition(':')[0]}"
+        if short in found:
+            raise ArtifactError(
+                f"{path}: two tensors are {short}; save the weights with "
+                "numpy.savez(path, *model.get_weights())"
+            )
+        found[short] = one
+    return found
+
+
+def read_h5_model(path: Path) -> bytes | None:
+    """The JSON of the model in an HDF5 file, or None if it holds weights alone."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            if "model_config" not in file.attrs:
+                return None
+            kept = file.attrs.get_id("model_config")
+            if kept.shape != () or kept.get_storage_size() > limits.MAX_JSON:
+                raise ArtifactError(f"{path}: its model_config is no text, or too large")
+            text = file.attrs["model_config"]
+    except ArtifactError:
+        raise
+    except (*BROKEN, KeyError, TypeError, UnicodeError, RecursionError, AttributeError) as error:
+        raise damaged(path, error) from None
+    if not isinstance(text, str | bytes):
+        raise ArtifactError(f"{path}: its model_config is no text, but {type(text).__name__}")
+    return text.encode() if isinstance(text, str) else bytes(text)
+
+
 def _datasets(file: Any, h5py: Any, path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     left = [("", file, 0)]
@@ -53,7 +97,7 @@ def _datasets(file: Any, h5py: Any, path: Path) -> dict[str, Any]:
         prefix, group, depth = left.pop(0)
         for name in group:
             full = f"{prefix}{name}"
-            if depth == 0 and name == "optimizer":
+            if depth == 0 and name in NO_WEIGHTS:
                 continue
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise ArtifactError(f"{path}: {full} is a link out of its place")
@@ -72,7 +116,7 @@ def _datasets(file: Any, h5py: Any, path: Path) -> dict[str, Any]:
 
 
 def read_keras(path: Path, most: int = limits.MAX_FILE) -> tuple[bytes, dict[str, np.ndarray]]:
-    """(model JSON, weights) of a Keras 3 archive."""
+    """(model JSON, weights) of a .keras archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = {m.filename: m for m in check_zip(archive, path, 4 * most)}
@@ -102,7 +146,7 @@ def read_safetensors(path: Path, most: int = limits.MAX_FILE) -> dict[str, np.nd
             names = sorted(file.keys(), key=natural_order)
             if len(names) > limits.MAX_MEMBERS or any(len(name) > limits.MAX_NAME for name in names):
                 raise ArtifactError(f"{path}: more or longer names than any model has")
-            loaded = {name: plain_numbers(file.get_tensor(name), f"{path}: {name}") for name in names}
+            loaded = plain_weights({name: file.get_tensor(name) for name in names}, path)
     except ArtifactError:
         raise
     except (safetensors.SafetensorError, *BROKEN, TypeError, KeyError, AttributeError, ImportError) as error:

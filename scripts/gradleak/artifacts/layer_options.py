@@ -174,4 +174,12 @@ IGNORED = re.compile(
     r"name|trainable|dtype|autocast|seed|batch_input_shape|batch_shape|synchronized"
     r"|renorm_\w+|\w+_initializer"
 )
+# Options that layers of Keras 2 write beside their own, and their values without effect. Null and false have
+# none in any option.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "groups": (1,),
+    "fused": (True,),
+    "implementation": (0, 1, 2),
+    "optional": (True,),
+}
 NOTED = re.compile(r"\w+_(regularizer|constraint)")

@@ -7,17 +7,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradleak.artifacts import limits
+from gradleak.artifacts.flattening import Order, is_plain, order_after, plain
 from gradleak.artifacts.layer_options import Refused
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A weight of the model. name: ``layer/kernel``. flat: (H, W, C) if its Dense layer reads a Flatten."""
+    """A weight of the model. name: ``layer/kernel``. flat: order of the flattened image that it reads."""
 
     name: str
     shape: tuple[int, ...]
     trainable: bool
-    flat: tuple[int, int, int] | None = None
+    flat: Order | None = None
+
+    @property
+    def layer(self) -> str:
+        return self.name.rpartition("/")[0]
+
+    @property
+    def is_statistic(self) -> bool:
+        """Whether it is a moving statistic of BatchNormalization, which no gradient changes."""
+        return self.name.endswith(("/moving_mean", "/moving_variance"))
 
     @property
     def size(self) -> int:
@@ -35,11 +45,20 @@ class Layer:
     trainable: bool
 
 
-def measure(layers: list[Layer], source: str, shape: tuple[int, ...]) -> list[Variable]:
-    """The model's variables in layer order; refuses what would be too large to run."""
+@dataclass(frozen=True)
+class Measured:
+    """variables: in layer order. unordered: layers behind which PyTorch's order of elements is not known."""
+
+    variables: list[Variable]
+    unordered: tuple[str, ...]
+
+
+def measure(layers: list[Layer], source: str, shape: tuple[int, ...]) -> Measured:
+    """The model's variables; refuses what would be too large to run."""
     shapes: dict[str, tuple[int, ...]] = {source: shape}
+    orders: dict[str, Order] = {source: plain(shape)}
     found: dict[str, list[Variable]] = {}
-    before = {layer.name: layer for layer in layers}
+    unordered: list[str] = []
     left, work = list(layers), 0
     while left:
         ready = [layer for layer in left if layer.inputs and all(name in shapes for name in layer.inputs)]
@@ -53,32 +72,41 @@ def measure(layers: list[Layer], source: str, shape: tuple[int, ...]) -> list[Va
                 raise Refused(
                     f"layer {layer.name} ({layer.kind}) does not fit its input {list(came[0])}"
                 ) from None
-            if math.prod(out) > limits.MAX_ACTIVATIONS or any(one < 1 for one in out):
-                limit = "nothing" if min(out) < 1 else f"more than the limit of {limits.MAX_ACTIVATIONS}"
-                raise Refused(
-                    f"layer {layer.name} gives an output of shape {list(out)} for one image, which is {limit}"
-                )
+            _check_output(layer, out)
             work += layer_work
             if work > limits.MAX_WORK:
                 raise Refused(
                     f"layer {layer.name}: one image costs more than {limits.MAX_WORK} multiplications"
                 )
-            shapes[layer.name] = out
-            behind = before.get(layer.inputs[0])
-            image = shapes.get(behind.inputs[0]) if behind and behind.kind == "Flatten" else None
-            found[layer.name] = [
-                Variable(
-                    f"{layer.name}/{name}",
-                    size,
-                    layer.trainable and trained,
-                    image
-                    if layer.kind == "Dense" and name == "kernel" and image and len(image) == 3
-                    else None,
-                )
-                for name, size, trained in weights
-            ]
+            read = [orders[name] for name in layer.inputs]
+            order = order_after(layer.kind, layer.config, came, read, out)
+            if order is None:
+                unordered.append(layer.name)
+            shapes[layer.name], orders[layer.name] = out, plain(out) if order is None else order
+            found[layer.name] = _variables(layer, weights, came[0], read[0])
             left.remove(layer)
-    return [variable for layer in layers for variable in found[layer.name]]
+    return Measured([variable for layer in layers for variable in found[layer.name]], tuple(unordered))
+
+
+def _check_output(layer: Layer, out: tuple[int, ...]) -> None:
+    if math.prod(out) > limits.MAX_ACTIVATIONS or any(one < 1 for one in out):
+        limit = "nothing" if min(out) < 1 else f"more than the limit of {limits.MAX_ACTIVATIONS}"
+        raise Refused(
+            f"layer {layer.name} gives an output of shape {list(out)} for one image, which is {limit}"
+        )
+
+
+def _variables(layer: Layer, weights: list, shape: tuple[int, ...], order: Order) -> list[Variable]:
+    """weights: (name, shape, trained) each. shape, order: of the layer's input."""
+    return [
+        Variable(
+            f"{layer.name}/{name}",
+            size,
+            layer.trainable and trained,
+            order if name != "bias" and size[:1] == shape and not is_plain(order) else None,
+        )
+        for name, size, trained in weights
+    ]
 
 
 def _outcome(layer: Layer, came: list[tuple[int, ...]]) -> tuple[tuple[int, ...], list, int]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from gradleak.artifacts import limits, unpickle
 from gradleak.artifacts.errors import ArtifactError
-from gradleak.artifacts.tensors import BROKEN, damaged, plain_numbers, reason
+from gradleak.artifacts.tensors import BROKEN, damaged, from_bfloat16, plain_weights, reason
 
 
 def check_zip(archive: zipfile.ZipFile, path: Path, most: int) -> list[zipfile.ZipInfo]:
@@ -29,15 +29,10 @@ def check_zip(archive: zipfile.ZipFile, path: Path, most: int) -> list[zipfile.Z
     if len(set(names)) != len(names):
         raise ArtifactError(f"{path}: two members have the same name")
     for member in members:
-        name = member.filename
+        name = member.filename.replace("\\", "/")  # as Windows writes them
         if len(name) > limits.MAX_NAME or not name.isprintable():
             raise ArtifactError(f"{path}: a member has a name that no tensor has ({name[:60]!r}…)")
-        if (
-            name.startswith("/")
-            or "\\" in name
-            or ".." in PurePosixPath(name).parts
-            or re.match("[A-Za-z]:", name)
-        ):
+        if name.startswith("/") or ".." in PurePosixPath(name).parts or re.match("[A-Za-z]:", name):
             raise ArtifactError(f"{path}: the member {name!r} points out of the archive")
         if member.flag_bits & 1:
             raise ArtifactError(f"{path}: {name} is encrypted")
@@ -50,7 +45,7 @@ def check_zip(archive: zipfile.ZipFile, path: Path, most: int) -> list[zipfile.Z
 
 
 def read_npz(path: Path, most: int = limits.MAX_FILE) -> dict[str, np.ndarray]:
-    """All tensors of an .npz in archive order. One member with an object array of tensors is opened up."""
+    """All weights of an .npz in archive order. Object arrays of tensors are opened up."""
     try:
         with zipfile.ZipFile(path) as archive:
             loaded = {}
@@ -60,9 +55,6 @@ def read_npz(path: Path, most: int = limits.MAX_FILE) -> dict[str, np.ndarray]:
                     raise ArtifactError(f"{path}: {name} is no array")
                 with archive.open(member) as stream:
                     loaded[name] = read_array(stream, member.file_size, f"{path}: {name}")
-                if not isinstance(loaded[name], np.ndarray) or loaded[name].dtype.hasobject:
-                    continue
-                loaded[name] = plain_numbers(loaded[name], f"{path}: {name}")
     except ArtifactError:
         raise
     except BROKEN as error:
@@ -113,8 +105,11 @@ def read_array(stream: BinaryIO, size: int, what: str) -> Any:
         return _unpickled(counted, shape, what)
     if dtype.kind in "SU" and math.prod(shape) == 1 and size < limits.MAX_JSON:  # metadata as a JSON string
         return np.frombuffer(counted.read(size), dtype, count=1).reshape(shape)
+    is_bfloat16 = dtype.kind == "V" and dtype.itemsize == 2 and not dtype.names and not dtype.subdtype
+    if is_bfloat16:  # numpy.save writes the dtype of ml_dtypes so
+        dtype = np.dtype("<u2")
     if dtype.kind not in "fiub" or dtype.itemsize > 16 or dtype.subdtype or dtype.names:
-        raise ArtifactError(f"{what} has dtype {str(dtype)[:60]}, not numbers")
+        raise ArtifactError(f"{what} has dtype {str(dtype)[:60]}, not numbers; save it as float32")
     declared, there = math.prod(shape) * dtype.itemsize, size - counted.read_so_far
     if declared != there or min(shape, default=1) < 0 or len(shape) > limits.MAX_RANK:
         raise ArtifactError(
@@ -124,7 +119,8 @@ def read_array(stream: BinaryIO, size: int, what: str) -> Any:
     data = counted.read(declared)
     if len(data) != declared:
         raise ArtifactError(f"{what}: damaged or cut off: {len(data)} of {declared} bytes came")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    flat = np.frombuffer(data, dtype)
+    return (from_bfloat16(flat) if is_bfloat16 else flat).reshape(shape, order="F" if fortran else "C")
 
 
 class _Counting:
@@ -152,27 +148,60 @@ def _unpickled(stream: _Counting, shape: tuple, what: str) -> Any:
 
 
 def open_up(loaded: dict[str, Any], path: Path) -> dict[str, np.ndarray]:
-    """A single object that holds the tensors (a list, an object array, a dict) → the tensors."""
-    if len(loaded) == 1 and not _is_numeric(only := next(iter(loaded.values()))):
-        loaded = tensors_in(only, f"{path}: {next(iter(loaded))}")
-    if not loaded:
+    """The weights in members that are arrays, or hold them: a list, an object array, a dict, or nested ones.
+
+    What is nested has the names of the dicts on its way, as ``layer/kernel``; what lies in lists alone is
+    numbered.
+    """
+    held = next(iter(loaded.values())) if len(loaded) == 1 else loaded
+    found: dict[str, Any] = {}
+    for way, value in leaves(loaded if _is_numeric(held) else held, str(path)):
+        numbered = not any(isinstance(part, str) for part in way)
+        name = f"arr_{len(found)}" if numbered else "/".join(map(str, way))[: limits.MAX_NAME]
+        if name in found:
+            raise ArtifactError(f"{path}: two tensors have the name {name!r}")
+        found[name] = value
+    if not found:
         raise ArtifactError(f"{path}: holds no arrays")
-    return {name: plain_numbers(array, f"{path}: {name}") for name, array in loaded.items()}
+    return plain_weights(found, path)
 
 
-def tensors_in(value: Any, what: str) -> dict[str, np.ndarray]:
-    """{name or place: array} of an unpickled container; refuses what is none of tensors."""
-    if isinstance(value, np.ndarray) and value.dtype.hasobject:
-        value = value.ravel().tolist()
-    if isinstance(value, dict):
-        items = list(value.items())
-    elif isinstance(value, list | tuple):
-        items = [(f"arr_{place}", one) for place, one in enumerate(value)]
-    else:
-        raise ArtifactError(f"{what} has the type {type(value).__name__}, not numbers")
-    if len(items) > limits.MAX_MEMBERS:
-        raise ArtifactError(f"{what} holds {len(items)} things, more than the limit of {limits.MAX_MEMBERS}")
-    return {str(name)[: limits.MAX_NAME]: array for name, array in items}
+def leaves(value: Any, what: str) -> list[tuple[tuple[str | int, ...], Any]]:
+    """All that a nested container holds, each with the names and places on its way.
+
+    Size and depth are bounded. Empty containers, and None, are layers without weights.
+    """
+    found: list[tuple[tuple[str | int, ...], Any]] = []
+    left: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    seen = 0
+    while left:
+        way, one = left.pop()
+        seen += 1
+        if seen > 2 * limits.MAX_MEMBERS or len(way) > limits.MAX_DEPTH:
+            raise ArtifactError(
+                f"{what}: holds more than {limits.MAX_MEMBERS} things, or is nested deeper than "
+                f"{limits.MAX_DEPTH}; save plain arrays with numpy.savez"
+            )
+        if isinstance(one, np.ndarray) and one.dtype.hasobject:
+            one = one.ravel().tolist()
+        if isinstance(one, dict):
+            inner: list[tuple[str | int, Any]] = [(str(key), held) for key, held in one.items()]
+        elif isinstance(one, list | tuple):
+            inner = list(enumerate(one))
+        else:
+            found += [] if one is None else [(way, one)]
+            continue
+        left += [((*way, key), held) for key, held in reversed(inner)]
+    return found
+
+
+def holds_tensors(value: dict) -> bool:
+    """Whether a pickled dict holds arrays alone, and a matrix or kernel among them; else it is metadata."""
+    try:
+        arrays = [one for _, one in leaves(value, "it")]
+    except ArtifactError:
+        return False
+    return all(isinstance(a, np.ndarray) for a in arrays) and any(a.ndim >= 2 for a in arrays)
 
 
 def _is_numeric(value: Any) -> bool:

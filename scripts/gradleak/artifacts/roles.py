@@ -45,17 +45,15 @@ def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None
     models: dict[Path, Architecture] = {}
     metas: dict[Path, dict] = {}
     tensors: dict[Path, dict[str, np.ndarray]] = {}
-    whole: list[Path] = []  # .keras archives: model and weights in one
     for path in (path for path, kind in kinds.items() if kind == "json"):
         progress(path)
         _take_json(path, models, metas)
-    for path in (path for path, kind in kinds.items() if kind == "keras"):
+    for path in (path for path, kind in kinds.items() if kind in ("keras", "h5")):
         progress(path)
-        text, weights = framework_files.read_keras(path)
-        models[path] = architecture.read(text, f"{path}: config.json")
-        tensors[path] = in_model_order(weights, models[path], path)
-        whole.append(path)
-    archives = [path for path, kind in kinds.items() if kind in ("npz", "h5", "safetensors")]
+        _take_model(path, kinds[path], models, tensors)
+    whole = list(tensors)  # model and weights in one
+    rest = [path for path in kinds if path not in whole]
+    archives = [path for path in rest if kinds[path] in ("npz", "h5", "safetensors")]
     if len(models) != 1 or len(metas) > 1 or len(tensors) + len(archives) > 2:
         raise ArtifactError(_found(files, kinds, models, metas))
     model = next(iter(models.values()))
@@ -69,7 +67,8 @@ def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None
     if len(tensors) != 2 or len(metas) > 1:
         raise ArtifactError(_found(files, kinds, models, metas))
     for path, own in tensors.items():
-        _check_amount(path, own, model)
+        tensors[path] = _without_single_numbers(own, model)
+        _check_amount(path, tensors[path], model)
     delta, before, evidence = find_delta(tensors, model, whole)
     roles = {path: ("model", "a Keras model by its class_name and config") for path in models}
     roles |= {path: ("meta", "a mapping that is no model") for path in metas}
@@ -85,11 +84,25 @@ def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None
     return Leak(model.json, tensors[before], tensors[delta], next(iter(metas.values()), {}), manifest)
 
 
+def _without_single_numbers(tensors: dict[str, np.ndarray], model: Architecture) -> dict[str, np.ndarray]:
+    """Without counters that were saved as vectors: a model whose variables are all larger has none of one."""
+    if any(variable.size == 1 for variable in model.variables):
+        return tensors
+    return {key: array for key, array in tensors.items() if array.size != 1}
+
+
 def _check_amount(path: Path, tensors: dict[str, np.ndarray], model: Architecture) -> None:
-    """Raise unless a file has all parameters, or all trainable ones. PyTorch's counters do not count."""
-    there = sum(a.size for key, a in tensors.items() if not key.endswith("num_batches_tracked"))
+    """Raise unless a file has as many numbers as one of the sets of variables that people save.
+
+    All; those that are trained; all without the moving statistics (``parameters()`` of PyTorch); all of the
+    layers that are trained.
+    """
+    there = sum(a.size for a in tensors.values())
     trained = sum(v.size for v in model.variables if v.trainable)
-    if there not in (trained, model.parameters):
+    parameters = sum(v.size for v in model.variables if not v.is_statistic)
+    layers = {v.layer for v in model.variables if v.trainable}
+    of_layers = sum(v.size for v in model.variables if v.layer in layers)
+    if there not in (trained, model.parameters, parameters, of_layers):
         untrained = "" if trained == model.parameters else f", {trained} of them trained"
         shapes = ", ".join(f"{key} {list(a.shape)}" for key, a in list(tensors.items())[:12])
         raise ArtifactError(
@@ -142,9 +155,7 @@ def _take_npy(path: Path, most: int, metas: dict, tensors: dict) -> None:
     if isinstance(value, np.ndarray) and value.dtype.kind in "SU":
         text = value.ravel()[0]
         value = parse_json(text if isinstance(text, bytes) else str(text), str(path))
-    if isinstance(value, dict) and not (
-        value and all(isinstance(one, np.ndarray) and one.ndim for one in value.values())
-    ):
+    if isinstance(value, dict) and not numpy_files.holds_tensors(value):
         metas[path] = unpickle.plain(value, str(path))
     elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
         raise ArtifactError(
@@ -155,6 +166,18 @@ def _take_npy(path: Path, most: int, metas: dict, tensors: dict) -> None:
         tensors[path] = numpy_files.open_up({"it": value}, path)
     else:
         raise ArtifactError(f"{path}: the metadata is a {type(value).__name__}, not a dict")
+
+
+def _take_model(path: Path, kind: str, models: dict, tensors: dict) -> None:
+    """The model and the weights of a .keras archive, or of an HDF5 file that has both."""
+    if kind == "keras":
+        text, weights = framework_files.read_keras(path)
+    elif text := framework_files.read_h5_model(path):
+        weights = framework_files.read_h5(path, path)
+    else:
+        return
+    models[path] = architecture.read(text, f"{path}: the model in it")
+    tensors[path] = in_model_order(weights, models[path], path)
 
 
 def _read_archive(path: Path, kind: str, model: Architecture, most: int) -> dict[str, np.ndarray]:
@@ -168,8 +191,11 @@ def _read_archive(path: Path, kind: str, model: Architecture, most: int) -> dict
 def in_model_order(weights: dict[str, np.ndarray], model: Architecture, path: Path) -> dict[str, np.ndarray]:
     """Tensors by ``layer/kernel``, in the model's order.
 
-    weights: by Keras 3's HDF5 groups, such as ``layers/dense_1/vars/0`` (class, number, place).
+    weights: by the HDF5 groups of Keras 3 and of .keras archives, such as ``layers/dense_1/vars/0`` (class,
+    number, place). Those of other HDF5 files have their names already, and are left as they are.
     """
+    if not any("/vars/" in name for name in weights):
+        return weights
     places: dict[str, list[str]] = {}
     for name in weights:
         places.setdefault(name.rpartition("/vars/")[0], []).append(name)

@@ -11,6 +11,7 @@ from gradleak.artifacts import architecture
 from gradleak.artifacts.leak import Leak
 from gradleak.mapping.assign import assign_tensors, match
 from gradleak.mapping.errors import MappingError
+from gradleak.mapping.layouts import Flattened
 
 if TYPE_CHECKING:
     import keras
@@ -59,19 +60,23 @@ def layer_index(model: keras.Model) -> np.ndarray:
     return np.array([position[id(v)] for v in model.trainable_variables])
 
 
-def _flattened(model: keras.Model, model_json: str) -> dict[int, tuple]:
-    """id of each dense kernel that reads a Flatten → (H, W, C) of the image that is flattened."""
-    found = {}
-    by_name = {v.name.replace("/", "."): v for v in architecture.read(model_json).variables if v.flat}
-    for layer in model.layers:
-        described = by_name.get(f"{layer.name}.kernel")
-        if described and described.flat:
-            found[id(layer.kernel)] = described.flat
-    return found
+def _flattened(model: keras.Model, model_json: str) -> Flattened:
+    """The variables that read a flattened image, for tensors in PyTorch's layout."""
+    read = architecture.read(model_json)
+    orders = {v.name.replace("/", "."): v.flat for v in read.variables if v.flat}
+    return Flattened(
+        {
+            id(v): orders[name]
+            for layer in model.layers
+            for v in layer.weights
+            if (name := f"{layer.name}.{v.path.rpartition('/')[2]}") in orders
+        },
+        read.unordered,
+    )
 
 
 def _load_weights(
-    model: keras.Model, arrays: dict[str, np.ndarray], flat: dict[int, tuple]
+    model: keras.Model, arrays: dict[str, np.ndarray], flat: Flattened
 ) -> tuple[list[np.ndarray], list[dict], tuple[str, ...]]:
     """Load the weights of the round. Returns the trainable ones, their rows, and what the file has not."""
     variables = model.trainable_variables

@@ -1,18 +1,20 @@
-"""Tensors → variables of the model: by name, order, layer or shape, in Keras's or PyTorch's layout."""
+"""Tensors → variables of the model: by name, number, layer, order or shape, of Keras or PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gradleak.artifacts.tensors import natural_order
-from gradleak.mapping.errors import MappingError
+from gradleak.artifacts.tensors import is_counter, natural_order
+from gradleak.mapping import layouts, tensor_names
+from gradleak.mapping.errors import MappingError, Unmatched
+from gradleak.mapping.layer_order import owners_of
+from gradleak.mapping.layouts import LAYOUTS, Flattened
 
-COUNTERS = ("num_batches_tracked",)  # tensors of PyTorch that are no weights
-LAYOUTS = ("keras", "torch")
+STATISTICS = ("moving_mean", "moving_variance")
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,34 @@ class Match:
     missing: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Tensors:
+    """The tensors of a file, the trainable variables, all variables of the model, and what it flattens."""
+
+    arrays: dict[str, np.ndarray]
+    variables: list
+    everything: list
+    flat: Flattened
+
+    def candidates(self, variable: Any, layout: str) -> list[str]:
+        """The keys that a variable's shape allows."""
+        return [key for key, array in self.arrays.items() if layouts.fits(array, variable, layout)]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """keys: variable's id → key. how: the evidence."""
+
+    keys: dict[int, str]
+    how: str
+
+
 def assign_tensors(
     arrays: dict[str, np.ndarray],
     variables: list,
     everything: list,
     what: str,
-    flat: dict[int, tuple] | None = None,
+    flat: Flattened | None = None,
 ) -> tuple[list[np.ndarray], list[dict]]:
     """Arrays in the order of ``variables``, and one row a variable: variable, shape, key, matched by."""
     found = match(arrays, variables, everything, what, flat)
@@ -49,163 +73,236 @@ def match(
     variables: list,
     everything: list,
     what: str,
-    flat: dict[int, tuple] | None = None,
+    flat: Flattened | None = None,
 ) -> Match:
-    """Match ``variables`` (the trainable ones), and all of ``everything`` if the file has them too.
+    """Match ``variables`` (the trainable ones), and those of ``everything`` that the file has too.
 
-    flat: id of a dense kernel → (H, W, C) of the image that is flattened before it, since PyTorch flattens in
-    another order. Raises MappingError if there is no match, or more than one.
+    The order of the file is evidence only where it is not that of the alphabet: safetensors and some writers
+    of npz sort the names. Raises MappingError if there is no match, or more than one.
     """
-    arrays = {key: a for key, a in arrays.items() if not key.endswith(COUNTERS)}
-    flat = flat or {}
-    by_name = _by_name(arrays, everything)
-    if all(id(v) in by_name for v in variables):
-        for v in variables:
-            if arrays[by_name[id(v)]].shape != tuple(v.shape):
-                key = by_name[id(v)]
-                raise MappingError(
-                    f"{what}: {key} has shape {arrays[key].shape}, {v.path} needs {tuple(v.shape)}"
-                )
-        return _made(arrays, by_name, "keras", "name", everything, flat)
-    for wanted, suffix in ((variables, ""), (everything, " in all weights")):
-        found = _by_order(arrays, wanted, what, suffix, everything, flat)
+    weights = {key: a for key, a in arrays.items() if not is_counter(key, a)}
+    tensors = Tensors(weights, variables, everything, flat or Flattened())
+    try:
+        return _matched(tensors)
+    except Unmatched as error:
+        raise MappingError(f"{what}: {error}") from None
+
+
+def _matched(tensors: Tensors) -> Match:
+    """By the first strategy that finds something."""
+    strategies: tuple[Callable, ...] = (_by_name, _by_number, _by_layer, _by_order, _by_shape)
+    for strategy in strategies:
+        found: dict[str, Pairing] = {}
+        reasons: list[Unmatched] = []
+        for layout in LAYOUTS:
+            try:
+                pairing = strategy(tensors, layout)
+            except Unmatched as error:
+                reasons.append(error)
+                continue
+            if pairing:
+                found[layout] = pairing
         if found:
-            return found
-    for layout in LAYOUTS:
-        for wanted in (everything, variables):
-            keys = _by_layer(arrays, wanted, layout) or _by_shape(arrays, wanted, layout)
-            if keys and all(id(v) in keys for v in variables):
-                return _made(arrays, keys, layout, "shape", everything, flat)
-    raise MappingError(_no_fit(arrays, variables, what))
+            layout = _layout(tensors, found)
+            return _made(tensors, found[layout], layout)
+        if reasons:
+            raise reasons[0]
+    raise Unmatched(_no_fit(tensors))
 
 
-def _by_name(arrays: dict[str, np.ndarray], everything: list) -> dict[int, str]:
-    names = {key: key.removesuffix(":0").strip("/") for key in arrays}
-    found = {}
-    for variable in everything:
-        hits = [k for k in arrays if names[k] == variable.path or variable.path.endswith("/" + names[k])]
+def _layout(tensors: Tensors, found: dict[str, Pairing]) -> str:
+    """Keras's or PyTorch's, where the shapes fit both."""
+    if len(found) == 1:
+        return next(iter(found))
+    both = [_in_keras(tensors, found[layout], layout) for layout in LAYOUTS]
+    if both[0].keys() == both[1].keys() and all(np.array_equal(both[0][i], both[1][i]) for i in both[0]):
+        return "keras"
+    named = tensor_names.layout_of(tensors.arrays)
+    if named is None:
+        raise Unmatched(
+            "every kernel is square, so it could be Keras's layout or PyTorch's; "
+            "name the tensors as Keras does (layer/kernel) or as PyTorch does (layer.weight)"
+        )
+    return named
+
+
+def _made(tensors: Tensors, pairing: Pairing, layout: str) -> Match:
+    if layout == "torch" and tensors.flat.unordered:
+        raise Unmatched(
+            "the tensors are in PyTorch's layout, and the order in which PyTorch has the elements at layer "
+            f"{', '.join(tensors.flat.unordered)} is not known; save the tensors in Keras's layout"
+        )
+    how = pairing.how if layout == "keras" else f"{pairing.how}, converted from PyTorch's layout"
+    arrays = _in_keras(tensors, pairing, layout)
+    missing = tuple(v.path for v in tensors.everything if id(v) not in arrays)
+    return Match(pairing.keys, arrays, how, missing)
+
+
+def _in_keras(tensors: Tensors, pairing: Pairing, layout: str) -> dict[int, np.ndarray]:
+    return {
+        id(v): layouts.to_keras(
+            tensors.arrays[pairing.keys[id(v)]], v, layout, tensors.flat.orders.get(id(v))
+        )
+        for v in tensors.everything
+        if id(v) in pairing.keys
+    }
+
+
+# --- ways to match ------------------------------------------------------------------------------------------
+
+
+def _wanted(tensors: Tensors) -> list[list]:
+    """The sets of variables, of as many as the file has tensors, that a file may hold.
+
+    Those that are trained; all; all parameters, that is, all without the moving statistics, as
+    ``parameters()`` of PyTorch; all of the layers that are trained.
+    """
+    trained = {id(v) for v in tensors.variables}
+    layers = {_layer(v) for v in tensors.variables}
+    parameters = [v for v in tensors.everything if not is_statistic(v)]
+    of_layers = [
+        v for v in tensors.everything if id(v) in trained or (is_statistic(v) and _layer(v) in layers)
+    ]
+    sets = [tensors.variables, tensors.everything, parameters, of_layers]
+    return [one for one in sets if len(one) == len(tensors.arrays)]
+
+
+def _by_name(tensors: Tensors, layout: str) -> Pairing | None:
+    """Layers of the same names. A tensor of another shape is no reason to go by anything else."""
+    names = {key: tensor_names.parts(key) for key in tensors.arrays}
+    found: dict[int, str] = {}
+    for variable in tensors.everything:
+        hits = [key for key, name in names.items() if _is_name_of(name, variable.path)]
         if len(hits) == 1:
             found[id(variable)] = hits[0]
-    return found if len(set(found.values())) == len(found) else {}
+    if len(set(found.values())) < max(len(found), len(tensors.arrays)):
+        return None
+    if any(id(v) not in found for v in tensors.variables):
+        return None
+    named = [v for v in tensors.everything if id(v) in found]
+    misfits = {
+        one: [v for v in named if not layouts.fits(tensors.arrays[found[id(v)]], v, one)] for one in LAYOUTS
+    }
+    if all(misfits.values()):
+        variable = min(misfits.values(), key=len)[0]
+        key = found[id(variable)]
+        raise Unmatched(
+            f"{key} has shape {tensors.arrays[key].shape}, {variable.path} needs {tuple(variable.shape)}"
+        )
+    return None if misfits[layout] else Pairing(found, "name")
 
 
-def _by_order(
-    arrays: dict[str, np.ndarray], wanted: list, what: str, suffix: str, everything: list, flat: dict
-) -> Match | None:
-    """In the archive's order, or in the natural order of its keys. Numbered keys are the order themselves."""
-    archive, sorted_keys = list(arrays), sorted(arrays, key=natural_order)
-    numbered = all(key.startswith("arr_") for key in archive)
-    for order, how in (
-        ((sorted_keys, "order"), (archive, "order"))
-        if numbered
-        else ((archive, "order"), (sorted_keys, "order of names"))
-    ):
-        layouts = [x for x in LAYOUTS if _fit(arrays, order, wanted, x)]
-        if (
-            len(layouts) == 2
-            and any(a.ndim > 1 for a in arrays.values())
-            and not _alike(arrays, order, wanted)
-        ):
-            hints = {key.rpartition("/")[2].rpartition(".")[2].split(":")[0] for key in order}
-            layouts = (
-                ["torch"] if "weight" in hints else ["keras"] if "kernel" in hints or numbered else layouts
-            )
-            if len(layouts) == 2:
-                raise MappingError(
-                    f"{what}: every kernel is square, so it could be Keras's layout or PyTorch's; "
-                    "name the tensors as Keras does (layer/kernel) or as PyTorch does (layer.weight)"
-                )
-        if layouts:
-            keys = {id(v): key for v, key in zip(wanted, order, strict=True)}
-            return _made(arrays, keys, layouts[0], how + suffix, everything, flat)
+def _is_name_of(name: tuple[str, ...], path: str) -> bool:
+    """Whether the name is the end of a variable's path, or ends in it."""
+    *layer, variable = path.replace(".", "/").split("/")
+    *own, role = name
+    if role != variable and variable not in tensor_names.ROLES.get(role.lower(), ()):
+        return False
+    size = min(len(layer), len(own))
+    return layer[len(layer) - size :] == own[len(own) - size :]
+
+
+def _by_number(tensors: Tensors, layout: str) -> Pairing | None:
+    """Keys that differ in numbers alone are the order of the variables."""
+    keys = list(tensors.arrays)
+    if not tensor_names.are_numbered(keys):
+        return None
+    return _in_order(tensors, sorted(keys, key=natural_order), layout)
+
+
+def _by_order(tensors: Tensors, layout: str) -> Pairing | None:
+    """The order of the file, unless it is the alphabet's, or numbers contradict it."""
+    keys = list(tensors.arrays)
+    if tensor_names.is_sorted(keys) or tensor_names.are_numbered(keys):
+        return None
+    return _in_order(tensors, keys, layout)
+
+
+def _in_order(tensors: Tensors, order: list[str], layout: str) -> Pairing | None:
+    for wanted in _wanted(tensors):
+        pairs = list(zip(wanted, order, strict=True))
+        if all(layouts.fits(tensors.arrays[key], v, layout) for v, key in pairs):
+            return Pairing({id(v): key for v, key in pairs}, "order")
     return None
 
 
-def _alike(arrays: dict, order: Sequence[str], wanted: list) -> bool:
-    """Whether the two layouts give the same arrays (only 1 × 1 kernels and vectors)."""
-    return all(np.array_equal(_turned(arrays[k], "torch", None), arrays[k]) for k, v in zip(order, wanted))
+def _by_shape(tensors: Tensors, layout: str) -> Pairing | None:
+    """Every tensor and every variable has one counterpart."""
+    for wanted in _wanted(tensors):
+        options = {id(v): tensors.candidates(v, layout) for v in wanted}
+        if all(len(keys) == 1 for keys in options.values()):
+            return Pairing({i: keys[0] for i, keys in options.items()}, "shape")
+    return None
 
 
-def _fit(arrays: dict, order: Sequence[str], wanted: list, layout: str) -> bool:
-    return len(order) == len(wanted) and all(
-        _shape(arrays[k], layout) == tuple(v.shape) for k, v in zip(order, wanted)
-    )
-
-
-def _shape(array: np.ndarray, layout: str) -> tuple[int, ...]:
-    """The shape in Keras's layout of an array in ``layout``."""
-    s = array.shape
-    if layout == "keras" or len(s) not in (2, 4):
-        return s
-    return s[::-1] if len(s) == 2 else (s[2], s[3], s[1], s[0])
-
-
-def _turned(array: np.ndarray, layout: str, image: tuple | None) -> np.ndarray:
-    """``array`` in Keras's layout. image: (H, W, C) where it reads a flattened one."""
-    if layout == "keras" or array.ndim not in (2, 4):
-        return array
-    if array.ndim == 4:
-        return np.ascontiguousarray(array.transpose(2, 3, 1, 0))
-    if image:
-        height, width, channels = image
-        array = array.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(len(array), -1)
-    return np.ascontiguousarray(array.T)
-
-
-def _by_layer(arrays: dict, wanted: list, layout: str) -> dict[int, str] | None:
-    """Tensors with the same prefix are one layer. Layers are matched as a whole, by their kernel's shape."""
-    if len(arrays) != len(wanted):
+def _by_layer(tensors: Tensors, layout: str) -> Pairing | None:
+    """Tensors with the same prefix are one layer. Layers are matched as a whole, by their shapes."""
+    groups = tensor_names.layers(tensors.arrays)
+    if groups is None:
         return None
-    groups: dict[str, list[str]] = {}
-    for key in arrays:
-        name = key.removesuffix(":0")
-        place = max(name.rfind("."), name.rfind("/"))
-        groups.setdefault(name[:place] if place >= 0 else name, []).append(key)
-    layers: dict[str, list] = {}
-    for variable in wanted:
-        layers.setdefault(variable.path.rpartition("/")[0], []).append(variable)
+    for wanted in _wanted(tensors):
+        layers: dict[str, list] = {}
+        for variable in wanted:
+            layers.setdefault(_layer(variable), []).append(variable)
+        fits = {
+            group: [name for name, own in layers.items() if _pairs(tensors, roles, own, layout)]
+            for group, roles in groups.items()
+        }
+        if not all(fits.values()):
+            continue
+        owners, how = owners_of(fits, list(layers))
+        keys: dict[int, str] = {}
+        for group, layer in owners.items():
+            keys |= _pairs(tensors, groups[group], layers[layer], layout)
+        if len(keys) == len(wanted):
+            return Pairing(keys, how)
+    return None
+
+
+def _pairs(tensors: Tensors, roles: dict[str, str], own: list, layout: str) -> dict[int, str]:
+    """id → key of a layer's variables; empty if the tensors are not this layer's."""
     found: dict[int, str] = {}
-    for own in layers.values():
-        shapes = [tuple(v.shape) for v in own]
-        if len(set(shapes)) != len(shapes):
-            return None
-        fits = [
-            keys
-            for keys in groups.values()
-            if sorted(_shape(arrays[k], layout) for k in keys) == sorted(shapes)
-        ]
-        if len(fits) != 1:
-            return None
-        by_shape = {_shape(arrays[k], layout): k for k in fits[0]}
-        found |= {id(v): by_shape[tuple(v.shape)] for v in own}
-    return found if len(set(found.values())) == len(found) else None
+    for role, key in roles.items():
+        if role.isdecimal():
+            hits = own[int(role) : int(role) + 1]
+        else:
+            hits = [v for v in own if _role(v) in tensor_names.ROLES[role]]
+        if len(hits) != 1 or not layouts.fits(tensors.arrays[key], hits[0], layout):
+            return {}
+        found[id(hits[0])] = key
+    return found if len(found) == len(roles) == len(own) else {}
 
 
-def _by_shape(arrays: dict, wanted: list, layout: str) -> dict[int, str] | None:
-    options = [[k for k in arrays if _shape(arrays[k], layout) == tuple(v.shape)] for v in wanted]
-    if not all(len(fits) == 1 for fits in options):
-        return None
-    return {id(v): fits[0] for v, fits in zip(wanted, options)}
+def is_statistic(variable: Any) -> bool:
+    """Whether a variable is a moving statistic, which no gradient changes."""
+    return _role(variable) in STATISTICS
 
 
-def _made(arrays: dict, keys: dict[int, str], layout: str, how: str, everything: list, flat: dict) -> Match:
-    kernels = {id(v) for v in everything}
-    turned = {i: _turned(arrays[k], layout, flat.get(i)) for i, k in keys.items() if i in kernels}
-    missing = tuple(v.path for v in everything if id(v) not in turned)
-    how = how if layout == "keras" else f"{how}, converted from PyTorch's layout"
-    return Match(keys, turned, how, missing)
+def _layer(variable: Any) -> str:
+    return variable.path.split("/")[-2]
 
 
-def _no_fit(arrays: dict[str, Any], variables: list, what: str) -> str:
-    options = [[k for k in arrays if arrays[k].shape == tuple(v.shape)] for v in variables]
-    turned = [[k for k in arrays if _shape(arrays[k], "torch") == tuple(v.shape)] for v in variables]
-    if sum(map(bool, turned)) > sum(map(bool, options)):
-        options = turned
-    index = next((i for i, fits in enumerate(options) if len(fits) != 1), 0)
-    fits = options[index]
-    several = "; name the tensors, or save them in the model's order" if len(fits) > 1 else ""
+def _role(variable: Any) -> str:
+    return variable.path.rpartition("/")[2]
+
+
+def _no_fit(tensors: Tensors) -> str:
+    """The variable without a tensor, else the first one with several, and the tensors that fit nothing."""
+    found = {
+        layout: [tensors.candidates(v, layout) for v in tensors.variables] for layout in reversed(LAYOUTS)
+    }
+    layout = max(reversed(LAYOUTS), key=lambda one: sum(bool(keys) for keys in found[one]))
+    options = found[layout]
+    without = [i for i, keys in enumerate(options) if not keys]
+    several = [i for i, keys in enumerate(options) if len(keys) > 1]
+    index = (without or several or [0])[0]
+    variable, fits = tensors.variables[index], options[index]
+    advice = "; name the tensors, or save them in the model's order" if len(fits) > 1 else ""
+    known = {key for v in tensors.everything for key in tensors.candidates(v, layout)}
+    odd = [f"{key} {a.shape}" for key, a in tensors.arrays.items() if key not in known]
+    strange = f"; no variable has the shape of {', '.join(odd[:10])}" if odd else ""
     return (
-        f"{what}: {len(fits) or 'no'} tensor{'s' if fits else ''} could be {variables[index].path} "
-        f"{tuple(variables[index].shape)}{several}; the file has "
-        + ", ".join(f"{k} {a.shape}" for k, a in list(arrays.items())[:40])
+        f"{len(fits) or 'no'} tensor{'s' if fits else ''} could be {variable.path} "
+        f"{tuple(variable.shape)}{advice}{strange}; the file has "
+        + ", ".join(f"{key} {a.shape}" for key, a in list(tensors.arrays.items())[:40])
     )

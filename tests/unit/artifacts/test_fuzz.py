@@ -100,10 +100,13 @@ COMPRESSED = corpus.zipped(
     compression=corpus.zipfile.ZIP_DEFLATED,
 )
 OBJECTS = corpus.saved(np.array([np.ones(3), np.zeros((2, 2))], dtype=object))
+NESTED = corpus.saved(
+    np.array({"a": {"kernel": np.ones((2, 2)), "bias": np.ones(2)}, "b": [[np.ones(3)], None]}, dtype=object)
+)
 
 
 @BYTES
-@given(damaged(GOOD["delta.npz"]) | damaged(COMPRESSED) | damaged(OBJECTS))
+@given(damaged(GOOD["delta.npz"]) | damaged(COMPRESSED) | damaged(OBJECTS) | damaged(NESTED))
 def test_archives(folder, content):
     taken(folder / "x", delta_npz=content)
 
@@ -277,7 +280,11 @@ def sandbox():
 
 
 @SLOW
-@given(damaged(h5()) | damaged(corpus.keras_file(corpus.text(corpus.model()), h5())))
+@given(
+    damaged(h5())
+    | damaged(corpus.keras_file(corpus.text(corpus.model()), h5()))
+    | damaged(corpus.keras2(json.dumps(corpus.model())))
+)
 def test_hdf5_cannot_take_the_script_down(folder, sandbox, content):
     """In the script's confined child, since a C library reads it: a crash there is a reason here."""
     files, results = folder / "in", folder / "out"

@@ -388,8 +388,8 @@ def test_square_kernels_that_could_be_either_layout(digits, public, tmp_path):
     weights = [w.numpy() for w in model.weights]
     delta = [0.01 * np.random.default_rng(0).normal(size=w.shape) for w in weights]
     (folder / "m.json").write_text(model.to_json())
-    np.savez(folder / "w.npz", **dict(zip("abcd", weights)))
-    np.savez(folder / "d.npz", **dict(zip("abcd", delta)))
+    np.savez(folder / "w.npz", **arr(weights))
+    np.savez(folder / "d.npz", **arr(delta))
     leak = roles.inspect(sorted(folder.iterdir()))
     with pytest.raises(
         MappingError, match=r"every kernel is square, so it could be Keras's layout or PyTorch's"
