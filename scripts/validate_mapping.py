@@ -41,6 +41,7 @@ def block_of(found: Mapping, draws: list[int]) -> MappedBlock:
         noise=found.noise,
         steps=found.steps,
         draws=np.array(draws),
+        scale_confidence=found.scale_confidence,
     )
 
 

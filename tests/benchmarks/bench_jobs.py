@@ -48,6 +48,7 @@ def prepare(folder: Path, trials: int) -> None:
         noise=np.zeros(variables),
         steps=1,
         draws=np.arange(trials),
+        scale_confidence=0.9,
     )
     write_block(folder / "mapping.npz", block)
     write_npz(folder / "public.npz", x=pools["public"].x, y=pools["public"].y)

@@ -45,6 +45,7 @@ def load_problem(snakemake: Any) -> Problem:
         noise=first.noise,
         steps=first.steps,
         members=_members(inputs),
+        scale_confidence=first.scale_confidence,
     )
 
 

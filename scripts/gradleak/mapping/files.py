@@ -29,7 +29,8 @@ class MappedBlock:
     trainable variable, int [L], 0 is the first. samples: images behind each update. public_softmax: mean
     softmax of public images by true class [C, C]. rounding: standard deviation of a gradient's rounding
     error, in units of the root mean square of its variable. noise: standard deviation of further noise on
-    each gradient [L]. steps: local steps of the client, None if not stated. draws: int [D].
+    each gradient [L]. steps: local steps of the client, None if not stated. draws: int [D]. scale_confidence:
+    of the scale that the delta was divided by, from 0 (unknown) to 1 (stated in the settings).
     """
 
     model_json: str
@@ -43,6 +44,7 @@ class MappedBlock:
     noise: np.ndarray
     steps: int | None
     draws: np.ndarray
+    scale_confidence: float
 
     def weight(self, variable: int) -> np.ndarray:
         """The weights of trainable variable number ``variable``; negative numbers count from the last."""
@@ -71,6 +73,7 @@ def write_block(path: str | Path, block: MappedBlock) -> None:
         noise=block.noise,
         steps=block.steps or 0,
         draws=block.draws,
+        scale_confidence=block.scale_confidence,
     )
 
 
@@ -89,6 +92,7 @@ def read_block(path: str | Path) -> MappedBlock:
         noise=arrays["noise"],
         steps=int(arrays["steps"]) or None,
         draws=arrays["draws"],
+        scale_confidence=float(arrays["scale_confidence"]),
     )
 
 

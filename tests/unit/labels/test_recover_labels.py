@@ -45,6 +45,7 @@ def leak(tmp_path_factory, digits):
         noise=np.zeros(variables),
         steps=1,
         draws=np.arange(DRAWS),
+        scale_confidence=0.9,
     )
     write_block(folder / "mapping.npz", block)
     write_json(folder / "mapping.json", {"meta": {}})

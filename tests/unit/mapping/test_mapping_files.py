@@ -45,6 +45,7 @@ def block(model, rng):
         noise=rng.uniform(size=6),
         steps=3,
         draws=np.array([4, 5]),
+        scale_confidence=0.3,
     )
 
 
@@ -71,7 +72,8 @@ def test_the_names_of_the_arrays_are_fixed(block, tmp_path):
     write_block(tmp_path / "gradients.npz", block)
     numbered = [f"weight_{i}" for i in range(8)] + [f"gradient_{i}" for i in range(6)]
     rest = ["trainable", "layer", "samples", "public_softmax", "rounding", "noise", "steps", "draws"]
-    assert list(read_npz(tmp_path / "gradients.npz")) == ["model", *numbered, *rest]
+    names = ["model", *numbered, *rest, "scale_confidence"]
+    assert list(read_npz(tmp_path / "gradients.npz")) == names
 
 
 def test_the_model_has_the_weights_of_the_round(block, model, rng):

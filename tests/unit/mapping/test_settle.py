@@ -86,3 +86,12 @@ def test_nothing_is_ever_nan(fedsgd, settle):
     assert all(np.isfinite(g).all() for g in found.gradients)
     assert all(row["ranks"] == [0] for row in found.report["ranks"])
     json.dumps(found.report, allow_nan=False)
+
+
+def test_the_confidence_of_the_scale_is_handed_on(fedsgd, settle):
+    _, _, _, leaks = fedsgd
+    assert settle(leaks).scale_confidence == 0.9
+    assert settle(leaks, scale=0.1).scale_confidence == 1.0
+    no_metadata = [type(leak)(leak.model_json, leak.before, leak.delta, {}) for leak in leaks]
+    found = settle(no_metadata, samples=8, sign="after_minus_before")
+    assert found.scale_confidence == found.report["scale"]["confidence"] < 0.9
