@@ -101,3 +101,5 @@ class Inversion:
     reason: str = ""  # why the whole block is not applicable
     # of span inversion, [T, M] or [T]
     certificates: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    # [T], of span inversion: what each update proves and what it contradicts, see ``verdict``; else empty
+    notes: list[list[dict[str, str | float | int]]] = dataclasses.field(default_factory=list)
