@@ -5,8 +5,8 @@ parameters: the options that differ from their defaults; code: the digest of the
 environment: host, and the versions of Python and of packages; job: the cluster's number of the job, or ""
 started: seconds since 1970; seconds: {part: seconds}, with "total"; cpu_seconds: of the process, with its
   start-up; peak_mb: memory in MiB
-trials: [{"seed", "draw", "status", "reason", "objective", "history": {"step": [...], "objective": [...]}}], and
-  "notes" where an attack found that statements contradict the update: [{"kind", numbers}]
+trials: [{"seed", "draw", "status", "reason", "objective", "history": {"step": [...], "objective": [...]}}];
+  "notes" where an attack found what contradicts the update or limits what it proves: [{"kind", numbers}]
 
 status: ok, diverged, not applicable. Every trial has an entry, failed ones too.
 """
@@ -68,7 +68,6 @@ def trial(
     reason: str = "",
     objective: float | None = None,
     history: dict | None = None,
-    notes: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     value = None if objective is None or not np.isfinite(objective) else float(objective)
     return {
@@ -78,7 +77,6 @@ def trial(
         "reason": reason,
         "objective": value,
         "history": history or {},
-        **({"notes": notes} if notes else {}),
     }
 
 

@@ -146,8 +146,8 @@ def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:
             inversion.reason or REASONS.get(status, status),
             objective,
             records.thin(inversion.history_steps, curve),
-            notes,
         )
+        | ({"notes": notes} if notes else {})
         for seed, draw, status, objective, curve, notes in zip(*columns, strict=True)
     ]
     records.write(snakemake, trials, began, inversion.seconds)

@@ -96,7 +96,7 @@ def _trial(context: SearchContext, problem: Problem, index: int, folder: Path | 
         }
         fingerprint = checkpoints.digest(facts, {"matrix": matrix})
         checkpoint = Checkpoint(folder / f"seed-{seed}", fingerprint) if folder else None
-        result = search(context, gradient, rng, problem.scale_confidence, checkpoint)
+        result = search(context, gradient, rng, checkpoint, problem.scale_confidence)
     result = _after_several_steps(problem, index, result)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -108,23 +108,24 @@ def search(
     context: SearchContext,
     gradient: LayerGradient,
     rng: np.random.Generator,
-    scale_confidence: float = 1.0,
     checkpoint: Checkpoint | None = None,
+    scale_confidence: float = 1.0,
 ) -> TrialResult:
     """The candidates and members of one update, and what their weights prove.
 
-    scale_confidence: of the scale that the update was divided by. checkpoint: where a joint search is saved
-    and resumed.
+    checkpoint: where a joint search is saved and resumed. scale_confidence: of the scale that the update was
+    divided by.
     """
     rounds = context.options.rounds
     saved = checkpoint.load(rng) if checkpoint else None
     state, joint = saved or (deflation.recover_members(context, gradient, rounds, rng), None)
-    if gradient.one_step and gradient.samples and not joint:
+    has_verdict = gradient.one_step and gradient.samples > 0
+    if has_verdict and not joint:
         state = replace(state, samples=verdict.of_search(gradient, state, scale_confidence).count)
     if joint or _needs_joint_search(context, gradient, state):
         state = joint_search.search_jointly(context, gradient.span, state, rng, checkpoint, joint)
     state = _certified(context, state, gradient)
-    if not gradient.one_step:
+    if not has_verdict:
         return result_of(state)
     return verdict.result_with(verdict.of_search(gradient, state, scale_confidence), state)
 

@@ -245,6 +245,8 @@ def that_lower_the_rank(
     """
     chosen: list[int] = []
     unit = certificates.feature / np.linalg.norm(certificates.feature, axis=1, keepdims=True)
+    # A member keeps its weight while others are projected out.
+    expected = np.where(has_own_evidence(certificates), certificates.weight, gradient.weight)
     for index in order:
         others = np.concatenate([features, certificates.feature[chosen]])
         theirs = np.concatenate([deltas, certificates.delta[chosen]])
@@ -253,14 +255,17 @@ def that_lower_the_rank(
         remainder = gradient.without(theirs)
         if (cosines > thresholds.SIMILAR_FEATURE).any():
             alike = int(cosines.argmax())
+            known = others[alike], theirs[alike]
             swapped = gradient.without(np.concatenate([np.delete(theirs, alike, axis=0), own[1][None]]))
             fits = certificates.normalised_residual[index] < thresholds.NORMALISED_RESIDUAL and all(
-                _is_exact(span, _expected_weight(gradient, *image), *image)
-                for span, image in ((remainder, own), (swapped, (others[alike], theirs[alike])))
+                _is_exact(span, weight, *image)
+                for span, weight, image in (
+                    (remainder, expected[index], own),
+                    (swapped, _weight_of_member(gradient, *known), known),
+                )
             )
         else:
-            expected = _expected_weight(gradient, *own)
-            normalised_residual, off, _ = _residual_and_weight(remainder, expected, *own)
+            normalised_residual, off, _ = _residual_and_weight(remainder, expected[index], *own)
             fits = (
                 normalised_residual < thresholds.COARSE_NORMALISED_RESIDUAL
                 and off < thresholds.COARSE_WEIGHT_DEVIATION
@@ -270,9 +275,9 @@ def that_lower_the_rank(
     return chosen
 
 
-def _expected_weight(gradient: LayerGradient, feature: np.ndarray, delta: np.ndarray) -> float:
-    """The weight that a member with ``feature`` [I] and ``delta`` [O] has in M, and keeps while others are
-    projected out: its own where it is far from the usual one."""
+def _weight_of_member(gradient: LayerGradient, feature: np.ndarray, delta: np.ndarray) -> float:
+    """The weight in M of a known member with ``feature`` [I] and ``delta`` [O]: its own where it is far from
+    the usual one."""
     own = float(gradient.span.weigh(feature[None], delta[None])[0][0])
     return gradient.weight if own <= 0 or _has_member_weight(own, gradient.weight) else own
 

@@ -13,20 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradleak.attacks.span import membership, thresholds
+from gradleak.attacks.span import membership, note_kinds, thresholds
 from gradleak.attacks.span.certificates import Certificates
+from gradleak.attacks.span.note_kinds import Note
 from gradleak.attacks.span.search_state import SearchState, TrialResult, result_of
 from gradleak.attacks.span.subspace import LayerGradient
 from gradleak.attacks.span.weight_vote import Vote
-
-# The kinds of notes of a trial. Each is a dictionary with its kind under "kind" and numbers.
-SCALE_CORRECTED = "scale_corrected"  # weight, samples, factor: of the scale that was used, if N is as stated
-SCALE_OR_SAMPLES = "scale_or_samples"  # the same; N may as well be the weight
-SAMPLES_REFUTED = "samples_refuted"  # samples, least: of images × local steps
-WEIGHTS_DIFFER = "weights_differ"  # least, most
-EXPLAINED_BY_FEWER = "explained_by_fewer"  # images, samples
-LOSS_UNEXPECTED = "loss_unexpected"  # images, of: images whose δ lies outside the row space
-Note = dict[str, str | float | int]
 
 
 @dataclass(frozen=True)
@@ -51,10 +43,10 @@ def judge(found: Vote, stated: int, scale_confidence: float, least: int) -> Verd
     """
     refuted: tuple[Note, ...] = ()
     if stated < least:
-        refuted = ({"kind": SAMPLES_REFUTED, "samples": stated, "least": least},)
+        refuted = ({"kind": note_kinds.SAMPLES_REFUTED, "samples": stated, "least": least},)
     if found.differs:
         weights = (found.weight, *found.dissent)
-        differ: Note = {"kind": WEIGHTS_DIFFER, "least": min(weights), "most": max(weights)}
+        differ: Note = {"kind": note_kinds.WEIGHTS_DIFFER, "least": min(weights), "most": max(weights)}
         return Verdict(0, 0, 1.0, (*refuted, differ))
     if refuted or not found.weight:
         return Verdict(0, 0 if refuted else stated, 1.0, refuted)
@@ -72,8 +64,8 @@ def judge(found: Vote, stated: int, scale_confidence: float, least: int) -> Verd
 
     whole = round(found.weight)
     if is_known and whole >= least and _is_near(found, whole):
-        return Verdict(0, 0, 1.0, of_kind(SCALE_OR_SAMPLES))
-    return Verdict(0, stated, factor, of_kind(SCALE_CORRECTED))
+        return Verdict(0, 0, 1.0, of_kind(note_kinds.SCALE_OR_SAMPLES))
+    return Verdict(0, stated, factor, of_kind(note_kinds.SCALE_CORRECTED))
 
 
 def _is_near(found: Vote, number: int) -> bool:
@@ -102,10 +94,10 @@ def of_search(gradient: LayerGradient, state: SearchState, scale_confidence: flo
     if found.samples < len(candidates.members):
         found = replace(found, samples=0)
     if 2 * outside > exact:
-        note: Note = {"kind": LOSS_UNEXPECTED, "images": outside, "of": exact}
+        note: Note = {"kind": note_kinds.LOSS_UNEXPECTED, "images": outside, "of": exact}
         return replace(found, samples=0, count=0, notes=(*found.notes, note))
     if found.samples and 2 * sure <= stated and not gradient.without(candidates.exact_deltas).rank:
-        fewer: Note = {"kind": EXPLAINED_BY_FEWER, "images": sure, "samples": stated}
+        fewer: Note = {"kind": note_kinds.EXPLAINED_BY_FEWER, "images": sure, "samples": stated}
         return replace(found, samples=0, notes=(*found.notes, fewer))
     return found
 
@@ -122,7 +114,7 @@ def result_with(found: Verdict, state: SearchState) -> TrialResult:
     """The result of ``state`` with N, with weights in the corrected scale, and without the labels that an
     unexpected loss leaves open."""
     candidates = state.candidates
-    if any(note["kind"] == LOSS_UNEXPECTED for note in found.notes):
+    if any(note["kind"] == note_kinds.LOSS_UNEXPECTED for note in found.notes):
         known = membership.has_expected_delta(candidates.certificates)
         candidates = replace(candidates, unlabelled=frozenset(np.flatnonzero(~known).tolist()))
     result = result_of(replace(state, candidates=candidates))
