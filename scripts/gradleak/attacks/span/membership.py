@@ -59,12 +59,16 @@ def has_own_evidence(certificates: Certificates) -> np.ndarray:
 
 
 def has_expected_delta(certificates: Certificates) -> np.ndarray:
-    """bool [B]: whether the δ of the label, by the cross-entropy, is in the row space to the noise.
+    """bool [B]: whether the δ of the label, by the cross-entropy, is in the row space to the noise, or so much
+    nearer to it than that of any other label that no other loss explains it.
 
     Of a member whose feature is exact it is, unless the client minimised another loss: label smoothing, a
-    squared error, one sigmoid a class.
+    squared error, one sigmoid a class. Small errors of the image move δ out of the row space, too, but far
+    less than another loss does.
     """
-    return certificates.label_normalised_residual < thresholds.NORMALISED_RESIDUAL
+    return (certificates.label_normalised_residual < thresholds.NORMALISED_RESIDUAL) | (
+        certificates.label_margin > thresholds.PROVEN_LABEL_MARGIN
+    )
 
 
 def without_mixtures(certificates: Certificates, expected: float) -> Certificates:

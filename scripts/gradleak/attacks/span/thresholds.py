@@ -145,6 +145,9 @@ COARSE_WEIGHT_DEVIATION = 0.5
 # How many times farther from the row space the next class's δ must be for a label to be clear. Other images:
 # 1 to 5. Set by hand. Identical: 0.855 to 1.32 (digits 20); 0.949 to 1.23 (n32 20).
 CLEAR_MARGIN = 100.0
+# The same from which on another loss is excluded. Derived: label smoothing by ε leaves about ε² of δ outside
+# the row space, so this is ε below a thousandth.
+PROVEN_LABEL_MARGIN = 1e6
 # Largest ρ of a near member, as a share of the control's least, for the search to go on beside it. Set by
 # hand. Identical: 0.737 to 1.96 (digits 20).
 NEAR_BELOW_CONTROL = 0.25
