@@ -59,8 +59,8 @@ def has_own_evidence(certificates: Certificates) -> np.ndarray:
 
 
 def has_expected_delta(certificates: Certificates) -> np.ndarray:
-    """bool [B]: whether the δ of the label, by the cross-entropy, is in the row space to the noise, or so much
-    nearer to it than that of any other label that no other loss explains it.
+    """bool [B]: whether the δ of the label, by the cross-entropy, is in the row space to the noise, or so
+    much nearer to it than that of any other label that no other loss explains it.
 
     Of a member whose feature is exact it is, unless the client minimised another loss: label smoothing, a
     squared error, one sigmoid a class. Small errors of the image move δ out of the row space, too, but far
