@@ -11,7 +11,7 @@ def main(snakemake) -> None:
 
     found = inversion_files.read(snakemake.input.inversion)
     model = model_of(read_block(snakemake.input.gradients))
-    members = member_features(model, found.images, found.labels, found.accepted)
+    members = member_features(model, found.images, found.labels, found.accepted & (found.labels >= 0))
     write_npz(snakemake.output.members, **members, seeds=found.seeds)
     job.log.info("%d members in %d updates", len(members["trial"]), len(found.seeds))
 

@@ -43,6 +43,7 @@ def block_of(found: Mapping, draws: list[int]) -> MappedBlock:
         head=found.head,
         no_head=found.no_head,
         draws=np.array(draws),
+        scale_confidence=found.scale_confidence,
     )
 
 

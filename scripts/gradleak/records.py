@@ -5,7 +5,8 @@ parameters: the options that differ from their defaults; code: the digest of the
 environment: host, and the versions of Python and of packages; job: the cluster's number of the job, or ""
 started: seconds since 1970; seconds: {part: seconds}, with "total"; cpu_seconds: of the process, with its
   start-up; peak_mb: memory in MiB
-trials: [{"seed", "draw", "status", "reason", "objective", "history": {"step": [...], "objective": [...]}}]
+trials: [{"seed", "draw", "status", "reason", "objective", "history": {"step": [...], "objective": [...]}}];
+  "notes" where an attack found what contradicts the update or limits what it proves: [{"kind", numbers}]
 
 status: ok, diverged, not applicable. Every trial has an entry, failed ones too.
 """

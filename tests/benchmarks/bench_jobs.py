@@ -50,6 +50,7 @@ def prepare(folder: Path, trials: int) -> None:
         steps=1,
         draws=np.arange(trials),
         head=find_head(model)[0],
+        scale_confidence=0.9,
     )
     write_block(folder / "mapping.npz", block)
     write_npz(folder / "public.npz", x=pools["public"].x, y=pools["public"].y)

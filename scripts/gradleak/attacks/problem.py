@@ -40,6 +40,7 @@ class Problem:
     noise: standard deviation of further noise on each variable's gradient [L], or None.
     steps: local steps; None where they are not known.
     members: images that are known to be in the updates, or None.
+    scale_confidence: of the scale that the updates were divided by, from 0 (unknown) to 1 (stated).
     """
 
     model: keras.Model
@@ -54,6 +55,7 @@ class Problem:
     noise: np.ndarray | None = None
     steps: int | None = None
     members: Members | None = None
+    scale_confidence: float = 1.0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -99,3 +101,5 @@ class Inversion:
     reason: str = ""  # why the whole block is not applicable
     # of span inversion, [T, M] or [T]
     certificates: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    # [T], of span inversion: what each update proves and what it contradicts, see ``verdict``; else empty
+    notes: list[list[dict[str, str | float | int]]] = dataclasses.field(default_factory=list)

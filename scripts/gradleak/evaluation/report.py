@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gradleak.evaluation import mapping_report, markup, report_tables
+from gradleak.evaluation import mapping_report, markup, report_tables, trial_notes
 from gradleak.evaluation.figures.registry import FIGURES
 from gradleak.evaluation.markup import escape, small
 from gradleak.evaluation.provenance import Provenance
@@ -67,6 +67,7 @@ def render(report: Report) -> str:
         _summary(report),
         *(markup.figure(path, FIGURES[FIRST].caption) for path in report.figures if path.stem == FIRST),
         _failures(report.trials),
+        trial_notes.section(report.trials),
         *(f"<h2 id='{name}'>{SECTIONS[name]}</h2>{sections[name]}" for name in names),
     ]
     return markup.page("gradleak report", "\n".join(parts))

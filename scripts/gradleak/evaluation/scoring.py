@@ -93,6 +93,7 @@ def without_truth(found: InversionFile, trials: list[dict]) -> tuple[list[dict],
     for index, trial in enumerate(trials):
         one = found.trial(index)
         images, labels = one.images[one.accepted], one.labels[one.accepted]
+        labels = labels[labels >= 0]  # −1: the update does not show it
         row = {"seed": trial["seed"], "counts": np.bincount(labels, minlength=CLASSES).tolist()}
         if trial["status"] == "ok" and "expected_psnr" in one.certificates:
             row |= metrics.certified(one.accepted, one.certificates["expected_psnr"], one.samples_estimated)
@@ -114,9 +115,12 @@ def _score_trial(
         )
     nearest = metrics.pairwise_mse(x, references.public).min(axis=1)
     row["nearest_public_psnr"] = float(psnr(nearest).mean())
-    counts = np.bincount(labels, minlength=classes)
+    known = labels >= 0  # −1: the update does not show it
+    counts = np.bincount(labels[known], minlength=classes)
     row["counts"] = counts.tolist()
-    row["pair_label_accuracy"] = float((labels[matched] == y[of]).mean()) if len(labels) else 0.0
+    right = (labels[matched] == y[of])[known[matched]]
+    if len(right) or not len(labels):
+        row["pair_label_accuracy"] = float(right.mean()) if len(right) else 0.0
     row |= _against_labels(counts, y)
     best = np.argsort(-pairs["psnr"], kind="stable")[:SHOWN]
     return row, MatchedPairs(images[matched[best]], x[of[best]], pairs["psnr"][best])

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gradleak import records
-from gradleak.evaluation import bootstrap, cell_names
+from gradleak.evaluation import bootstrap, cell_names, trial_notes
 from gradleak.files import read_json
 
 IDENTITY = [
@@ -32,11 +32,11 @@ METRICS = [
 ]
 COST = ["seconds", "cpu_seconds", "peak_mb"]
 PLACE = ["host", "job"]  # where a trial's block ran; the cluster's number of it
-TRIAL_COLUMNS = [*IDENTITY, *METRICS, *COST, "block", "draw", "control", "method", *PLACE]
+TRIAL_COLUMNS = [*IDENTITY, *METRICS, *COST, "block", "draw", "control", "method", *PLACE, "notes"]
 LABEL_COLUMNS = ["study", "cell", "seed", "attack", "method", "batch_size"]
 WORDS = [  # columns whose empty values are empty strings
     *("study", "cell", "attack", "target", "weighting", "labels", "status", "reason", "reasons", "block"),
-    *("control", "method", "setting", "verdict", *PLACE),
+    *("control", "method", "setting", "verdict", *PLACE, "notes"),
 ]
 
 
@@ -91,6 +91,7 @@ def _rows_of_block(block: dict[str, Any], cell: dict[str, Any]) -> Iterator[dict
             "peak_mb": record["peak_mb"],
             "host": record["environment"]["host"],
             "job": record["job"],
+            "notes": trial_notes.text(trial.get("notes", ())),
         }
 
 
@@ -134,7 +135,7 @@ def _varying_parameters(cells: dict[str, dict]) -> list[str]:
 def cells(trials: pd.DataFrame) -> pd.DataFrame:
     """cells.csv, a row a study and cell: how many trials ended how; each metric's mean with its interval."""
     rows = []
-    changing = {*METRICS, *COST, *PLACE, "seed", "draw", "block", "status", "reason"}
+    changing = {*METRICS, *COST, *PLACE, "seed", "draw", "block", "status", "reason", "notes"}
     fixed = [name for name in trials.columns if name not in changing]
     for _, group in trials.groupby(["study", "cell"], sort=False):
         row = {name: group[name].iloc[0] for name in fixed}

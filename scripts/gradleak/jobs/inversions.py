@@ -45,6 +45,7 @@ def load_problem(snakemake: Any) -> Problem:
         noise=first.noise,
         steps=first.steps,
         members=_members(inputs),
+        scale_confidence=first.scale_confidence,
     )
 
 
@@ -59,11 +60,11 @@ def _counts(inputs: Any, draws: list[int], classes: int) -> np.ndarray | None:
 
 
 def _members(inputs: Any) -> Members | None:
-    """The images that a span cell certified in the same updates, or None."""
+    """The images that a span cell certified in the same updates, with a label, or None."""
     if not inputs.get("members"):
         return None
     found = inversion_files.read(inputs.members[0])
-    return Members(found.images, found.labels, found.accepted)
+    return Members(found.images, found.labels, found.accepted & (found.labels >= 0))
 
 
 def checkpoint(snakemake: Any) -> Path:
@@ -135,6 +136,7 @@ def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:
         inversion.status,
         inversion.objective,
         inversion.history,
+        inversion.notes or [[]] * len(inversion.seeds),
     )
     trials = [
         records.trial(
@@ -145,6 +147,7 @@ def write_inversion(snakemake: Any, inversion: Inversion, began: float) -> None:
             objective,
             records.thin(inversion.history_steps, curve),
         )
-        for seed, draw, status, objective, curve in zip(*columns, strict=True)
+        | ({"notes": notes} if notes else {})
+        for seed, draw, status, objective, curve, notes in zip(*columns, strict=True)
     ]
     records.write(snakemake, trials, began, inversion.seconds)

@@ -30,8 +30,9 @@ class MappedBlock:
     trainable variable, int [L], 0 is the first. samples: images behind each update. public_softmax: mean
     softmax of public images by true class [C, C]. rounding: standard deviation of a gradient's rounding
     error, in units of the root mean square of its variable. noise: standard deviation of further noise on
-    each gradient [L]. steps: local steps of the client, None if not stated. draws: int [D]. head:
-    the last dense layer, None if the model ends in anything else, and no_head the reason.
+    each gradient [L]. steps: local steps of the client, None if not stated. draws: int [D]. head: the
+    last dense layer, None if the model ends in anything else, and no_head the reason. scale_confidence: of
+    the scale that the delta was divided by, from 0 (unknown) to 1 (stated in the settings).
     """
 
     model_json: str
@@ -46,6 +47,7 @@ class MappedBlock:
     steps: int | None
     draws: np.ndarray
     head: Head | None
+    scale_confidence: float
     no_head: str = ""
 
     def weight(self, variable: int) -> np.ndarray:
@@ -77,6 +79,7 @@ def write_block(path: str | Path, block: MappedBlock) -> None:
         draws=block.draws,
         **_head_arrays(block.head),
         no_head=np.array(block.no_head),
+        scale_confidence=block.scale_confidence,
     )
 
 
@@ -97,6 +100,7 @@ def read_block(path: str | Path) -> MappedBlock:
         draws=arrays["draws"],
         head=_read_head(arrays),
         no_head=str(arrays["no_head"]),
+        scale_confidence=float(arrays["scale_confidence"]),
     )
 
 

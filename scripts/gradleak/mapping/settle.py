@@ -44,6 +44,7 @@ class Mapping:
     standard deviation of other errors of each variable's gradient [L], by the findings on noise, number
     format and dropped entries. report: findings with evidence, JSON types only. singular: singular values of
     every dense kernel's delta, name → float64 [D, K]. floor: name → float64 [D], see ``Ranks``.
+    scale_confidence: of the finding on the scale, from 0 to 1.
     """
 
     model: keras.Model
@@ -59,6 +60,7 @@ class Mapping:
     report: dict[str, Any]
     singular: dict[str, np.ndarray]
     floor: dict[str, np.ndarray]
+    scale_confidence: float
 
 
 def settle(
@@ -105,6 +107,7 @@ def settle(
         report=report(findings, output, aligned, gradients, leaks[0], stated),
         singular=findings.ranks.singular,
         floor=findings.ranks.floor,
+        scale_confidence=findings.scale.confidence,
     )
 
 

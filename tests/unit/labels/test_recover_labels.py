@@ -47,6 +47,7 @@ def leak(tmp_path_factory, digits):
         steps=1,
         draws=np.arange(DRAWS),
         head=Head(variables - 2, variables - 1, "last"),
+        scale_confidence=0.9,
     )
     write_block(folder / "mapping.npz", block)
     write_json(folder / "mapping.json", {"metadata": {"read": {}, "unread": []}})

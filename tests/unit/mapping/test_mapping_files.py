@@ -47,6 +47,7 @@ def block(model, rng):
         steps=3,
         draws=np.array([4, 5]),
         head=Head(4, 5, "dense_1"),
+        scale_confidence=0.3,
     )
 
 
@@ -85,7 +86,8 @@ def test_the_names_of_the_arrays_are_fixed(block, tmp_path):
     numbered = [f"weight_{i}" for i in range(8)] + [f"gradient_{i}" for i in range(6)]
     rest = ["trainable", "layer", "samples", "public_softmax", "rounding", "noise", "steps", "draws"]
     rest += ["head", "head_layer", "no_head"]
-    assert list(read_npz(tmp_path / "gradients.npz")) == ["model", *numbered, *rest]
+    names = ["model", *numbered, *rest, "scale_confidence"]
+    assert list(read_npz(tmp_path / "gradients.npz")) == names
 
 
 def test_the_model_has_the_weights_of_the_round(block, model, rng):

@@ -115,3 +115,12 @@ def test_a_model_of_vectors_is_mapped_and_written(settle, digits):
     for one, other in zip(found.gradients, expected, strict=True):
         np.testing.assert_allclose(one[0], other, atol=1e-6)
     assert validate_mapping.block_of(found, [0]).image_shape == (8, 8, 1)
+
+
+def test_the_confidence_of_the_scale_is_handed_on(fedsgd, settle):
+    _, _, _, leaks = fedsgd
+    assert settle(leaks).scale_confidence == 0.9
+    assert settle(leaks, scale=0.1).scale_confidence == 1.0
+    no_metadata = [type(leak)(leak.model_json, leak.before, leak.delta, {}) for leak in leaks]
+    found = settle(no_metadata, samples=8, sign="after_minus_before")
+    assert found.scale_confidence == found.report["scale"]["confidence"] < 0.9

@@ -39,4 +39,4 @@ def batch(digits):
 @pytest.fixture
 def joint(batch):
     """The residual model of that batch."""
-    return joint_residual.joint_model(batch.layer, batch.span, N)
+    return joint_residual.joint_model(batch.layer, batch.span, N, N)

@@ -56,7 +56,7 @@ def problem(update, pools, **more):
         model=update.model,
         gradients=[g[None] for g in update.gradients],
         layer=np.arange(len(update.gradients)),
-        samples=99,
+        samples=4,
         seeds=[0],
         counts=None,
         public=public,

@@ -1,10 +1,11 @@
 """Span inversion as a whole, on small updates without truth; and where it does not apply."""
 
 import numpy as np
+import pytest
 from span_updates import SHAPE, SMALL, problem, shallow, update_of_four
 
 from gradleak.attacks.problem import Problem
-from gradleak.attacks.span import attack
+from gradleak.attacks.span import attack, note_kinds
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.evaluation import metrics
 from gradleak.images import to_float
@@ -25,6 +26,23 @@ def test_the_members_of_four_are_recovered_without_n_or_labels(update, digits):
     expected = found.certificates["expected_psnr"][0]
     np.testing.assert_array_equal(np.isfinite(expected), found.accepted[0])  # of members only
     assert np.abs(psnr - expected[found.accepted[0]][rows]).max() < 20
+
+
+def test_a_gradient_in_place_of_a_delta_shows_the_scale_and_no_n(update, digits):
+    """A gradient, divided by a learning rate of 1/20: weights are N/20. Four members, each once; N is not
+    said."""
+    gradients = [20 * g[None] for g in update.gradients]
+    given = problem(update, digits, gradients=gradients, rounding=20 * update.rounding, scale_confidence=0.9)
+    found = attack.invert(given, SpanOptions(**SMALL))
+    accepted = found.accepted[0]
+    errors = metrics.pairwise_mse(found.images[0][accepted], update.x)
+    assert sorted(errors.argmin(axis=1)) == [0, 1, 2, 3]
+    assert found.labels[0][accepted].tolist() == update.y[errors.argmin(axis=1)].tolist()
+    np.testing.assert_allclose(found.certificates["weight"][0][accepted], 4, rtol=1e-3)
+    assert found.certificates["samples_estimated"][0] == 0
+    ((note,),) = found.notes
+    assert note["kind"] == note_kinds.SCALE_CORRECTED
+    assert note["factor"] == pytest.approx(20, rel=1e-3)
 
 
 def test_a_gradient_without_members_gives_none(update, digits):

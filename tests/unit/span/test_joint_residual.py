@@ -50,7 +50,7 @@ def test_half_of_the_missing_members_at_most_count_as_weak(batch, joint):
 def test_a_fit_needs_images_and_fewer_free_directions_than_m_has(batch):
     half = batch.samples // 2
     model = joint_residual.joint_model(
-        batch.layer, subspace.of_matrix(batch.matrix, batch.noise), half
+        batch.layer, subspace.of_matrix(batch.matrix, batch.noise), half, half
     )  # room for all
     fitted = model.start(batch.x, batch.y, np.full(batch.samples, 1e-6))
     assert model.is_possible(fitted)

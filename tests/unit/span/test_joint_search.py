@@ -12,8 +12,9 @@ from gradleak.attacks.span.checkpoint import Checkpoint
 from gradleak.attacks.span.joint_residual import JointModel, joint_model
 from gradleak.attacks.span.joint_state import joint_state
 from gradleak.attacks.span.options import SpanOptions
-from gradleak.attacks.span.search_state import SearchState, no_candidates
+from gradleak.attacks.span.search_state import SearchState, no_candidates, result_of
 from gradleak.attacks.span.subspace import layer_gradient
+from gradleak.attacks.span.weight_vote import Vote
 from gradleak.evaluation import metrics
 
 
@@ -57,7 +58,9 @@ def fitted_of(state, model):
 def test_the_remainder_loses_directions_where_missing_members_are_below_the_noise(batch, joint):
     context = context_of(batch, SpanOptions(starts=64, joint_rounds=2, joint_steps=8))
     without_two = joint.remainder(joint.start(batch.x[6:], batch.y[6:], np.full(2, 1e-6)))
-    lost = joint_model(batch.layer, subspace.of_matrix(without_two, batch.noise), batch.samples)
+    lost = joint_model(
+        batch.layer, subspace.of_matrix(without_two, batch.noise), batch.samples, batch.samples
+    )
     ends = []
     for model in (lost, joint):
         fitted = model.start(batch.x[:4], batch.y[:4], np.full(4, 1e-6))
@@ -89,7 +92,7 @@ def test_a_false_positive_is_not_certified_by_the_fit(batch, partial, rng):
     index = len(state.candidates.images)
     candidates = state.candidates.added(false, of_images(batch.layer, batch.span, false))
     state = dataclasses.replace(state, candidates=candidates.with_members([index]))
-    model = joint_model(context.fine, batch.span, batch.samples)
+    model = joint_model(context.fine, batch.span, batch.samples, batch.samples)
     fitted, place = fitted_of(state, model)
     state = joint_search._settled(context, model, state, joint_state(fitted, place), rng)
     *members, last = state.candidates.members
@@ -101,7 +104,7 @@ def test_a_false_positive_is_not_certified_by_the_fit(batch, partial, rng):
 
 def test_the_fit_with_more_certified_images_counts(batch, partial, rng):
     context, state = partial
-    model = joint_model(context.fine, batch.span, batch.samples)
+    model = joint_model(context.fine, batch.span, batch.samples, batch.samples)
     fitted, place = fitted_of(state, model)
     joint = joint_state(fitted, place).with_fit(fitted.subset(slice(2)), place[:2]).with_best()
     assert len(joint.best) == 6
@@ -120,7 +123,9 @@ def test_a_member_similar_to_a_known_one_is_found_too(batch, rng):
     context = context_of(batch, SpanOptions(starts=64, joint_rounds=3))
     candidates = no_candidates(x.shape[1:], *matrix.shape)
     candidates = candidates.added(x[:6], of_images(batch.layer, span, x[:6])).with_members(range(6))
-    state = joint_search.search_jointly(context, span, SearchState(candidates, samples=count), rng)
+    state = joint_search.search_jointly(
+        context, span, SearchState(candidates, samples=count, vote=Vote(count)), rng
+    )
     members = list(state.candidates.members)
     errors = metrics.pairwise_mse(state.candidates.images[members], x)
     assert sorted(errors.argmin(axis=1)) == list(range(count))
@@ -197,7 +202,9 @@ def test_only_near_members_of_a_small_residual_are_certified_and_all_others(batc
     sharp, fitted, deep, _ = members = state.candidates.members[:4]
     state = with_candidates(state, members=members, exact=frozenset({sharp}), joint=frozenset({fitted}))
     state.candidates.certificates.residual[list(members)] = [0.2, 0.2, 0.16, 0.2]
-    result = attack._certified(context, dataclasses.replace(state, control_minimum=1.0), batch.span)
+    gradient = layer_gradient(batch.matrix, batch.noise)
+    settled = attack._certified(context, dataclasses.replace(state, control_minimum=1.0), gradient)
+    result = result_of(settled)
     assert result.accepted.sum() == 3
     expected = state.candidates.images[[sharp, fitted, deep]]
     np.testing.assert_array_equal(np.sort(result.images[:3], axis=0), np.sort(expected, axis=0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from span_updates import layer_of, noise_of, shallow, span_of
 
-from gradleak.attacks.span import certificates, layer_selection, membership, subspace, thresholds
+from gradleak.attacks.span import layer_selection, membership, subspace, thresholds
 from gradleak.attacks.span.certificates import Certificates, of_features, of_images
 from gradleak.attacks.span.subspace import layer_gradient
 from gradleak.images import to_float
@@ -66,49 +66,13 @@ def test_rules_read_their_thresholds_when_they_run(monkeypatch, factor):
     assert membership.is_exact_member(judged, N).tolist() == [True, False]
 
 
-def test_candidates_in_the_span_vote_for_n_and_unsure_ones_do_not():
-    judged = made(4, weight=[64.2, 63.9, 20.0, 20.0], uncertainty=[0.1, 0.1, 1.0, 1.0])
-    assert membership.estimate_samples(judged, one_step=True) == 64
-    assert membership.estimate_samples(judged, one_step=False) == 64
-    assert membership.estimate_samples(made(2, normalised_residual=200.0), one_step=True) == 0
-    assert membership.estimate_samples(made(1, weight=0.4, uncertainty=1e-4), one_step=True) == 0
-
-
 def test_members_have_weight_and_label_and_public_images_do_not(update, digits):
     layer, span = span_of(update)
     members = of_images(layer, span, update.x)
     assert members.label.tolist() == update.y.tolist()
-    assert membership.estimate_samples(members, one_step=True) == 4
-    assert membership.estimate_samples(members, one_step=False) == 4
     assert membership.is_exact_member(members, 4).all()
     others = of_images(layer, span, to_float(digits["public"].x))
     assert not membership.is_exact_member(others, 4).any()
-    assert membership.estimate_samples(others, one_step=True) == 0
-
-
-def test_without_an_exact_image_two_unlike_ones_must_agree_on_n(update):
-    layer, span = span_of(update)
-    exact = of_images(layer, span, update.x)
-
-    def judged(images: list[int], weights: list[float], normalised_residual: float = 20.0):
-        return dataclasses.replace(
-            certificates.subset(exact, images),
-            weight=np.array(weights),
-            normalised_residual=np.full(len(images), normalised_residual),
-        )
-
-    assert membership.estimate_samples(judged([0, 1, 2], [4.1, 3.8, 5.0]), one_step=True) == 4
-    assert membership.estimate_samples(judged([0, 1, 2], [4.1, 3.8, 5.0]), one_step=False) == 0
-    copies = judged([0, 0, 1], [4.1, 4.1, 5.0])  # a copy is no second image
-    assert membership.estimate_samples(copies, one_step=True) == 0
-    far = judged([0, 1], [4.1, 3.8], normalised_residual=200.0)
-    assert membership.estimate_samples(far, one_step=True) == 0
-    unclear = dataclasses.replace(judged([0, 1], [4.1, 3.8]), label_margin=np.array([200.0, 5.0]))
-    assert membership.estimate_samples(unclear, one_step=True) == 0
-    one_exact = dataclasses.replace(
-        judged([0, 1, 2], [4.1, 3.8, 5.0]), normalised_residual=np.array([20.0, 20.0, 1.0])
-    )
-    assert membership.estimate_samples(one_exact, one_step=True) == 5
 
 
 def test_features_are_judged_without_their_images(update):
@@ -136,7 +100,7 @@ def test_a_better_image_of_a_member_is_recognised(update):
 
 def test_a_member_counts_once_however_often_it_is_found(update):
     layer = layer_of(update.model)
-    gradient = layer_gradient(layer.gradient(update.gradients), noise_of(layer, update.rounding), samples=4)
+    gradient = layer_gradient(layer.gradient(update.gradients), noise_of(layer, update.rounding), weight=4.0)
     judged = of_images(layer, gradient.span, update.x[[0, 1, 0, 2]])
     inputs, outputs = gradient.matrix.shape
     nothing = np.zeros((0, inputs)), np.zeros((0, outputs))
@@ -152,14 +116,14 @@ def test_an_inexact_copy_is_no_member_and_a_twin_is(update):
     images, labels = np.concatenate([update.x, twin]).astype(float), np.append(update.y, update.y[0])
     features = layer.features(images).numpy()
     deltas = layer.deltas(features)[np.arange(5), labels]
-    gradient = layer_gradient(features.T @ deltas / 5, 1e-9, samples=5)
+    gradient = layer_gradient(features.T @ deltas / 5, 1e-9, weight=5.0)
     cosine = features[0] @ features[4] / np.linalg.norm(features[0]) / np.linalg.norm(features[4])
     assert cosine > 0.99
     both = of_images(layer, gradient.span, images)
     none = features[:0], deltas[:0]
     assert membership.that_lower_the_rank(gradient, both, range(5), *none) == list(range(5))
 
-    alone = layer_gradient(features[:4].T @ deltas[:4] / 4, 1e-9, samples=4)
+    alone = layer_gradient(features[:4].T @ deltas[:4] / 4, 1e-9, weight=4.0)
     nearly = of_images(layer, alone.span, np.clip(images[:4] + 1e-5, 0, 1))
     exact = of_images(layer, alone.span, images[:4])
     taken = nearly.feature[:1], nearly.delta[:1]
@@ -169,7 +133,7 @@ def test_an_inexact_copy_is_no_member_and_a_twin_is(update):
 def test_each_accepted_image_lowers_the_rank_of_a_tiny_matrix(rng):
     """In many orders: of three members, a mixture and a copy just the members are accepted."""
     features, deltas = rng.normal(size=(3, 8)), rng.normal(size=(3, 5))
-    gradient = layer_gradient(features.T @ deltas / 3, 1e-9, samples=3)
+    gradient = layer_gradient(features.T @ deltas / 3, 1e-9, weight=3.0)
     mixture = features[:2].sum(axis=0), deltas[:2].sum(axis=0)
     images = [*zip(features, deltas, strict=True), mixture, (features[2], deltas[2])]
     for _ in range(20):
@@ -306,3 +270,18 @@ def test_a_label_changes_only_where_the_weight_surely_is_another_ones():
     assert membership.label_by_weight(2, weight, sure, 100) == 2
     assert membership.label_by_weight(1, weight, np.array([31.0, 1.0, 1.0, 1.0]), 100) == 2
     assert membership.label_by_weight(1, weight, np.full(4, 31.0), 100) == 1
+
+
+def test_a_near_copy_of_an_exact_member_is_not_certified_beside_it(update):
+    """Its difference from the member is in the span, too. Without the member's δ nothing of it is left."""
+    layer = layer_of(update.model)
+    gradient = layer_gradient(layer.gradient(update.gradients), noise_of(layer, update.rounding))
+    exact = of_images(layer, gradient.span, update.x)
+    copy = exact.feature[0] + 0.05 * (exact.feature[1] - exact.feature[0])
+    both = of_features(layer, gradient.span, np.stack([*exact.feature, copy]))
+    assert gradient.span.residual(copy[None], subspace.orthonormal_basis(exact.feature[:1]))[0] < 1e-3
+    assert membership.certified_near_members(gradient, both, [4], [0, 1, 2, 3], 0.1) == []
+    assert membership.certified_near_members(gradient, both, [4], [], 0.1) == [4]
+    assert membership.certified_near_members(gradient, both, [3, 4], [1, 2], 0.1) == [4, 3]
+    several = dataclasses.replace(gradient, one_step=False)  # δ shows nothing
+    assert membership.certified_near_members(several, both, [4], [0, 1, 2, 3], 0.1) == [4]

@@ -11,6 +11,7 @@ known ones, fitted together, leave (``joint_search``). Spans of a layer's gradie
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -30,12 +31,13 @@ from gradleak.attacks.span import (
     membership,
     posterior_error,
     updated_labels,
+    verdict,
 )
 from gradleak.attacks.span.checkpoint import Checkpoint
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.attacks.span.search_context import SearchContext, search_context
 from gradleak.attacks.span.search_state import SearchState, TrialResult, result_of
-from gradleak.attacks.span.subspace import LayerGradient, Subspace, layer_gradient
+from gradleak.attacks.span.subspace import LayerGradient, layer_gradient
 from gradleak.files import read_npz, write_npz
 from gradleak.gradients.trace import Untraceable
 from gradleak.images import psnr
@@ -79,16 +81,22 @@ def _trial(context: SearchContext, problem: Problem, index: int, folder: Path | 
         return _read(file)
     matrix = context.fine.gradient([gradient[index] for gradient in problem.gradients])
     noise = context.fine.noise(matrix, problem.rounding, problem.noise)
-    gradient = layer_gradient(matrix, noise, one_step=_is_one_step(problem))
+    one_step = _is_one_step(problem)
+    gradient = layer_gradient(matrix, noise, problem.samples if one_step else 0, one_step=one_step)
     rng = problem.rng(seed, "span")
     context.progress("seed %d, layer %s", seed, context.fine.name)
     if context.options.control == "random_gradient":
         result = search_control(context, gradient, rng)
     else:
-        facts = {"options": repr(context.options), "noise": noise}
+        facts = {
+            "options": repr(context.options),
+            "noise": noise,
+            "samples": problem.samples,
+            "scale_confidence": problem.scale_confidence,
+        }
         fingerprint = checkpoints.digest(facts, {"matrix": matrix})
         checkpoint = Checkpoint(folder / f"seed-{seed}", fingerprint) if folder else None
-        result = search(context, gradient, rng, checkpoint)
+        result = search(context, gradient, rng, checkpoint, problem.scale_confidence)
     result = _after_several_steps(problem, index, result)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -101,14 +109,25 @@ def search(
     gradient: LayerGradient,
     rng: np.random.Generator,
     checkpoint: Checkpoint | None = None,
+    scale_confidence: float = 1.0,
 ) -> TrialResult:
-    """The candidates and members of one update. checkpoint: where a joint search is saved and resumed."""
+    """The candidates and members of one update, and what their weights prove.
+
+    checkpoint: where a joint search is saved and resumed. scale_confidence: of the scale that the update was
+    divided by.
+    """
     rounds = context.options.rounds
     saved = checkpoint.load(rng) if checkpoint else None
     state, joint = saved or (deflation.recover_members(context, gradient, rounds, rng), None)
+    has_verdict = gradient.one_step and gradient.samples > 0
+    if has_verdict and not joint:
+        state = replace(state, samples=verdict.of_search(gradient, state, scale_confidence).count)
     if joint or _needs_joint_search(context, gradient, state):
         state = joint_search.search_jointly(context, gradient.span, state, rng, checkpoint, joint)
-    return _certified(context, state, gradient.span)
+    state = _certified(context, state, gradient)
+    if not has_verdict:
+        return result_of(state)
+    return verdict.result_with(verdict.of_search(gradient, state, scale_confidence), state)
 
 
 def search_control(context: SearchContext, gradient: LayerGradient, rng: np.random.Generator) -> TrialResult:
@@ -123,36 +142,38 @@ def search_control(context: SearchContext, gradient: LayerGradient, rng: np.rand
         if _needs_joint_search(context, gradient, real):
             real = joint_search.search_jointly_without_members(context, gradient.span, real, rng)
             state = replace(state, candidates=state.candidates.with_members_of(real.candidates))
-    return _certified(context, state, null)
+    return result_of(_certified(context, state, without))
 
 
 def _needs_joint_search(context: SearchContext, gradient: LayerGradient, state: SearchState) -> bool:
     """Whether members are missing that a joint search may show."""
     some = context.is_nonlinear and 0 < len(state.candidates.members) < state.samples
+    some = some and state.vote.weight > 0
     return some and gradient.one_step and context.options.joint_rounds > 0 and context.feeds_relu
 
 
-def _certified(context: SearchContext, state: SearchState, span: Subspace) -> TrialResult:
-    """The result without those near members that only the search went on beside."""
+def _certified(context: SearchContext, state: SearchState, gradient: LayerGradient) -> SearchState:
+    """``state`` without those near members that only the search went on beside, or that are copies of
+    others."""
     candidates = state.candidates
-    sure, residual = candidates.exact | candidates.joint, candidates.certificates.residual
-
-    def is_certified(index: int) -> bool:
-        if index in sure:
-            return True
+    sure = candidates.exact | candidates.joint
+    near = [index for index in candidates.members if index not in sure]
+    if near:
         assert state.control_minimum is not None  # near members are found relative to it
-        return bool(membership.is_certified_near(residual[index], state.control_minimum))
-
-    members = [index for index in candidates.members if is_certified(index)]
+        taken = [index for index in candidates.members if index in sure]
+        near = membership.certified_near_members(
+            gradient, candidates.certificates, near, taken, state.control_minimum
+        )
+    members = [index for index in candidates.members if index in sure or index in near]
     candidates = replace(candidates, members=tuple(members))
-    candidates = posterior_error.with_expected_errors(context, candidates, members, span)
-    return result_of(replace(state, candidates=candidates))
+    candidates = posterior_error.with_expected_errors(context, candidates, members, gradient.span)
+    return replace(state, candidates=candidates)
 
 
 def _after_several_steps(problem: Problem, index: int, result: TrialResult) -> TrialResult:
     """After several local steps a weight counts an image once a step: N is not known. The labels are the
-    updated model's."""
-    is_several = not result.samples if problem.steps is None else problem.steps > 1
+    updated model's. Where the number of steps is not stated, weights that agree show a single one."""
+    is_several = not result.member_weight if problem.steps is None else problem.steps > 1
     if not is_several:
         return result
     result = replace(result, samples=0)
@@ -174,8 +195,11 @@ def _filled(results: list[TrialResult], outside: np.ndarray, public: np.ndarray)
 def _read(file: Path) -> TrialResult:
     """A finished trial."""
     saved = read_npz(file)
-    samples, unexplained = int(saved.pop("samples")), tuple(saved.pop("unexplained").tolist())
-    return TrialResult(**saved, samples=samples, unexplained=unexplained)
+    samples, member_weight = int(saved.pop("samples")), float(saved.pop("member_weight"))
+    unexplained, notes = tuple(saved.pop("unexplained").tolist()), str(saved.pop("notes"))
+    return TrialResult(
+        **saved, samples=samples, member_weight=member_weight, unexplained=unexplained, notes=notes
+    )
 
 
 def _inversion(problem: Problem, results: list[TrialResult], seconds: float) -> Inversion:
@@ -205,6 +229,7 @@ def _inversion(problem: Problem, results: list[TrialResult], seconds: float) -> 
             "expected_psnr": psnr(padded("error", "expected_psnr")),
             "samples_estimated": np.array([result.samples for result in results]),
         },
+        notes=[json.loads(result.notes) for result in results],
     )
 
 

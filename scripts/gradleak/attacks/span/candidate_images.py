@@ -27,8 +27,8 @@ def from_rays(
     """Images [B, H, W, C] of sparse rays, with the exact members of ``candidates`` projected out.
 
     Rays that are probably members are projected out in turn, so that the smaller cone shows others. skip:
-    earlier rounds, whose public images are not started from again. ``gradient.samples``: N, 0 where it is not
-    known yet.
+    earlier rounds, whose public images are not started from again. ``gradient.weight``: that of a member,
+    0 where it is not known yet.
     """
     features, deltas, rays = candidates.exact_features, candidates.exact_deltas, []
     while True:
@@ -36,7 +36,7 @@ def from_rays(
         if not len(found):
             break
         judged = certify.of_features(context.fine, gradient.span, found / found[:, -1:])
-        probable = membership.probable_members(judged, gradient.samples, features)
+        probable = membership.probable_members(judged, gradient.weight, features)
         rays.append(found[probable] if probable else found)
         if not probable:
             break

@@ -12,6 +12,7 @@ from gradleak.attacks.span.certificates import Certificates
 from gradleak.attacks.span.joint_residual import FittedImages
 from gradleak.attacks.span.joint_state import JointState
 from gradleak.attacks.span.search_state import CandidateSet, SearchState
+from gradleak.attacks.span.weight_vote import Vote
 from gradleak.optim import checkpoints
 
 
@@ -29,6 +30,7 @@ class Checkpoint:
             self._key(),
             {
                 "samples": state.samples,
+                "vote": asdict(state.vote),
                 "unexplained": np.array(state.unexplained),
                 "control_minimum": np.nan if state.control_minimum is None else state.control_minimum,
                 "images": candidates.images,
@@ -56,6 +58,7 @@ class Checkpoint:
         state = SearchState(
             candidates,
             samples=int(saved["samples"]),
+            vote=_vote(saved["vote"]),
             unexplained=tuple(saved["unexplained"].tolist()),
             control_minimum=None if np.isnan(minimum) else minimum,
         )
@@ -66,6 +69,16 @@ class Checkpoint:
         """The fingerprint, and the fields of a state: the file of a version with others belongs to another
         run."""
         return f"{self.fingerprint} {' '.join(part.name for part in fields(JointState))}"
+
+
+def _vote(saved: dict) -> Vote:
+    return Vote(
+        weight=float(saved["weight"]),
+        deviation=float(saved["deviation"]),
+        voters=int(saved["voters"]),
+        dissent=tuple(np.ravel(saved["dissent"]).tolist()),
+        is_exact=bool(saved["is_exact"]),
+    )
 
 
 def _joint_state(saved: dict) -> JointState:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradleak.attacks.span import candidate_images, control, membership, subspace
+from gradleak.attacks.span import candidate_images, control, membership, subspace, weight_vote
 from gradleak.attacks.span import certificates as certify
 from gradleak.attacks.span.certificates import Certificates
 from gradleak.attacks.span.search_context import SearchContext
 from gradleak.attacks.span.search_state import CandidateSet, SearchState, no_candidates
 from gradleak.attacks.span.subspace import LayerGradient
+from gradleak.attacks.span.weight_vote import Vote
 
 
 def recover_members(
@@ -23,11 +24,13 @@ def recover_members(
     Rounds start from sparse rays while these show new members, then from images, too. Candidates that are not
     in the span to the noise are then measured against the control: a member that others cover, or that moved
     during local training, lies farther off the span than the noise, and still much nearer than any other
-    image. Where features are linear in the image, only rays tell members from mixtures. ``gradient.samples``:
-    N where it is known; else it is estimated.
+    image. Where features are linear in the image, only rays tell members from mixtures. The weight of a
+    member is ``gradient.weight`` where that is known, else the candidates vote on it.
     """
     shape = context.pool.images.shape[1:]
-    state = SearchState(no_candidates(shape, *gradient.matrix.shape), samples=gradient.samples)
+    known = Vote(gradient.weight, voters=1, is_exact=True) if gradient.weight else Vote()
+    samples = gradient.samples if gradient.samples >= gradient.span.rank else 0  # else the rank refutes it
+    state = SearchState(no_candidates(shape, *gradient.matrix.shape), samples=samples, vote=known)
     while state.rounds < rounds and not _is_done(context, gradient, state):
         state = _next_round(context, gradient, state, rng)
     return state
@@ -36,7 +39,8 @@ def recover_members(
 def _is_done(context: SearchContext, gradient: LayerGradient, state: SearchState) -> bool:
     """Whether all members are known, rounds show no new one, or nothing of M is left beside the exact
     members."""
-    if state.idle >= context.options.patience or 0 < state.samples <= len(state.candidates.members):
+    is_complete = state.vote.weight > 0 and 0 < state.samples <= len(state.candidates.members)
+    if state.idle >= context.options.patience or is_complete:
         return True
     return gradient.without(state.candidates.exact_deltas).rank == 0
 
@@ -65,12 +69,12 @@ def _next_round(
     remainder = subspace.project_out(gradient.matrix, state.candidates.member_deltas)
     share = np.linalg.norm(remainder) / np.linalg.norm(gradient.matrix)
     context.progress(
-        "%d candidates, %d of them new members of %d in a span of %d directions, N %d",
+        "%d candidates, %d of them new members of %d in a span of %d directions, weight %.4g",
         len(proposals.images),
         fresh,
         len(state.candidates.members),
         gradient.span.rank,
-        state.samples,
+        state.vote.weight,
     )
     return replace(
         state,
@@ -89,10 +93,10 @@ def _propose(
     span, candidates, used = gradient.span, state.candidates, state.used
     features = candidates.member_features
     avoid = subspace.orthonormal_basis(features) if candidates.members else None
-    weights_count = gradient.one_step or state.samples > 0 or state.rounds == 0
+    weights_count = gradient.one_step or state.vote.weight > 0 or state.rounds == 0
     images = [context.pool.images[:0]]
     if context.has_cone and weights_count and not (state.idle and context.is_nonlinear):
-        current = replace(gradient, samples=state.samples)
+        current = replace(gradient, weight=state.vote.weight)
         images.append(candidate_images.from_rays(context, current, candidates, state.rounds, rng))
     shown = len(images[-1]) > 0
     uses_images = context.is_nonlinear and (state.uses_images or state.idle > 0 or not shown)
@@ -115,23 +119,24 @@ def _accept(
     judged = certify.of_images(context.fine, span, images)
     if proposals.weights_count:
         images, judged = candidate_images.sharpened_candidates(context, span, images, judged)
-    first, samples, minimum = len(state.candidates.images), state.samples, state.control_minimum
+    first, vote, minimum = len(state.candidates.images), state.vote, state.control_minimum
     candidates = state.candidates.added(images, judged)
-    if proposals.weights_count and not gradient.samples:
+    if proposals.weights_count and not gradient.weight:
         voters = candidates.certificates
         if not context.is_nonlinear:
             voters = membership.without_mixtures(voters, 0)
-        samples = membership.estimate_samples(voters, gradient.one_step)
+        vote = weight_vote.vote(voters, gradient.one_step, gradient.samples)
     if not context.is_nonlinear:
-        judged = membership.without_mixtures(judged, samples)
+        judged = membership.without_mixtures(judged, vote.weight)
     exact: list[int] = []
     near: list[int] = []
-    if samples:
-        candidates, exact = _with_exact(replace(gradient, samples=samples), judged, candidates, first)
+    if vote.weight:
+        candidates, exact = _with_exact(replace(gradient, weight=vote.weight), judged, candidates, first)
     if proposals.uses_images:
         minimum = control.control_minimum(context, span, rng) if minimum is None else minimum
         candidates, near = _with_near(gradient, minimum, judged, candidates, first)
-    state = replace(state, candidates=candidates, samples=samples, control_minimum=minimum)
+    samples = state.samples if gradient.samples else round(vote.weight)
+    state = replace(state, candidates=candidates, samples=samples, vote=vote, control_minimum=minimum)
     return state, len(exact) + len(near)
 
 
@@ -141,7 +146,8 @@ def _with_exact(
     """``candidates`` with the exact members among a round's images, and those. first: index of the round's
     first image."""
     order = np.argsort(judged.normalised_residual)
-    good = order[membership.is_exact_member(judged, gradient.samples)[order]]
+    is_member = membership.is_exact_member(judged, gradient.weight) | membership.has_own_evidence(judged)
+    good = order[is_member[order]]
     fresh = membership.that_lower_the_rank(
         gradient, judged, good, candidates.exact_features, candidates.exact_deltas
     )

@@ -49,8 +49,8 @@ def refine_and_relabel(
 
 
 def relabelled(model: JointModel, fitted: FittedImages) -> FittedImages:
-    """``fitted`` with another label where that, and not the present one, gives the weight N in what all
-    others leave.
+    """``fitted`` with another label where that, and not the present one, gives the weight of a member in what
+    all others leave.
 
     No derivative shows a wrong label, and the fit compensates it by moving all other images.
     """
@@ -58,7 +58,7 @@ def relabelled(model: JointModel, fitted: FittedImages) -> FittedImages:
     deltas, labels = model.layer.deltas(features), fitted.labels.copy()
     for k, span in enumerate(remainders_without_each(model, fitted)):
         weights = span.weigh(np.repeat(features[[k]], len(deltas[k]), axis=0), deltas[k])
-        labels[k] = membership.label_by_weight(labels[k], *weights, model.samples)
+        labels[k] = membership.label_by_weight(labels[k], *weights, model.weight)
     return replace(fitted, labels=labels)
 
 
@@ -79,7 +79,7 @@ def with_switched_units(model: JointModel, fitted: FittedImages) -> FittedImages
     other[np.arange(len(unit)), unit] ^= True
     products = model.products(features[image], other)
     jumps = model.layer.delta_at(products, fitted.labels[image]).numpy() - deltas[image]
-    jumps, terms, active = jumps @ model.rows, features[image] / model.samples, fitted.active.copy()
+    jumps, terms, active = jumps @ model.rows, features[image] / model.weight, fitted.active.copy()
     left = np.ones(len(unit), bool)
     now = model.trailing(remainder, directions)
     while left.any():

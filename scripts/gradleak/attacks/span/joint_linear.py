@@ -45,8 +45,8 @@ class Linearisation:
 
     pixels: those that may move. misfit: χ. jacobian: ∂f/∂x, float32 [K, A, P]. left [A, D], right [R, D]: the
     free directions. features [K, A], deltas [K, R], delta_jacobian [K, O, R]: of the images, in the basis of
-    rows. kernel: [A (− 1), O]. scale: N times an entry's noise. target: [A, R], the part of the remainder
-    that is to become small, over an entry's noise. inputs: bool [I], the A.
+    rows. kernel: [A (− 1), O]. scale: the weight of a member times an entry's noise. target: [A, R], the
+    part of the remainder that is to become small, over an entry's noise. inputs: bool [I], the A.
     """
 
     pixels: Pixels
@@ -111,7 +111,7 @@ def linearise(model: JointModel, fitted: FittedImages, lit: np.ndarray) -> Linea
         deltas=deltas @ model.rows,
         delta_jacobian=model.layer.delta_jacobian_at(products, fitted.labels).numpy() @ model.rows,
         kernel=model.layer.weights[np.flatnonzero(inputs[: model.inputs])],
-        scale=model.samples * model.span.deviation,
+        scale=model.weight * model.span.deviation,
         target=without_free(remainder[inputs], left, right) / model.span.deviation,
         inputs=inputs,
     )

@@ -52,8 +52,9 @@ class JointModel:
 
     layer: in float64, with a ReLU behind it. span, matrix: of the update, M = span.matrix. samples: N. rows:
     orthonormal basis [O, R] of M's row space above the noise. nonzero_rows: rows of M that are not zero for
-    all members; the others have no noise. weak: number of missing members too weak to have a direction of
-    their own in the remainder; at most half of the missing ones count as such.
+    all members; the others have no noise. weight: of a member, N where the scale is right. weak: number of
+    missing members too weak to have a direction of their own in the remainder; at most half of the missing
+    ones count as such.
     """
 
     layer: DenseLayer
@@ -62,6 +63,7 @@ class JointModel:
     matrix: np.ndarray
     rows: np.ndarray
     nonzero_rows: int
+    weight: float
     weak: int = 0
 
     @property
@@ -123,7 +125,7 @@ class JointModel:
 
     def without(self, features: np.ndarray, deltas: np.ndarray) -> np.ndarray:
         """M [I, O] less the terms of features [K, I] and δ [K, O]."""
-        return self.matrix - features.T @ deltas / self.samples
+        return self.matrix - features.T @ deltas / self.weight
 
     def remainder(self, fitted: FittedImages) -> np.ndarray:
         """M − (1/N) Σ f δᵀ over ``fitted`` [I, O]."""
@@ -154,11 +156,11 @@ class JointModel:
         return replace(self, weak=weak)
 
 
-def joint_model(layer: DenseLayer, span: Subspace, samples: int) -> JointModel:
-    """The model of the update with ``span`` over N = ``samples`` images."""
+def joint_model(layer: DenseLayer, span: Subspace, samples: int, weight: float) -> JointModel:
+    """The model of the update with ``span`` over N = ``samples`` images. weight: of a member."""
     matrix = span.matrix
     rows = span.right[:, span.values > span.noise]
-    return JointModel(layer, span, samples, matrix, rows, int(matrix.any(axis=1).sum()))
+    return JointModel(layer, span, samples, matrix, rows, int(matrix.any(axis=1).sum()), weight)
 
 
 def remainders_without_each(model: JointModel, fitted: FittedImages) -> Iterator[Subspace]:
@@ -183,7 +185,7 @@ def leave_one_out(model: JointModel, fitted: FittedImages) -> np.ndarray:
     most = squares[directions - 1] if directions else now
     terms = zip(features, deltas @ model.rows, strict=True)
     without = np.array(
-        [model.trailing(remainder + np.outer(f, d) / model.samples, directions) for f, d in terms]
+        [model.trailing(remainder + np.outer(f, d) / model.weight, directions) for f, d in terms]
     )
     return (without**2 - now) / most
 

@@ -39,7 +39,7 @@ def search_jointly(
     Where the fit does not certify an image, a candidate stays as it was, and a new image is left out.
     checkpoint: where the states are saved before every round. joint: the state to go on from, if any.
     """
-    model = joint_residual.joint_model(context.fine, span, state.samples)
+    model = joint_residual.joint_model(context.fine, span, state.samples, state.vote.weight)
     joint = joint or _start(model, state.candidates)
     if not model.is_possible(joint.fitted):
         return state
@@ -58,7 +58,7 @@ def search_jointly_without_members(
 
     The members of the result are the images that are new there: all of them are false positives.
     """
-    model = joint_residual.joint_model(context.fine, span, state.samples)
+    model = joint_residual.joint_model(context.fine, span, state.samples, state.vote.weight)
     joint = _start(model, state.candidates)
     if not model.is_possible(joint.fitted):
         return replace(state, candidates=replace(state.candidates, members=()))
@@ -108,7 +108,7 @@ def _next_round(
     progress("%d of %d fitted together, %d of them new", len(joint.fitted), state.samples, new)
     if is_last or len(joint.fitted) == state.samples:
         return model, state, joint, True
-    gradient = layer_gradient(remainder, noise, state.samples)
+    gradient = layer_gradient(remainder, noise, state.samples, model.weight)
     shown = deflation.recover_members(context, gradient, thresholds.REMAINDER_ROUNDS, rng)
     images, place = _new_images(model, joint, state.candidates, shown.candidates)
     room = state.samples - len(joint.fitted)
@@ -155,7 +155,7 @@ def _with_remainder_without_members(
     remainder, noise = model.remainder(fitted), model.span.noise
     null = control.span_without_members(context, of_matrix(remainder @ model.rows, noise), rng)
     matrix = model.matrix - remainder + null.matrix @ model.rows.T
-    return joint_residual.joint_model(model.layer, of_matrix(matrix, noise), model.samples)
+    return joint_residual.joint_model(model.layer, of_matrix(matrix, noise), model.samples, model.weight)
 
 
 def _new_images(
@@ -236,6 +236,6 @@ def _judged(
         judged = certify.of_images(context.fine, span, fitted.images[[k]], fitted.labels[[k]])
         judged = replace(judged, predicted=fitted.labels[[k]])
         minimum = minimum or control.control_minimum(context, span, rng)
-        is_member = membership.is_joint_member(judged, model.samples, minimum, near=place >= 0)
+        is_member = membership.is_joint_member(judged, model.weight, minimum, near=place >= 0)
         verdicts.append((judged, bool(is_member[0])))
     return verdicts

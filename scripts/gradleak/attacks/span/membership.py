@@ -16,67 +16,71 @@ from gradleak.attacks.span.certificates import Certificates
 from gradleak.attacks.span.subspace import LayerGradient, Subspace
 
 
-def estimate_samples(certificates: Certificates, one_step: bool) -> int:
-    """N by a vote of all candidates' weights; 0 where there is no vote.
-
-    Candidates in the span up to the noise vote with their rounded weight. If there are none, as where the δ
-    of many members are linearly dependent, at least two dissimilar images with a moderate residual and a
-    clear label must agree (not after several local steps, where the weight of a member is not N).
-    """
-    sure = (certificates.uncertainty < thresholds.VOTE_UNCERTAINTY * np.abs(certificates.weight)) & (
-        certificates.weight > thresholds.LEAST_WEIGHT
-    )
-    exact = certificates.normalised_residual < thresholds.NORMALISED_RESIDUAL
-    voters: np.ndarray | list[int] = np.flatnonzero(sure & exact)
-    least = 1
-    if not len(voters) and one_step:
-        close = np.flatnonzero(
-            sure
-            & (certificates.normalised_residual < thresholds.COARSE_NORMALISED_RESIDUAL)
-            & (certificates.label_margin > thresholds.CLEAR_MARGIN)
-        )
-        order = close[np.argsort(certificates.uncertainty[close])]
-        voters, least = mutually_dissimilar(certificates, order, certificates.feature[:0]), 2
-    values, votes = np.unique(np.round(certificates.weight[voters]).astype(int), return_counts=True)
-    return int(values[votes.argmax()]) if votes.max(initial=0) >= least else 0
-
-
 def is_exact_member(
-    certificates: Certificates, samples: int, normalised_residual: float | None = None
+    certificates: Certificates, expected: float, normalised_residual: float | None = None
 ) -> np.ndarray:
-    """bool [B], after one local step. normalised_residual: the largest of a feature in the span
-    (NORMALISED_RESIDUAL).
+    """bool [B], after one local step. expected: the weight of a member. normalised_residual: the largest of a
+    feature in the span (NORMALISED_RESIDUAL).
 
-    Where the update is a mean over N images, δᵀ M⁺ f = N for each of them, and for hardly any other image. So
-    either the feature is in the span to the noise and the weight is N; or both hold roughly, and the δ of
-    just one class is in the row space, which the search has not optimised.
+    Where the update is a mean over N images, δᵀ M⁺ f is the same for each of them (N, if the scale is right),
+    and for hardly any other image. So either the feature is in the span to the noise and the weight is that
+    of a member; or both hold roughly, and the δ of just one class is in the row space, which the search has
+    not optimised.
     """
     limit = thresholds.NORMALISED_RESIDUAL if normalised_residual is None else normalised_residual
-    off = np.abs(certificates.weight - samples)
-    allowed = thresholds.WEIGHT_DEVIATION * samples + thresholds.WEIGHT_SIGMAS * certificates.uncertainty
+    off = np.abs(certificates.weight - expected)
+    allowed = thresholds.WEIGHT_DEVIATION * expected + thresholds.WEIGHT_SIGMAS * certificates.uncertainty
     exact = (
         (certificates.normalised_residual < limit)
         & (off < allowed)
-        & (certificates.uncertainty < thresholds.WEIGHT_UNCERTAINTY * samples)
+        & (certificates.uncertainty < thresholds.WEIGHT_UNCERTAINTY * expected)
     )
     coarse = (
         (certificates.normalised_residual < thresholds.COARSE_NORMALISED_RESIDUAL)
-        & _has_weight_n(certificates.weight, samples)
+        & _has_member_weight(certificates.weight, expected)
         & (certificates.label_margin > thresholds.CLEAR_MARGIN)
     )
     return exact | coarse
 
 
-def without_mixtures(certificates: Certificates, samples: int) -> Certificates:
+def has_own_evidence(certificates: Certificates) -> np.ndarray:
+    """bool [B], after one local step: members by both spans, whatever their weight.
+
+    The feature is in the column space to the noise, and the δ of one class alone in the row space. The weight
+    of such an image is its own where the loss weighs images, or where the batch holds it more than once.
+    """
+    weight = certificates.weight
+    return (
+        (certificates.normalised_residual < thresholds.NORMALISED_RESIDUAL)
+        & has_expected_delta(certificates)
+        & (certificates.label_margin > thresholds.CLEAR_MARGIN)
+        & (certificates.uncertainty < thresholds.VOTE_UNCERTAINTY * weight)
+    )
+
+
+def has_expected_delta(certificates: Certificates) -> np.ndarray:
+    """bool [B]: whether the δ of the label, by the cross-entropy, is in the row space to the noise, or so
+    much nearer to it than that of any other label that no other loss explains it.
+
+    Of a member whose feature is exact it is, unless the client minimised another loss: label smoothing, a
+    squared error, one sigmoid a class. Small errors of the image move δ out of the row space, too, but far
+    less than another loss does.
+    """
+    return (certificates.label_normalised_residual < thresholds.NORMALISED_RESIDUAL) | (
+        certificates.label_margin > thresholds.PROVEN_LABEL_MARGIN
+    )
+
+
+def without_mixtures(certificates: Certificates, expected: float) -> Certificates:
     """``certificates`` of linear features, where mixtures of members count as outside the span (an infinite
     normalised residual).
 
     Mixtures are in the span, too, and have any weight. A member is distinguished from them by a clear label
-    or, where N is known, by a weight whose uncertainty excludes most other values. samples: N, 0 where it is
-    not known yet.
+    or, where the weight ``expected`` of members is known, by a weight whose uncertainty excludes most other
+    values. expected: 0 where it is not known yet.
     """
     certain = (
-        thresholds.WEIGHT_SIGMAS * certificates.uncertainty < thresholds.COARSE_WEIGHT_DEVIATION * samples
+        thresholds.WEIGHT_SIGMAS * certificates.uncertainty < thresholds.COARSE_WEIGHT_DEVIATION * expected
     )
     member = (certificates.label_margin > thresholds.CLEAR_MARGIN) | certain
     return replace(
@@ -84,18 +88,17 @@ def without_mixtures(certificates: Certificates, samples: int) -> Certificates:
     )
 
 
-def probable_members(certificates: Certificates, samples: int, taken: np.ndarray) -> list[int]:
+def probable_members(certificates: Certificates, expected: float, taken: np.ndarray) -> list[int]:
     """Features of unknown images whose weight and label are those of members, each unlike the others.
 
-    samples: N, 0 where it is not known yet. taken: features [F, I] of members that are known.
+    expected: the weight of a member, 0 where it is not known yet. taken: features [F, I] of members that are
+    known.
     """
-    clear = (certificates.label_margin > thresholds.CLEAR_MARGIN) & (
-        certificates.weight > thresholds.LEAST_WEIGHT
-    )
+    clear = (certificates.label_margin > thresholds.CLEAR_MARGIN) & (certificates.weight > 0)
     if not clear.any():
         return []
-    expected = samples or np.median(certificates.weight[clear])
-    clear &= _has_weight_n(certificates.weight, expected)
+    expected = expected or float(np.median(certificates.weight[clear]))
+    clear &= _has_member_weight(certificates.weight, expected)
     order = np.flatnonzero(clear)[np.argsort(-certificates.label_margin[clear])]
     return mutually_dissimilar(certificates, order, taken)
 
@@ -111,38 +114,67 @@ def is_near_member(residual: np.ndarray, control_minimum: float) -> np.ndarray:
     return residual < thresholds.NEAR_BELOW_CONTROL * control_minimum
 
 
+def certified_near_members(
+    gradient: LayerGradient,
+    certificates: Certificates,
+    near: Sequence[int],
+    sure: Sequence[int],
+    control_minimum: float,
+) -> list[int]:
+    """Those of the members ``near`` that are certified beside the members ``sure``, each of another image.
+
+    Of one similar to others already certified, what is left must be certified, too. Beside near members that
+    is the difference of the features. Beside sure ones, after one local step, it is ρ in M without their δ:
+    the difference from an exact image can be in the span because of the error of the other.
+    """
+    certified: list[int] = []
+    feature = certificates.feature
+    for index in sorted(near, key=lambda one: certificates.residual[one]):
+        own, limit = feature[[index]], control_minimum
+        alike = [one for one in (*sure, *certified) if not is_unlike(feature[[one]], own)[0]]
+        residuals = [certificates.residual[index]]
+        if alike:
+            residuals.append(gradient.span.residual(own, subspace.orthonormal_basis(feature[alike]))[0])
+        beside = [one for one in alike if one in sure]
+        if beside and gradient.one_step:
+            residuals.append(gradient.without(certificates.delta[beside]).residual(own)[0])
+        if is_certified_near(max(residuals), limit):
+            certified.append(index)
+    return certified
+
+
 def is_certified_near(residual: np.ndarray | float, control_minimum: float) -> np.ndarray | bool:
     """Whether a near member of that ρ is certified, too."""
     return residual < thresholds.CERTIFIED_BELOW_CONTROL * control_minimum
 
 
 def is_joint_member(
-    certificates: Certificates, samples: int, control_minimum: float, near: np.ndarray | bool = False
+    certificates: Certificates, expected: float, control_minimum: float, near: np.ndarray | bool = False
 ) -> np.ndarray:
     """bool [B], for images that are fitted together. certificates: of each image in the remainder after
-    subtracting all others.
+    subtracting all others. expected: the weight of a member.
 
-    Either the feature is in the span up to the noise; or ρ is far below the control's and the weight is N
-    with little uncertainty. The weight is needed: because of errors of the other images, an image that
-    is no member can have as small a ρ, and its weight is arbitrary. near (bool [B]): whether the image was a
-    candidate in the whole update, too; then the rule of certified near members is enough.
+    Either the feature is in the span up to the noise; or ρ is far below the control's and the weight is that
+    of a member with little uncertainty. The weight is needed: because of errors of the other images, an image
+    that is no member can have as small a ρ, and its weight is arbitrary. near (bool [B]): whether the image
+    was a candidate in the whole update, too; then the rule of certified near members is enough.
     """
     deep = np.where(
         near,
         certificates.residual < thresholds.CERTIFIED_BELOW_CONTROL * control_minimum,
         certificates.residual < thresholds.JOINT_BELOW_CONTROL * control_minimum,
     )
-    deep &= _has_certain_weight_n(certificates.weight, certificates.uncertainty, samples)
-    return deep | is_exact_member(certificates, samples, thresholds.JOINT_NORMALISED_RESIDUAL)
+    deep &= _has_certain_member_weight(certificates.weight, certificates.uncertainty, expected)
+    return deep | is_exact_member(certificates, expected, thresholds.JOINT_NORMALISED_RESIDUAL)
 
 
-def label_by_weight(label: int, weight: np.ndarray, uncertainty: np.ndarray, samples: int) -> int:
-    """``label``, unless its weight is not N and another class's is: then the class whose weight (of K) is
-    nearest to N."""
-    fits = _has_certain_weight_n(weight, uncertainty, samples)
+def label_by_weight(label: int, weight: np.ndarray, uncertainty: np.ndarray, expected: float) -> int:
+    """``label``, unless its weight is not that ``expected`` of a member and another class's is: then the
+    class whose weight (of K) is nearest to it."""
+    fits = _has_certain_member_weight(weight, uncertainty, expected)
     if fits[label] or not fits.any():
         return label
-    return int(np.where(fits, np.abs(weight - samples), np.inf).argmin())
+    return int(np.where(fits, np.abs(weight - expected), np.inf).argmin())
 
 
 def near_labels(certificates: Certificates, exact: Sequence[int]) -> np.ndarray:
@@ -209,7 +241,7 @@ def that_lower_the_rank(
     deltas: np.ndarray,
 ) -> list[int]:
     """The indices of ``order`` that each lower the rank of M by one, after the known members (``features``
-    [F, I], ``deltas`` [F, O]) have been projected out. ``gradient.samples``: N.
+    [F, I], ``deltas`` [F, O]) have been projected out. ``gradient.weight``: that of a member.
 
     Two copies of one member lower the rank by one together; two similar members by two. But projecting out an
     inexact copy leaves a small part of its member in M, and another copy fits there. So an image similar to a
@@ -217,6 +249,8 @@ def that_lower_the_rank(
     """
     chosen: list[int] = []
     unit = certificates.feature / np.linalg.norm(certificates.feature, axis=1, keepdims=True)
+    # A member keeps its weight while others are projected out.
+    expected = np.where(has_own_evidence(certificates), certificates.weight, gradient.weight)
     for index in order:
         others = np.concatenate([features, certificates.feature[chosen]])
         theirs = np.concatenate([deltas, certificates.delta[chosen]])
@@ -225,13 +259,17 @@ def that_lower_the_rank(
         remainder = gradient.without(theirs)
         if (cosines > thresholds.SIMILAR_FEATURE).any():
             alike = int(cosines.argmax())
+            known = others[alike], theirs[alike]
             swapped = gradient.without(np.concatenate([np.delete(theirs, alike, axis=0), own[1][None]]))
             fits = certificates.normalised_residual[index] < thresholds.NORMALISED_RESIDUAL and all(
-                _is_exact(span, gradient.samples, *image)
-                for span, image in ((remainder, own), (swapped, (others[alike], theirs[alike])))
+                _is_exact(span, weight, *image)
+                for span, weight, image in (
+                    (remainder, expected[index], own),
+                    (swapped, _weight_of_member(gradient, *known), known),
+                )
             )
         else:
-            normalised_residual, off, _ = _residual_and_weight(remainder, gradient.samples, *own)
+            normalised_residual, off, _ = _residual_and_weight(remainder, expected[index], *own)
             fits = (
                 normalised_residual < thresholds.COARSE_NORMALISED_RESIDUAL
                 and off < thresholds.COARSE_WEIGHT_DEVIATION
@@ -239,6 +277,13 @@ def that_lower_the_rank(
         if fits:
             chosen.append(int(index))
     return chosen
+
+
+def _weight_of_member(gradient: LayerGradient, feature: np.ndarray, delta: np.ndarray) -> float:
+    """The weight in M of a known member with ``feature`` [I] and ``delta`` [O]: its own where it is far from
+    the usual one."""
+    own = float(gradient.span.weigh(feature[None], delta[None])[0][0])
+    return gradient.weight if own <= 0 or _has_member_weight(own, gradient.weight) else own
 
 
 def mutually_dissimilar(
@@ -291,28 +336,29 @@ def _separate(
     return chosen
 
 
-def _has_certain_weight_n(weight: np.ndarray, uncertainty: np.ndarray, samples: int) -> np.ndarray:
-    """bool: whether the weight is within N/2 of N, with an uncertainty below 0.3 N."""
-    return _has_weight_n(weight, samples) & (uncertainty < thresholds.WEIGHT_UNCERTAINTY * samples)
+def _has_certain_member_weight(weight: np.ndarray, uncertainty: np.ndarray, expected: float) -> np.ndarray:
+    """bool: whether the weight is within half of that ``expected``, with an uncertainty below 0.3 of it."""
+    return _has_member_weight(weight, expected) & (uncertainty < thresholds.WEIGHT_UNCERTAINTY * expected)
 
 
-def _has_weight_n(weight: np.ndarray, samples: float) -> np.ndarray:
-    """bool: whether the weight is within N/2 of N."""
-    return np.abs(weight - samples) < thresholds.COARSE_WEIGHT_DEVIATION * samples
+def _has_member_weight(weight: np.ndarray | float, expected: float) -> np.ndarray:
+    """bool: whether the weight is within half of that ``expected``."""
+    return np.abs(weight - expected) < thresholds.COARSE_WEIGHT_DEVIATION * expected
 
 
 def _residual_and_weight(
-    span: Subspace, samples: int, feature: np.ndarray, delta: np.ndarray
+    span: Subspace, expected: float, feature: np.ndarray, delta: np.ndarray
 ) -> tuple[float, float, float]:
     """Of an image with ``feature`` [I] and ``delta`` [O]: its normalised residual, how far its weight is from
-    N, and the weight's uncertainty, the last two as shares of N."""
+    that ``expected``, and the weight's uncertainty, the last two as shares of it."""
     (weight,), (uncertainty,) = span.weigh(feature[None], delta[None])
-    return span.normalised_residual(feature[None])[0], abs(weight / samples - 1), uncertainty / samples
+    return span.normalised_residual(feature[None])[0], abs(weight / expected - 1), uncertainty / expected
 
 
-def _is_exact(span: Subspace, samples: int, feature: np.ndarray, delta: np.ndarray) -> bool:
-    """Whether an image with ``feature`` [I] and ``delta`` [O] is in the span to the noise, with weight N."""
-    normalised_residual, off, uncertainty = _residual_and_weight(span, samples, feature, delta)
+def _is_exact(span: Subspace, expected: float, feature: np.ndarray, delta: np.ndarray) -> bool:
+    """Whether an image with ``feature`` [I] and ``delta`` [O] is in the span to the noise, with the weight
+    ``expected``."""
+    normalised_residual, off, uncertainty = _residual_and_weight(span, expected, feature, delta)
     return (
         normalised_residual < thresholds.NORMALISED_RESIDUAL
         and off < thresholds.WEIGHT_DEVIATION + thresholds.WEIGHT_SIGMAS * uncertainty

@@ -11,6 +11,9 @@ import numpy as np
 from gradleak.attacks.span import certificates as certify
 from gradleak.attacks.span import membership, thresholds
 from gradleak.attacks.span.certificates import Certificates
+from gradleak.attacks.span.weight_vote import Vote
+
+NO_LABEL = -1
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class CandidateSet:
 
     images: float64 [K, H, W, C]. members: in the order of acceptance. exact: those that were in the span to
     the noise. joint: those that the joint fit certifies. Both may hold indices of former members.
-    expected_errors: of images, as far as computed.
+    expected_errors: of images, as far as computed. unlabelled: those whose label is not known.
     """
 
     images: np.ndarray
@@ -28,6 +31,7 @@ class CandidateSet:
     exact: frozenset[int] = frozenset()
     joint: frozenset[int] = frozenset()
     expected_errors: dict[int, float] = field(default_factory=dict)
+    unlabelled: frozenset[int] = frozenset()
 
     @property
     def member_features(self) -> np.ndarray:
@@ -58,12 +62,14 @@ class CandidateSet:
 
     @property
     def labels(self) -> np.ndarray:
-        """Classes int [K] of all images."""
+        """Classes int [K] of all images; NO_LABEL of those that are ``unlabelled``."""
         near = self.is_member
         near[self.exact_members] = False
-        return np.where(
+        labels = np.where(
             near, membership.near_labels(self.certificates, self.exact_members), self.certificates.label
         )
+        labels[list(self.unlabelled)] = NO_LABEL
+        return labels
 
     def added(self, images: np.ndarray, certificates: Certificates) -> CandidateSet:
         """With ``images`` at the end, none of them a member."""
@@ -125,14 +131,16 @@ def no_candidates(shape: tuple[int, ...], features: int, outputs: int) -> Candid
 class SearchState:
     """A search after some rounds.
 
-    samples: the weight of a member: N after one local step; 0: not estimated. unexplained: after each round,
-    the share of the layer's gradient (squared norm) outside the members' δ. control_minimum: the least ρ of
+    samples: the number of images that the search goes by, 0: unknown. vote: on the weight of a member.
+    unexplained: after each round, the share of the layer's gradient (squared norm) outside the members' δ.
+    control_minimum: the least ρ of
     the control, None before the first use. rounds: number of rounds so far. idle: rounds since the last new
     member. uses_images: whether rounds start from images, too. used: pool images that were starts.
     """
 
     candidates: CandidateSet
     samples: int = 0
+    vote: Vote = field(default_factory=Vote)
     unexplained: tuple[float, ...] = ()
     control_minimum: float | None = None
     rounds: int = 0
@@ -147,7 +155,9 @@ class TrialResult:
 
     images: float64 [K, H, W, C]. labels: int [K]. accepted: bool [K]. residual, normalised_residual, weight,
     margin: [K], see ``Certificates``. error: [K], the expected squared error of members, see
-    ``posterior_error``; NaN of others. samples, unexplained: as in ``SearchState``.
+    ``posterior_error``; NaN of others. samples: N where it is proven, else 0. member_weight: that most voters
+    agree on, 0 without a vote. unexplained: as in ``SearchState``. notes: JSON, a list of
+    ``weight_vote.Note``.
     """
 
     images: np.ndarray
@@ -159,7 +169,9 @@ class TrialResult:
     margin: np.ndarray
     error: np.ndarray
     samples: int
+    member_weight: float
     unexplained: tuple[float, ...]
+    notes: str = "[]"
 
 
 def result_of(state: SearchState) -> TrialResult:
@@ -177,6 +189,7 @@ def result_of(state: SearchState) -> TrialResult:
         weight=judged.weight[order],
         margin=judged.label_margin[order],
         error=np.array(errors)[order],
-        samples=state.samples,
+        samples=0,
+        member_weight=state.vote.weight,
         unexplained=state.unexplained,
     )

@@ -60,7 +60,7 @@ class Subspace:
         """The weight δᵀ M⁺ f of every pair f, δ ([B, I], [B, O]), and its standard uncertainty from the
         noise; both [B].
 
-        The weight of a member of a mean over N images is N (Wedderburn 1934).
+        The weight of a member of a mean over N images is N (Wedderburn 1934), in units of M's scale.
         """
         left, right = self.coefficients(features), self.transposed.coefficients(deltas)
         uncertainty = self.noise * np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
@@ -90,13 +90,15 @@ class Subspace:
 class LayerGradient:
     """The gradient of the searched layer in one update, or what the members fitted so far leave of it.
 
-    matrix: M [I, O], float64. span: its subspace. samples: N where it is known, else 0. one_step: whether the
-    client made a single local step; after several, M is no sum of terms f δᵀ.
+    matrix: M [I, O], float64. span: its subspace. samples: the number of images as stated, 0 where it is not.
+    weight: that of a member where it is known, else 0. one_step: whether the client made a single local step;
+    after several, M is no sum of terms f δᵀ.
     """
 
     matrix: np.ndarray
     span: Subspace
     samples: int = 0
+    weight: float = 0.0
     one_step: bool = True
 
     @property
@@ -109,10 +111,10 @@ class LayerGradient:
 
 
 def layer_gradient(
-    matrix: np.ndarray, noise: float, samples: int = 0, one_step: bool = True
+    matrix: np.ndarray, noise: float, samples: int = 0, weight: float = 0.0, one_step: bool = True
 ) -> LayerGradient:
     """The gradient M [I, O], whose noise has the spectral norm ``noise``."""
-    return LayerGradient(matrix, of_matrix(matrix, noise), samples, one_step)
+    return LayerGradient(matrix, of_matrix(matrix, noise), samples, weight, one_step)
 
 
 def of_matrix(matrix: np.ndarray, noise: float) -> Subspace:

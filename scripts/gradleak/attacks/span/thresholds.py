@@ -121,9 +121,17 @@ COARSE_NORMALISED_RESIDUAL = 100.0
 # Largest uncertainty of a weight that votes for N, relative to it. Derived: rounding to N up to 100 needs
 # less than 1/(2N). Identical: 0.447 to 75.6 (digits 20); 0.776 to 1.13 (n32 20).
 VOTE_UNCERTAINTY = 0.005
-# Least weight that can vote. Derived: it rounds to one image or more. Identical: 0 to 2.06 (digits 20); 0 to
-# 1.23 (n32 20).
-LEAST_WEIGHT = 0.5
+# Share of the weight up to which coarse voters agree where no number of images is stated. Set by hand.
+COARSE_VOTE_DEVIATION = 0.1
+# Weights differ if for every so many voters that agree one member has another weight. Set by hand.
+AGREEING_VOTERS = 4
+# Least confidence of a scale that is stated and not contradicted. Derived: as ``mapping.scale`` gives it.
+STATED_SCALE = 0.9
+# The same of a scale that an untrained model gives. Derived: as ``mapping.scale`` gives it.
+ESTIMATED_SCALE = 0.6
+# Largest error of that scale, as a share. Measured, tests/benchmarks/bench_samples.py: at most 0.05 up to 10
+# images. Where the rank leaves many classes, a class may be taken for absent that is not, and it is more.
+ESTIMATED_SCALE_ERROR = 0.06
 # Largest deviation of a weight from N beside its uncertainty, as a share of N. Set by hand.
 WEIGHT_DEVIATION = 0.02
 # Standard deviations of a weight by which it may be off N on top. Derived: 3 σ.
@@ -137,6 +145,9 @@ COARSE_WEIGHT_DEVIATION = 0.5
 # How many times farther from the row space the next class's δ must be for a label to be clear. Other images:
 # 1 to 5. Set by hand. Identical: 0.855 to 1.32 (digits 20); 0.949 to 1.23 (n32 20).
 CLEAR_MARGIN = 100.0
+# The same from which on another loss is excluded. Derived: label smoothing by ε leaves about ε² of δ outside
+# the row space, so this is ε below a thousandth.
+PROVEN_LABEL_MARGIN = 1e6
 # Largest ρ of a near member, as a share of the control's least, for the search to go on beside it. Set by
 # hand. Identical: 0.737 to 1.96 (digits 20).
 NEAR_BELOW_CONTROL = 0.25
