@@ -16,7 +16,9 @@ from gradleak.mapping.ranks import Ranks, verdict
 
 @dataclass(frozen=True)
 class Findings:
-    """One for each question about an update. ranks: of its dense kernels."""
+    """One for each question about an update. ranks: of its dense kernels. doubt: why the model with the
+    weights of the file may not be the client's, or ''.
+    """
 
     weights: Finding
     sign: Finding
@@ -28,6 +30,7 @@ class Findings:
     clipping: Finding
     sparsity: Finding
     ranks: Ranks
+    doubt: str = ""
 
 
 def report(
@@ -51,7 +54,7 @@ def report(
             for row, g in zip(aligned.rows, gradients, strict=True)
         ],
         "weights_matched_by": aligned.weights_matched_by,
-        "weights": as_json(f.weights),
+        "weights": as_json(f.weights, doubt=f.doubt),
         "sign": as_json(f.sign, found=f.sign.estimate),
         "scale": as_json(f.scale, estimate=f.scale.estimate),
         "samples": as_json(f.samples),
