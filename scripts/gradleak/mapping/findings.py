@@ -48,7 +48,7 @@ def report(
     return {
         "head": head,
         "files": leak.manifest.get("files", []),
-        "notes": [*leak.manifest.get("notes", []), *_unread(stated)],
+        "notes": [*leak.manifest.get("notes", []), *_unread(stated), *_missing(aligned)],
         "tensors": [
             row | {"norm": float(np.mean(np.linalg.norm(g.reshape(len(g), -1), axis=1)))}
             for row, g in zip(aligned.rows, gradients, strict=True)
@@ -74,6 +74,12 @@ def _unread(stated: Metadata) -> list[str]:
     """A note on the keys that have no effect."""
     keys = ", ".join(stated.unread[:20]) + (", …" if len(stated.unread) > 20 else "")
     return [f"keys of the metadata that were not read: {keys}"] if keys else []
+
+
+def _missing(aligned: Aligned) -> list[str]:
+    """A note on the statistics that ``weights.doubt`` lets pass."""
+    paths = ", ".join(aligned.missing_weights)
+    return [f"not in the file of weights, so mean 0 and variance 1: {paths}"] if paths else []
 
 
 def contradictions(findings: Findings) -> list[str]:

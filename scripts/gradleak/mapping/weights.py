@@ -52,7 +52,7 @@ def doubt(model: keras.Model, missing: tuple[str, ...], public: Public, x: np.nd
 
     missing: paths of the variables that the file does not have. x: public images, float32 [P, H, W, C]. y:
     int [P]. Raises MappingError if it is surely another model: a kernel is missing, or the model works only
-    with another range of pixels or order of rows.
+    with another range of pixels, order of rows or numbers of classes.
     """
     without = _without_statistics(model, missing, public)
     if without:
@@ -61,6 +61,7 @@ def doubt(model: keras.Model, missing: tuple[str, ...], public: Public, x: np.nd
             f"the model is right on {public.accuracy:.0%} of public images, but its activations are not the "
             "client's"
         )
+    _refuse_other_classes(public)
     rescaled = _other_pixels(model, public, x, y)
     if rescaled:
         return rescaled
@@ -190,6 +191,18 @@ def _refuse_other_rows(model: keras.Model, public: Public, x: np.ndarray, y: np.
             f"rows of {', '.join(layer.kernel.path for layer in images)}: PyTorch flattens images channels "
             "first, Keras channels last. Reorder the rows in the weights and in the delta, or save both with "
             "the names of their framework"
+        )
+
+
+def _refuse_other_classes(public: Public) -> None:
+    """Raise MappingError if the model tells the public classes apart, but under other numbers."""
+    found = public.softmax.argmax(axis=1)
+    own = np.arange(len(found))
+    if (np.sort(found) == own).all() and (found != own).any() and public.softmax.max(axis=1).min() > 0.5:
+        pairs = ", ".join(f"{c} is its {k}" for c, k in zip(own, found, strict=True) if c != k)
+        raise MappingError(
+            f"the model numbers the classes of the public images in another way ({pairs}): reorder the last "
+            "layer in the weights and in the delta, so that class numbers agree"
         )
 
 

@@ -78,6 +78,16 @@ def test_rows_in_the_other_order_are_refused(digits, public):
         looked_at(model, public)
 
 
+@pytest.mark.parametrize("others", [[1, 0], [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]])
+def test_classes_under_other_numbers_are_refused(others, digits, public):
+    model = trained(dense(), digits)
+    order = [*others, *range(len(others), 10)]
+    last = model.layers[-1]
+    last.set_weights([w[..., order] for w in last.get_weights()])
+    with pytest.raises(MappingError, match=r"numbers the classes .* \(0 is its"):
+        looked_at(model, public)
+
+
 def test_a_trained_model_at_chance_has_poor_prospects_and_the_reason(digits, public, settle):
     model = trained(dense(), digits)
     kernel = model.layers[1].kernel
