@@ -75,6 +75,7 @@ rule fetch_artifacts:
 rule import_truth:
     input:
         truth=lambda w: target(w).options.truth,
+        gradients="results/mapping/{target}/{block}/gradients.npz",
     output:
         truth="results/truth/{target}/{block}.npz",
     log:

@@ -192,6 +192,12 @@ class Public:
     no_head: str
 
 
+def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
+    """The share of images that the model is right on. x: float32 [P, H, W, C]; y: int [P]."""
+    parts = [model(x[i : i + 256], training=False).numpy() for i in range(0, len(x), 256)]
+    return float((np.concatenate(parts).argmax(axis=1) == y).mean())
+
+
 def look_at(model: keras.Model, x: np.ndarray, y: np.ndarray) -> Public:
     """Run public images through the model. x: float32 [P, H, W, C]; y: int [P]."""
     import keras

@@ -16,7 +16,9 @@ from gradleak.mapping.ranks import Ranks, verdict
 
 @dataclass(frozen=True)
 class Findings:
-    """One for each question about an update. ranks: of its dense kernels."""
+    """One for each question about an update. ranks: of its dense kernels. doubt: why the model with the
+    weights of the file may not be the client's, or ''.
+    """
 
     weights: Finding
     sign: Finding
@@ -28,6 +30,7 @@ class Findings:
     clipping: Finding
     sparsity: Finding
     ranks: Ranks
+    doubt: str = ""
 
 
 def report(
@@ -45,13 +48,13 @@ def report(
     return {
         "head": head,
         "files": leak.manifest.get("files", []),
-        "notes": [*leak.manifest.get("notes", []), *_unread(stated)],
+        "notes": [*leak.manifest.get("notes", []), *_unread(stated), *_missing(aligned)],
         "tensors": [
             row | {"norm": float(np.mean(np.linalg.norm(g.reshape(len(g), -1), axis=1)))}
             for row, g in zip(aligned.rows, gradients, strict=True)
         ],
         "weights_matched_by": aligned.weights_matched_by,
-        "weights": as_json(f.weights),
+        "weights": as_json(f.weights, doubt=f.doubt),
         "sign": as_json(f.sign, found=f.sign.estimate),
         "scale": as_json(f.scale, estimate=f.scale.estimate),
         "samples": as_json(f.samples),
@@ -71,6 +74,12 @@ def _unread(stated: Metadata) -> list[str]:
     """A note on the keys that have no effect."""
     keys = ", ".join(stated.unread[:20]) + (", …" if len(stated.unread) > 20 else "")
     return [f"keys of the metadata that were not read: {keys}"] if keys else []
+
+
+def _missing(aligned: Aligned) -> list[str]:
+    """A note on the statistics that ``weights.doubt`` lets pass."""
+    paths = ", ".join(aligned.missing_weights)
+    return [f"not in the file of weights, so mean 0 and variance 1: {paths}"] if paths else []
 
 
 def contradictions(findings: Findings) -> list[str]:

@@ -112,7 +112,9 @@ def _optimizer(value: Any) -> str | None:
     text = _text(value)
     if text is None:
         return None
-    text = re.sub(r"_\d+$", "", text.partition("(")[0].rpartition(".")[2])
+    text = text.partition("(")[0]
+    if re.fullmatch(r"[A-Za-z_][\w.]*", text):  # the name of a class, perhaps with its module
+        text = re.sub(r"_\d+$", "", text.rpartition(".")[2])
     name = squeezed(text).removesuffix("optimizer")
     return OPTIMIZERS.get(name, name) or None
 

@@ -21,7 +21,7 @@ class Update:
 
     samples: images behind it. optimizer: the family. steps: local steps, None if unknown. noise: standard
     deviation of white noise, or 0. has_bias: of the last dense layer. is_trained: the model before the round.
-    no_head: why there is no last dense layer, or ''.
+    no_head: why there is no last dense layer, or ''. doubt: why the model may not be the client's, or ''.
     """
 
     ranks: list[dict]
@@ -34,6 +34,7 @@ class Update:
     has_bias: bool
     is_trained: bool
     no_head: str = ""
+    doubt: str = ""
 
 
 def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
@@ -49,12 +50,19 @@ def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
         has_bias=block.head is not None and block.head.bias_index is not None,
         is_trained=report["weights"]["value"] == "trained",
         no_head=block.no_head,
+        doubt=report["weights"]["doubt"],
     )
 
 
 def prospects(update: Update) -> list[dict[str, Any]]:
     """Rows {attack, expect (good | poor | none), why}."""
-    return [_labels(update), _dlg(update), _latent(update), _span(update)]
+    rows = [_labels(update), _dlg(update), _latent(update), _span(update)]
+    return [_doubted(one, update.doubt) for one in rows] if update.doubt else rows
+
+
+def _doubted(row: dict[str, Any], doubt: str) -> dict[str, Any]:
+    """At most poor, with the doubt before its own reason."""
+    return row if row["expect"] == NONE else _row(row["attack"], POOR, f"{doubt}; {row['why']}")
 
 
 def _labels(u: Update) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradleak.artifacts.leak import Leak
 from gradleak.float32 import FLOAT32_ROUNDING
-from gradleak.mapping import metadata, suspicions
+from gradleak.mapping import metadata, suspicions, weights
 from gradleak.mapping.alignment import Aligned, align, layer_index
 from gradleak.mapping.claims import UserClaims
 from gradleak.mapping.classifier import Public, logits_model, look_at
@@ -25,7 +25,6 @@ from gradleak.mapping.ranks import rank_kernels
 from gradleak.mapping.samples import find_samples
 from gradleak.mapping.scale import absent_class_scale, find_scale
 from gradleak.mapping.sign import find_sign, sign_evidence
-from gradleak.mapping.weights import find_weights
 
 if TYPE_CHECKING:
     import keras
@@ -85,8 +84,9 @@ def settle(
         )
     public = look_at(model, public_x, public_y)
     claims = claims or UserClaims()
+    doubt = weights.doubt(model, aligned.missing_weights, public, public_x, public_y)
     stated = metadata.read(leaks[0].meta, claims.samples)
-    findings = _findings(model, aligned, public, stated.values, claims)
+    findings = _findings(model, aligned, public, stated.values, claims, doubt)
     weight, scale = stated.client_weight or 1.0, findings.scale.value
     factor = _direction(findings.sign.value)
     gradients = [(-factor / scale * d).astype(np.float32) for d in aligned.deltas]
@@ -112,9 +112,9 @@ def settle(
 
 
 def _findings(
-    model: keras.Model, aligned: Aligned, public: Public, meta: dict, claims: UserClaims
+    model: keras.Model, aligned: Aligned, public: Public, meta: dict, claims: UserClaims, doubt: str
 ) -> Findings:
-    """All findings, each from those before it. meta: of ``Metadata.values``."""
+    """All findings, each from those before it. meta: of ``Metadata.values``. doubt: of ``weights.doubt``."""
     deltas, before, weight = aligned.deltas, aligned.before, meta.get("client_weight") or 1.0
     precision = suspicions.find_precision(deltas)
     noise = suspicions.find_noise(deltas, before, public.head, weight)
@@ -130,7 +130,7 @@ def _findings(
     assert precision.rounding is not None  # find_precision gives it with every format
     ranks = rank_kernels(model.trainable_variables, deltas, before, weight, noise.value, precision.rounding)
     return Findings(
-        weights=find_weights(public),
+        weights=weights.find_weights(public, doubt),
         sign=sign,
         scale=scale,
         samples=find_samples(claims.samples, meta, ranks.rows, optimizer.value),
@@ -140,6 +140,7 @@ def _findings(
         clipping=suspicions.find_clipping(deltas),
         sparsity=suspicions.find_sparsity(deltas),
         ranks=ranks,
+        doubt=doubt,
     )
 
 

@@ -64,7 +64,7 @@ class LocalTarget(Leaked):
     source: Literal["local"]
     path: str = Field(description="Folder of the artifacts.")
     truth: str | None = Field(
-        None, description="Optional .npz with x (uint8) and y, read by the scoring alone."
+        None, description="Optional .npz with x (images) and y (labels), read by the scoring alone."
     )
 
 

@@ -42,6 +42,7 @@ ONE = {"learning_rate": 0.05, "samples": 8, "local_steps": 1}
             {"optimizer": "nesterov", "momentum": 0.9, "nesterov": True},
         ),
         ({"optimizer": "sgd_1"}, {"optimizer": "sgd"}),
+        ({"optimizer": "SGD with momentum 0.9"}, {"optimizer": "sgdwithmomentum09"}),
         ({"optim": "AdamW(lr=0.1)", "wd": 0.01}, {"optimizer": "adamw", "weight_decay": 0.01}),
         ({"sign": "after - before"}, {"sign": "after_minus_before"}),
         ({"sign": "Old-New"}, {"sign": "before_minus_after"}),

@@ -43,6 +43,18 @@ def test_prospects_follow_from_rank_size_and_optimiser():
     assert prospects(without_dense)[-1]["expect"] == "none"
 
 
+def test_a_doubt_about_the_model_is_in_every_prospect():
+    update = Update([], 10_000, 784, 1, "sgd", 1, 0.0, has_bias=True, is_trained=False, doubt="at chance")
+    rows = {row["attack"]: row for row in prospects(update)}
+    assert {name: row["expect"] for name, row in rows.items()} == {
+        "labels": "poor",
+        "dlg": "poor",
+        "latent": "poor",
+        "span": "none",
+    }
+    assert all("at chance; " in rows[name]["why"] for name in ("labels", "dlg", "latent"))
+
+
 @pytest.fixture(scope="module")
 def mapped(fedsgd, public):
     """(block, report) of two clients."""
