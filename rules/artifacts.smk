@@ -74,7 +74,7 @@ rule fetch_artifacts:
 
 rule import_truth:
     input:
-        truth=lambda w: target(w).options.truth,
+        truth=lambda w: resolve.truth_file(target(w).options),
         gradients="results/mapping/{target}/{block}/gradients.npz",
     output:
         truth="results/truth/{target}/{block}.npz",

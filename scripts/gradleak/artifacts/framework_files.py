@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import ml_dtypes  # noqa: F401  it makes bfloat16 known to NumPy, which safetensors asks for it
 import numpy as np
 
 from gradleak.artifacts import limits

@@ -192,10 +192,11 @@ def in_model_order(weights: dict[str, np.ndarray], model: Architecture, path: Pa
     """Tensors by ``layer/kernel``, in the model's order.
 
     weights: by the HDF5 groups of Keras 3 and of .keras archives, such as ``layers/dense_1/vars/0`` (class,
-    number, place). Those of other HDF5 files have their names already, and are left as they are.
+    number, place). Those of other HDF5 files have names of layers and variables already.
     """
     if not any("/vars/" in name for name in weights):
-        return weights
+        names = [variable.name for variable in model.variables if variable.name in weights]
+        return {name: weights[name] for name in names} if len(names) == len(weights) else weights
     places: dict[str, list[str]] = {}
     for name in weights:
         places.setdefault(name.rpartition("/vars/")[0], []).append(name)
@@ -251,6 +252,8 @@ def find_delta(
 
 def _refuse_before_and_after(pair: list[Path], first: dict, second: dict) -> None:
     """Raise for two files of weights: before and after a round they are almost parallel, a delta is not."""
+    if first.keys() == second.keys():
+        second = {key: second[key] for key in first}
     if [a.shape for a in first.values()] != [a.shape for a in second.values()]:
         return
     one, other = (np.concatenate([a.ravel() for a in x.values()]).astype(np.float64) for x in (first, second))

@@ -90,6 +90,8 @@ def match(
 
 def _matched(tensors: Tensors) -> Match:
     """By the first strategy that finds something."""
+    if not tensors.variables:
+        raise Unmatched("no layer of the model is trainable, so no update belongs to it")
     strategies: tuple[Callable, ...] = (_by_name, _by_number, _by_layer, _by_order, _by_shape)
     for strategy in strategies:
         found: dict[str, Pairing] = {}
@@ -155,7 +157,8 @@ def _wanted(tensors: Tensors) -> list[list]:
     """The sets of variables, of as many as the file has tensors, that a file may hold.
 
     Those that are trained; all; all parameters, that is, all without the moving statistics, as
-    ``parameters()`` of PyTorch; all of the layers that are trained.
+    ``parameters()`` of PyTorch; all of the layers that are trained; all, those that are trained first, as
+    ``trainable_variables + non_trainable_variables``.
     """
     trained = {id(v) for v in tensors.variables}
     layers = {_layer(v) for v in tensors.variables}
@@ -163,7 +166,8 @@ def _wanted(tensors: Tensors) -> list[list]:
     of_layers = [
         v for v in tensors.everything if id(v) in trained or (is_statistic(v) and _layer(v) in layers)
     ]
-    sets = [tensors.variables, tensors.everything, parameters, of_layers]
+    trained_first = sorted(tensors.everything, key=lambda v: id(v) not in trained)
+    sets = [tensors.variables, tensors.everything, parameters, of_layers, trained_first]
     return [one for one in sets if len(one) == len(tensors.arrays)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -87,19 +88,32 @@ def _prior(options: Any, config: Config, path: str) -> Prior | None:
 
 
 def check_local(name: str, target: LocalTarget) -> None:
-    """Raises ConfigError where the files of the local target ``name`` are missing."""
-    if not local_files(target):
+    """Raises ConfigError where files of a local target are missing, or cannot be inputs of a rule."""
+    files = local_files(target)
+    if not files:
         raise ConfigError(
             f"targets.{name}.path: no files in {target.path!r} (from {Path.cwd()}); "
             "it must hold the model JSON, the weights before and the delta"
         )
-    if target.truth and not Path(target.truth).is_file():
+    truth = truth_file(target)
+    if truth and not Path(truth).is_file():
         raise ConfigError(f"targets.{name}.truth: {target.truth!r} is not a file")
+    for setting, path in [*(("path", file) for file in files), *([("truth", truth)] if truth else [])]:
+        if "{" in path or "}" in path or not path.isprintable():
+            raise ConfigError(
+                f"targets.{name}.{setting}: {path!r} has a brace or a control character in its name, which "
+                "Snakemake cannot take for an input (braces are its wildcards); rename it"
+            )
 
 
 def local_files(target: LocalTarget) -> list[str]:
-    """The files in the folder of a local target, sorted; hidden ones are left out."""
-    folder = Path(target.path)
+    """The files in the folder of a local target, sorted, without hidden ones. ``~`` is the home folder."""
+    folder = Path(os.path.expanduser(target.path))
     if not folder.is_dir():
         return []
     return sorted(str(p) for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+
+
+def truth_file(target: LocalTarget) -> str | None:
+    """The file of a local target's truth, if it has one. ``~`` is the home folder."""
+    return os.path.expanduser(target.truth) if target.truth else None

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from corpus import layer
 from leak_files import ARCHITECTURE, MODEL, assert_arrays, inspect, role_of
+from safetensors.numpy import save_file
 
 from gradleak.artifacts import architecture
 from gradleak.artifacts.errors import ArtifactError
@@ -182,9 +183,18 @@ def written(leak, fill, suffix=".h5"):
 def test_weights_of_keras_2_in_hdf5(leak):
     folder, before, delta = written(leak, keras2_weights)
     found = inspect(folder)
-    assert found.before.keys() == set(VARIABLES)
-    assert_arrays({key: found.before[key] for key in VARIABLES}, before)
+    assert list(found.before) == VARIABLES
+    assert_arrays(found.before, before)
     assert_arrays(found.delta, delta)
+
+
+def test_weights_before_and_after_are_refused_in_any_order(leak):
+    folder, before, _ = written(leak, keras2_weights)
+    after = dict(zip(VARIABLES, before, strict=True))
+    (folder / "delta.npz").unlink()
+    save_file({key: a * np.float32(1.01) for key, a in after.items()}, folder / "after.safetensors")
+    with pytest.raises(ArtifactError, match="both look like weights"):
+        inspect(folder)
 
 
 def test_a_whole_model_of_keras_2_in_hdf5(leak):
@@ -198,7 +208,7 @@ def test_a_whole_model_of_keras_2_in_hdf5(leak):
     (folder / "model.json").unlink()
     found = inspect(folder)
     assert found.model_json == ARCHITECTURE.json
-    assert_arrays({key: found.before[key] for key in VARIABLES}, before)
+    assert_arrays(found.before, before)
     assert role_of(found, "model and weights before")["name"] == "w.h5"
 
 

@@ -3,9 +3,11 @@
 import subprocess
 from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 import pytest
 from leak_files import assert_arrays
+from safetensors.numpy import save_file
 
 from gradleak.artifacts import limits
 from gradleak.artifacts import receive as receiving
@@ -31,6 +33,16 @@ def test_received_files_are_kept_as_plain_arrays_with_a_manifest(leak, tmp_path)
     for path in (tmp_path / "kept").glob("*.npz"):
         with np.load(path, allow_pickle=False) as file:
             assert all(not file[name].dtype.hasobject for name in file.files)
+
+
+def test_bfloat16_in_safetensors_is_decoded_in_the_confined_process(leak, tmp_path):
+    folder, before, _ = leak
+    (tmp_path / "kept").mkdir()
+    (folder / "weights_before.npz").unlink()
+    short = {f"arr_{i}": np.ascontiguousarray(a).astype(ml_dtypes.bfloat16) for i, a in enumerate(before)}
+    save_file(short, folder / "w.safetensors")
+    found = receive(sorted(folder.iterdir()), tmp_path / "kept")
+    assert_arrays(found.before, [a.astype(ml_dtypes.bfloat16) for a in before])
 
 
 def test_a_file_that_takes_too_long_or_crashes_the_reader_is_named(leak, tmp_path, monkeypatch):

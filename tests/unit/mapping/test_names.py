@@ -194,3 +194,19 @@ def test_all_kernels_square_and_numbered_could_be_either_layout():
     arrays = {f"arr_{i}": rng.normal(size=v.shape) for i, v in enumerate(model.weights)}
     with pytest.raises(MappingError, match="could be Keras's layout or PyTorch's"):
         matched(model, arrays)
+
+
+def test_a_list_may_have_what_is_trained_first():
+    model = net(layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Conv2D(4, 3))
+    kept = model.trainable_variables + model.non_trainable_variables
+    arrays = {f"arr_{i}": a for i, a in enumerate(values(model, kept))}
+    found = matched(model, arrays)
+    assert [int(found.arrays[id(v)].flat[0]) for v in kept] == list(range(len(kept)))
+
+
+def test_a_model_that_is_not_trained_is_refused():
+    model = net(layers.Conv2D(4, 3))
+    model.trainable = False
+    arrays = {f"arr_{i}": a for i, a in enumerate(values(model))}
+    with pytest.raises(MappingError, match="no layer of the model is trainable"):
+        match(arrays, model.trainable_variables, model.weights, "delta")

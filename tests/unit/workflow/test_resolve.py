@@ -2,7 +2,8 @@
 
 import pytest
 
-from gradleak.workflow.config import ConfigError
+from gradleak.workflow import resolve
+from gradleak.workflow.config import ConfigError, LocalTarget
 
 DLG = {"attack": "dlg", "target": "demo"}
 
@@ -35,3 +36,42 @@ def test_an_error_in_a_setting_of_the_target_names_its_own_place(plan_of):
     """The attack has an option of the same name."""
     with pytest.raises(ConfigError, match=r"cells\[0\].target.optimizer: 'sdg' is not one of"):
         plan_of(DLG | {"target.optimizer": "sdg", "optimizer": "adam"})
+
+
+def local(path, truth=None):
+    return LocalTarget(source="local", path=str(path), truth=truth and str(truth))
+
+
+@pytest.mark.parametrize("name", ["run{1}", "run{a}x", "a}b", "{", "two\nlines", "a\x07b"])
+@pytest.mark.parametrize("where", ["folder", "file", "truth"])
+def test_paths_that_snakemake_would_take_for_patterns_are_refused(tmp_path, name, where):
+    folder = tmp_path / (name if where == "folder" else "leak")
+    folder.mkdir()
+    (folder / (name if where == "file" else "model.json")).touch()
+    truth = tmp_path / (f"{name}.npz" if where == "truth" else "truth.npz")
+    truth.touch()
+    setting = "truth" if where == "truth" else "path"
+    with pytest.raises(
+        ConfigError, match=rf"targets\.mine\.{setting}: .*brace or a control character.*rename"
+    ):
+        resolve.check_local("mine", local(folder, truth))
+
+
+@pytest.mark.parametrize("name", ["w[0].npz", "a*b?.npz", "a, b;c.npz", "50%.npz", "ü.npz"])
+def test_other_names_are_fine(tmp_path, name):
+    (tmp_path / name).touch()
+    resolve.check_local("mine", local(tmp_path))
+    assert resolve.local_files(local(tmp_path)) == [str(tmp_path / name)]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "leak").mkdir()
+    (tmp_path / "leak" / "model.json").touch()
+    (tmp_path / "truth.npz").touch()
+    target = local("~/leak", "~/truth.npz")
+    resolve.check_local("mine", target)
+    assert resolve.local_files(target) == [str(tmp_path / "leak" / "model.json")]
+    assert resolve.truth_file(target) == str(tmp_path / "truth.npz")
+    with pytest.raises(ConfigError, match=r"targets\.mine\.truth: '~/none' is not a file"):
+        resolve.check_local("mine", local("~/leak", "~/none"))
