@@ -6,28 +6,32 @@ reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradleak.artifacts.leak import Leak
 from gradleak.float32 import FLOAT32_ROUNDING
-from gradleak.mapping import suspicions
 from gradleak.mapping.alignment import Aligned, align, layer_index
 from gradleak.mapping.claims import UserClaims
 from gradleak.mapping.classifier import Public, logits_model, look_at
 from gradleak.mapping.errors import MappingError
+from gradleak.mapping.finding import UNKNOWN, Finding
 from gradleak.mapping.findings import Findings, report
-from gradleak.mapping.optimizer import common_optimizer, find_optimizer
-from gradleak.mapping.ranks import rank_kernels
+from gradleak.mapping.optimizer import common_optimizer, find_optimizer, sums_vanish
+from gradleak.mapping.perturbations import Perturbations, find_perturbations
+from gradleak.mapping.ranks import Errors, lower_bound, rank_kernels, read_once
 from gradleak.mapping.samples import count, find_samples
 from gradleak.mapping.scale import absent_class_scale, find_scale, positive
-from gradleak.mapping.sign import find_sign, sign_evidence
+from gradleak.mapping.sign import Entries, find_sign, places_of, sign_evidence
+from gradleak.mapping.smoothing import find_smoothing
 from gradleak.mapping.weights import find_weights
 
 if TYPE_CHECKING:
     import keras
+
+COARSE_BITS = 6  # of quantised entries, up to which most of a kernel's entries are rounded to zero
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,15 @@ def settle(
     aligned = align(leaks, model)
     public = look_at(model, public_x, public_y)
     meta = leaks[0].meta
-    findings = _findings(model, aligned, public, meta, claims or UserClaims())
-    weight, scale = _client_weight(meta), findings.scale.value
+    weight = _client_weight(meta)
+    perturbations, deltas = find_perturbations(
+        aligned.deltas, aligned.before, weight, places_of(aligned.deltas)
+    )
+    aligned = replace(aligned, deltas=deltas)
+    findings = _findings(model, aligned, public, perturbations, meta, claims or UserClaims())
+    scale = findings.scale.value
     factor = _direction(findings.sign.value)
     gradients = [(-factor / scale * d).astype(np.float32) for d in aligned.deltas]
-    added = suspicions.standard_deviations(
-        aligned.deltas, findings.noise, findings.precision, findings.sparsity
-    )
     return Mapping(
         model=model,
         gradients=gradients,
@@ -86,7 +92,7 @@ def settle(
         steps=count(meta.get("local_steps")),
         public_softmax=public.softmax,
         rounding=FLOAT32_ROUNDING * weight / scale,
-        noise=added / scale,
+        noise=perturbations.errors / scale,
         report=report(findings, head, aligned, gradients, leaks[0]),
         singular=findings.ranks.singular,
         floor=findings.ranks.floor,
@@ -94,35 +100,65 @@ def settle(
 
 
 def _findings(
-    model: keras.Model, aligned: Aligned, public: Public, meta: dict, claims: UserClaims
+    model: keras.Model,
+    aligned: Aligned,
+    public: Public,
+    perturbations: Perturbations,
+    meta: dict,
+    claims: UserClaims,
 ) -> Findings:
     """All findings, each from those before it."""
     deltas, before, weight = aligned.deltas, aligned.before, _client_weight(meta)
-    precision = suspicions.find_precision(deltas)
-    noise = suspicions.find_noise(deltas, before, weight)
-    of_draws = [
-        find_optimizer([d[i] for d in deltas], before, weight, bool(noise.value))
-        for i in range(len(deltas[0]))
-    ]
-    optimizer = common_optimizer(of_draws, meta.get("optimizer"))
-    evidence = sign_evidence(deltas, public, optimizer.value == "adam", noise.value)
+    optimizer, entries = _entries(aligned, perturbations, weight, meta)
+    evidence, of_draws = sign_evidence(deltas, public, entries)
     sign = find_sign(evidence, claims.sign, meta)
-    estimate = absent_class_scale(deltas, _direction(sign.value), public.softmax)
-    scale = find_scale(estimate, public.softmax, claims.scale, meta)
-    assert precision.rounding is not None  # find_precision gives it with every format
-    ranks = rank_kernels(model.trainable_variables, deltas, before, weight, noise.value, precision.rounding)
+    estimate = absent_class_scale(deltas, _direction(sign.value), public)
+    scale = find_scale(estimate, claims.scale, meta)
+    steps = count(meta.get("local_steps"))
+    errors = Errors(perturbations.errors, perturbations.precision.rounding, steps)
+    ranks = rank_kernels(model.trainable_variables, deltas, before, weight, errors)
+    bound = lower_bound(ranks.rows, read_once(model), optimizer.value, perturbations.adds_to_rank)
     return Findings(
         weights=find_weights(public),
         sign=sign,
         scale=scale,
-        samples=find_samples(claims.samples, meta, ranks.rows, optimizer.value),
+        samples=find_samples(claims.samples, meta, bound),
         optimizer=optimizer,
-        noise=noise,
-        precision=precision,
-        clipping=suspicions.find_clipping(deltas),
-        sparsity=suspicions.find_sparsity(deltas),
+        smoothing=find_smoothing([one.smoothing for one in of_draws], len(public.softmax), scale),
+        perturbations=perturbations,
         ranks=ranks,
+        bound=bound,
     )
+
+
+def _entries(
+    aligned: Aligned, perturbations: Perturbations, weight: float, meta: dict
+) -> tuple[Finding, Entries]:
+    """The optimiser's family, and what is known about the entries before their sign is."""
+    deltas, before = aligned.deltas, aligned.before
+    place, _ = places_of(deltas)
+    error, hides = float(perturbations.errors[place]), perturbations.hides_sums
+    families = [
+        find_optimizer([d[i] for d in deltas], before, weight, hides, error) for i in range(len(deltas[0]))
+    ]
+    optimizer = common_optimizer(families, meta.get("optimizer"))
+    sums_hold = (
+        optimizer.value != UNKNOWN
+        or perturbations.adds_to_rank
+        or all(sums_vanish(one, before[place], weight, error) for one in deltas[place])
+    )
+    coarse = bool(perturbations.noise.value or perturbations.quantisation.value)
+    # With few levels, whole columns keep their largest entries only.
+    lost = 0 < perturbations.quantisation.value <= COARSE_BITS
+    entries = Entries(
+        before=before,
+        adaptive=optimizer.value == "adam" or perturbations.quantisation.value == 1,
+        noise=error if coarse else 0.0,
+        sums_hold=sums_hold,
+        dropped=bool(perturbations.sparsity.value) or lost,
+        shrinks=perturbations.decay.direction,
+    )
+    return optimizer, entries
 
 
 def _client_weight(meta: dict) -> float:
