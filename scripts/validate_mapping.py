@@ -20,8 +20,12 @@ LOGGED = (
     "samples",
     "optimizer",
     "weights",
+    "smoothing",
+    "weight_decay",
     "noise",
     "clipping",
+    "entry_clipping",
+    "quantisation",
     "sparsity",
     "precision",
 )

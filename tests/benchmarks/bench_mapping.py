@@ -1,7 +1,8 @@
-"""How often the sign and the optimiser's family are found, and are right, on simulated clients of many kinds.
+"""How often the mapping's findings are right on simulated clients of many kinds.
 
-Every draw is judged alone, under both signs, from its update and 400 public images: no metadata, no label.
-Writes results/benchmarks/mapping.json with every draw; see docs/results/mapping.md.
+Every draw is judged alone, under a random sign, from its update, 400 public images and metadata that state
+the true number of images and local steps; no learning rate, no label. Prints a row for each kind of client,
+and writes results/benchmarks/mapping.json with every draw; see docs/results/mapping.md.
 """
 
 import argparse
@@ -12,131 +13,120 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
+from mapping_clients import KINDS, MODELS, Update, global_model, settings, update  # noqa: E402
 from scipy.stats import beta  # noqa: E402
 
-from gradleak.federated import client, datasets  # noqa: E402
-from gradleak.federated.options import ClientOptions  # noqa: E402
+from gradleak.artifacts.leak import Leak  # noqa: E402
+from gradleak.federated import datasets  # noqa: E402
 from gradleak.images import to_float  # noqa: E402
 from gradleak.jobs import job  # noqa: E402
-from gradleak.mapping.classifier import look_at  # noqa: E402
-from gradleak.mapping.optimizer import find_optimizer  # noqa: E402
-from gradleak.mapping.sign import sign_evidence  # noqa: E402
-from gradleak.mapping.suspicions import find_noise  # noqa: E402
+from gradleak.mapping.claims import UserClaims  # noqa: E402
+from gradleak.mapping.settle import settle  # noqa: E402
 
-RATES = {"sgd": (0.001, 0.01, 0.05, 0.1, 0.5), "momentum": (0.001, 0.01, 0.05), "adam": (1e-4, 1e-3, 1e-2)}
-MODELS = {
-    "digits-8x8": ("fcn3", "lenet_sigmoid", "fcn3_published"),
-    "mnist-5k": ("fcn3", "cnn7", "cnn7_dropout", "lenet_sigmoid", "fcn3_published"),
-}
+WHAT = ("sign", "family", "images")
+SIGNS = {1: "after_minus_before", -1: "before_minus_after"}
 
 
-def settings(rng: np.random.Generator) -> ClientOptions:
-    """A random client: data set, model, training before the round, batch, steps, optimiser, class shares."""
-    dataset = str(rng.choice(list(MODELS)))
-    batch = int(rng.choice([1, 2, 4, 8, 16, 32, 64]))
-    optimizer = str(rng.choice(list(RATES)))
-    return ClientOptions(
-        dataset=dataset,
-        model=str(rng.choice(MODELS[dataset])),
-        model_seed=int(rng.integers(3)),
-        pretrain_epochs=float(rng.choice([0, 1, 5, 15] if dataset == "digits-8x8" else [0, 0.3, 1])),
-        batch_size=batch,
-        samples=batch * int(rng.choice([1, 1, 2, 4])),
-        local_steps=int(rng.choice([1, 1, 2, 5, 10, 30])),
-        learning_rate=float(rng.choice(RATES[optimizer])),
-        optimizer=optimizer,
-        alpha=[None, 0.05, 0.15, 0.5, 1.0, 10.0][rng.integers(6)],
-    )
+def leak_of(one: Update, model_json: str, direction: int) -> Leak:
+    """The update as it is shared, after − before (1) or the opposite (−1)."""
+    before = {f"arr_{i}": a for i, a in enumerate(one.before)}
+    delta = {f"arr_{i}": direction * a for i, a in enumerate(one.delta)}
+    stated = {"samples": one.options.client_samples, "local_steps": one.options.steps}
+    return Leak(model_json, before, delta, stated)
 
 
-def judge(options: ClientOptions, model, draw, public) -> dict:
-    """What the mapping finds for one draw, as it was shared and negated."""
-    before = [v.numpy() for v in model.trainable_variables]
-    noise = find_noise([a[None] for a in draw.delta], before, public.head, 1.0).value
-    family = find_optimizer(draw.delta, before, public.head, noise=bool(noise)).value
-    said = [
-        sign_evidence([sign * a[None] for a in draw.delta], public, family == "adam").value
-        for sign in (1, -1)
-    ]
-    assert said in (
-        [None, None],
-        ["after_minus_before", "before_minus_after"],
-        ["before_minus_after", "after_minus_before"],
-    )
+def judge(one: Update, model_json: str, public: tuple[np.ndarray, np.ndarray], direction: int) -> dict:
+    """right, wrong or abstains for each of WHAT, with what was said.
+
+    images: wrong if the stated number, which is true, is refuted, or if a bound on images × steps is above
+    it.
+    """
+    options = one.options
+    found = settle([leak_of(one, model_json, direction)], *public, UserClaims(sign=SIGNS[direction])).report
+    sign, family, samples = found["sign"]["found"], found["optimizer"]["value"], found["samples"]
+    bound = samples["images_times_steps_at_least"]
+    too_high = bound is not None and bound > options.client_samples * options.steps
+    refuted = any(c["against"] == "update" for c in samples["contradicts"])
     return {
+        "kind": one.kind,
         **options.model_dump(
-            include={
-                "dataset",
-                "model",
-                "pretrain_epochs",
-                "batch_size",
-                "samples",
-                "local_steps",
-                "learning_rate",
-                "optimizer",
-                "alpha",
-            }
+            include={"dataset", "model", "pretrain_epochs", "batch_size", "samples", "local_steps"}
         ),
-        "classes_present": len(set(draw.private.y.tolist())),
-        "noise_suspected": noise,
-        "sign": "abstains" if said[0] is None else "right" if said[0] == "after_minus_before" else "wrong",
-        "family": "abstains"
-        if family == "unknown"
-        else "right"
-        if (family == "adam") == (options.optimizer == "adam")
-        else "wrong",
+        **options.model_dump(include={"learning_rate", "optimizer", "alpha"}),
+        "classes_present": len(set(one.private.y.tolist())),
+        "sign": _judged(sign, None, SIGNS[direction]),
+        "sign_confidence": found["sign"]["confidence"] if sign else 0.0,
+        "family": _judged(family, "unknown", one.family),
+        "images": "wrong" if refuted or too_high else "abstains" if bound is None else "right",
+        "said": {
+            key: found[key]["value"]
+            for key in ("noise", "quantisation", "entry_clipping", "sparsity", "weight_decay", "smoothing")
+        },
     }
+
+
+def _judged(said: str | None, silent: str | None, true: str) -> str:
+    return "abstains" if said == silent else "right" if said == true else "wrong"
 
 
 def summary(draws: list[dict], what: str) -> dict:
-    """Counts, the share that is right among those that are said, and its 95 % Clopper–Pearson lower bound."""
+    """Counts, and the 95 % Clopper–Pearson upper bound of the share that is wrong among those said."""
     right, wrong = (sum(one[what] == word for one in draws) for word in ("right", "wrong"))
     said = right + wrong
-    low = float(beta.ppf(0.05, right, wrong + 1)) if right else 0.0
-    return {
-        "draws": len(draws),
-        "right": right,
-        "wrong": wrong,
-        "abstains": len(draws) - said,
-        "right_where_said": right / said if said else None,
-        "lower_bound_95": low,
-    }
+    high = float(beta.ppf(0.95, wrong + 1, right)) if right else 1.0
+    return {"right": right, "wrong": wrong, "abstains": len(draws) - said, "upper_bound_95": high}
+
+
+def line(name: str, draws: list[dict]) -> str:
+    """A row of the table: right / wrong / abstained of each finding."""
+    parts = [summary(draws, what) for what in WHAT]
+    cells = [f"{part['right']} / {part['wrong']} / {part['abstains']}" for part in parts]
+    return f"| {name} | {len(draws)} | {' | '.join(cells)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", type=int, default=100, help="kinds of clients")
-    parser.add_argument("--draws", type=int, default=2, help="draws of each")
+    parser.add_argument("--plain", type=int, default=100, help="settings of plain clients")
+    parser.add_argument("--each", type=int, default=8, help="settings of each other kind")
+    parser.add_argument("--draws", type=int, default=2, help="draws of each setting")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     arguments = parser.parse_args()
     job.use_threads(1)
     rng = np.random.default_rng(arguments.seed)
     pools = {name: datasets.split(name, datasets.load(name)) for name in MODELS}
     models, found = {}, []
-    for _ in range(arguments.settings):
-        options = settings(rng)
-        key = options.dataset, options.model, options.model_seed, options.pretrain_epochs
-        if key not in models:
-            models[key] = client.global_model(options, pools[options.dataset]["pretraining"])
-        own, model = pools[options.dataset], models[key]
-        public = look_at(model, to_float(own["public"].x[:400]), own["public"].y[:400])
-        ids = [int(one) for one in rng.integers(1 << 30, size=arguments.draws)]
-        found += [
-            judge(options, model, draw, public)
-            for draw in client.simulate(options, model, own["private"], ids)
-        ]
-    result = {
-        "seed": arguments.seed,
-        "noise_suspected_of_none": sum(one["noise_suspected"] > 0 for one in found),
-        **{what: summary(found, what) for what in ("sign", "family")},
-    }
-    for model in sorted({one["model"] for one in found}):
-        result[f"sign, {model}"] = summary([one for one in found if one["model"] == model], "sign")
-    for name, row in result.items():
-        print(name, row)
+    print(f"| kind | draws | {' | '.join(WHAT)} |\n| --- | --- | --- | --- | --- |")
+    for name in arguments.kinds:
+        kind = KINDS[name]
+        draws = []
+        for _ in range(arguments.plain if name == "plain" else arguments.each):
+            options = settings(rng, name)
+            own = pools[options.dataset]
+            key = (
+                kind.batch_norm,
+                options.dataset,
+                options.model,
+                options.model_seed,
+                options.pretrain_epochs,
+            )
+            if key not in models:
+                models[key] = global_model(kind, options, own["pretraining"])
+            public = to_float(own["public"].x[:400]), own["public"].y[:400]
+            for draw in rng.integers(1 << 30, size=arguments.draws):
+                direction = int(rng.choice([1, -1]))
+                one = update(name, options, models[key], own["private"], int(draw))
+                if all(np.isfinite(part).all() for part in one.delta):  # some diverge
+                    draws.append(judge(one, models[key].to_json(), public, direction))
+        print(line(name, draws), flush=True)
+        found += draws
+    print(line("all", found))
+    result = {"seed": arguments.seed, **{what: summary(found, what) for what in WHAT}}
+    for what in WHAT:
+        print(f"{what}: wrong in at most {result[what]['upper_bound_95']:.1%} of what is said (95 %)")
     path = ROOT / "results" / "benchmarks" / "mapping.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**result, "each": found}, indent=1) + "\n")

@@ -12,8 +12,12 @@ QUESTIONS = {
     "samples": "How many images were in the batch?",
     "optimizer": "Which optimizer was used?",
     "weights": "Was the model trained before the round?",
+    "smoothing": "Were labels smoothed?",
+    "weight_decay": "Was weight decay used?",
     "noise": "Was noise added?",
     "clipping": "Was it clipped?",
+    "entry_clipping": "Were entries clipped one by one?",
+    "quantisation": "Were entries quantised?",
     "sparsity": "Were entries dropped?",
     "precision": "How precise are its numbers?",
 }
@@ -24,7 +28,18 @@ ANSWERS = {
     "adam": "an adaptive one, such as Adam",
     "unknown": "cannot be determined",
 }
-NONE_FOUND = {"noise": "no sign of it", "clipping": "no sign of it", "sparsity": "no sign of it"}
+NONE_FOUND = dict.fromkeys(
+    ("smoothing", "weight_decay", "noise", "clipping", "entry_clipping", "quantisation", "sparsity"),
+    "no sign of it",
+)
+PROBABLY = {
+    "smoothing": "by {:.2g}",
+    "weight_decay": "weights shrink by {:.2g} of themselves a round",
+    "noise": "standard deviation {:.3g}",
+    "clipping": "to a norm of {:.3g}",
+    "entry_clipping": "to a size of {:.3g}",
+    "quantisation": "{} bits an entry",
+}
 EXPECT = {"good": "good", "poor": "poor", "none": "hopeless"}
 
 
@@ -78,12 +93,14 @@ def headline(found: dict[str, Any]) -> str:
 
 def answer(key: str, value: Any) -> str:
     """A finding's value in words."""
+    if value is None:
+        return ANSWERS["unknown"]
     if not value and key in NONE_FOUND:
         return NONE_FOUND[key]
     if key == "sparsity":
         return f"probably: {value:.0%} of them"
-    if key in ("noise", "clipping"):
-        return f"probably: {'standard deviation' if key == 'noise' else 'to a norm of'} {value:.3g}"
+    if key in PROBABLY:
+        return f"probably: {PROBABLY[key].format(value)}"
     if isinstance(value, float):
         return f"{value:.4g}"
     return ANSWERS.get(value, str(value))

@@ -28,7 +28,8 @@ class Finding:
 
     estimate: the value that the update itself suggests, None if it suggests none; only of findings that also
     take statements into account. rounding: relative rounding error of the number format; 0 for findings that
-    are not about it.
+    are not about it. error: standard deviation of log(estimate / truth), of a scale; None without an
+    estimate.
     """
 
     value: Any
@@ -37,6 +38,7 @@ class Finding:
     contradicts: tuple[Contradiction, ...] = ()
     estimate: Any = None
     rounding: float = 0.0
+    error: float | None = None
 
 
 def as_json(finding: Finding, **further: Any) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from gradleak.artifacts.leak import Leak
 from gradleak.mapping.alignment import Aligned
 from gradleak.mapping.finding import Contradiction, Finding, as_json
 from gradleak.mapping.metadata import Metadata
-from gradleak.mapping.ranks import Ranks, verdict
+from gradleak.mapping.perturbations import Perturbations
+from gradleak.mapping.ranks import Bound, Ranks, verdict
 
 
 @dataclass(frozen=True)
 class Findings:
-    """One for each question about an update. ranks: of its dense kernels. doubt: why the model with the
-    weights of the file may not be the client's, or ''.
+    """One for each question about an update. ranks: of its dense kernels. bound: what they prove, or None.
+    doubt: why the model with the weights of the file may not be the client's, or ''.
     """
 
     weights: Finding
@@ -25,11 +26,10 @@ class Findings:
     scale: Finding
     samples: Finding
     optimizer: Finding
-    noise: Finding
-    precision: Finding
-    clipping: Finding
-    sparsity: Finding
+    smoothing: Finding
+    perturbations: Perturbations
     ranks: Ranks
+    bound: Bound | None
     doubt: str = ""
 
 
@@ -44,7 +44,7 @@ def report(
     """mapping.json. head: what was changed at the model's output. leak: of the first draw. stated: its
     metadata.
     """
-    f, meta = findings, stated.values
+    f, p, meta = findings, findings.perturbations, stated.values
     return {
         "head": head,
         "files": leak.manifest.get("files", []),
@@ -56,15 +56,19 @@ def report(
         "weights_matched_by": aligned.weights_matched_by,
         "weights": as_json(f.weights, doubt=f.doubt),
         "sign": as_json(f.sign, found=f.sign.estimate),
-        "scale": as_json(f.scale, estimate=f.scale.estimate),
-        "samples": as_json(f.samples),
+        "scale": as_json(f.scale, estimate=f.scale.estimate, error=f.scale.error),
+        "samples": as_json(f.samples, images_times_steps_at_least=f.samples.estimate),
         "optimizer": as_json(f.optimizer),
-        "noise": as_json(f.noise),
-        "precision": as_json(f.precision, rounding=f.precision.rounding),
-        "clipping": as_json(f.clipping),
-        "sparsity": as_json(f.sparsity),
+        "smoothing": as_json(f.smoothing),
+        "weight_decay": as_json(p.decay.finding),
+        "noise": as_json(p.noise),
+        "precision": as_json(p.precision, rounding=p.precision.rounding),
+        "quantisation": as_json(p.quantisation),
+        "clipping": as_json(p.clipping),
+        "entry_clipping": as_json(p.entry_clipping),
+        "sparsity": as_json(p.sparsity),
         "ranks": f.ranks.rows,
-        "verdict": verdict(f.ranks.rows, f.samples.value, meta.get("local_steps", 1), f.optimizer.value),
+        "verdict": verdict(f.bound, f.samples.value, meta.get("local_steps")),
         "contradictions": [*(_line(name, one) for name, one in stated.contradicts), *contradictions(f)],
         "metadata": {"read": meta, "unread": list(stated.unread)},
     }

@@ -16,16 +16,26 @@ EXACT, BROKEN = 1e-3, 0.03
 # both, SGD's are below at least one. White noise alone has 0.205 and 1, so the first bound also separates
 # noise from Adam.
 EVEN_INSIDE, EVEN_BETWEEN = 0.24, 0.4
-ONE_STEP = 0.9  # evenness inside kernels above which Adam made a single step
-# Names in metadata → family.
-FAMILIES = {
-    "sgd": "sgd",
-    "momentum": "sgd",
-    "nesterov": "sgd",
-    "adam": "adam",
-    "adamw": "adam",
-    "rmsprop": "adam",
-}
+# Evenness inside kernels whose entries have one size: that of a step, whatever the gradient. Several steps in
+# the same direction look the same, so this does not show how many there were.
+ONE_SIZE = 0.9
+# Names in metadata → family. The first step of Adagrad divides each entry by its own size, too.
+FAMILIES = dict.fromkeys(("sgd", "momentum", "nesterov"), "sgd") | dict.fromkeys(
+    (
+        "adam",
+        "adamw",
+        "nadam",
+        "amsgrad",
+        "adamax",
+        "rmsprop",
+        "adagrad",
+        "adadelta",
+        "yogi",
+        "signsgd",
+        "lion",
+    ),
+    "adam",
+)
 
 
 def zero_sum(head: np.ndarray) -> float:
@@ -39,10 +49,22 @@ def zero_sum(head: np.ndarray) -> float:
     return float(np.linalg.norm(head.sum(axis=-1)) / max(float(np.linalg.norm(head)), 1e-300))
 
 
-def rounding(head: np.ndarray, weight: np.ndarray, factor: float) -> float:
-    """``zero_sum`` that the float32 rounding of the subtracted weights alone would give."""
-    noise = factor * FLOAT32_ROUNDING * np.sqrt(np.sum(np.square(weight, dtype=float)))
+def rounding(head: np.ndarray, weight: np.ndarray, factor: float, error: float = 0.0) -> float:
+    """``zero_sum`` that the float32 rounding of the subtracted weights alone would give.
+
+    error: standard deviation of further errors of the entries, such as quantisation.
+    """
+    weights = factor * FLOAT32_ROUNDING * np.sqrt(np.sum(np.square(weight, dtype=float)))
+    noise = np.hypot(weights, error * np.sqrt(head.size))
     return float(noise / max(float(np.linalg.norm(head.astype(np.float64))), 1e-300))
+
+
+def sums_vanish(head: np.ndarray, weight: np.ndarray, factor: float, error: float = 0.0) -> bool:
+    """Whether the sums of the last layer's delta [d, C] over its classes are zero up to rounding.
+
+    So they are for a loss of the softmax alone under SGD. factor, error: as in ``rounding``.
+    """
+    return zero_sum(head) <= max(EXACT, 10 * rounding(head, weight, factor, error))
 
 
 def evenness(deltas: list[np.ndarray]) -> tuple[float, float]:
@@ -69,42 +91,42 @@ def find_optimizer(
     before: list[np.ndarray],
     head: Head | None,
     factor: float = 1.0,
-    noise: bool = False,
+    is_hidden: bool = False,
+    error: float = 0.0,
 ) -> Finding:
     """The family of one draw; value: sgd (momentum included), adam (any adaptive optimiser) or unknown.
 
     deltas: of one draw, in the model's order. before: the weights that were subtracted. head: the last dense
-    layer, None if there is none. factor: the delta was multiplied by it after that. noise: whether white
-    noise was found on the update, which hides the sums.
+    layer, None if there is none. factor: the delta was multiplied by it after that. is_hidden: noise,
+    clipping by entry or dropped entries were found on the update, which break the sums under SGD, and make
+    entries alike. error: standard deviation of further errors of the last kernel's entries, such as
+    quantisation.
     """
     if head is None:
         return Finding(UNKNOWN, 0.0, "without a last dense layer there are no sums over the classes")
     place = head.kernel_index
+    if not any(np.any(d) for d in deltas):
+        return Finding(UNKNOWN, 0.0, "the update is zero")
     sums = zero_sum(deltas[place])
-    by_rounding = rounding(deltas[place], before[place], factor)
+    by_rounding = rounding(deltas[place], before[place], factor, error)
     inside, between = evenness(deltas)
     bound = max(EXACT, 10 * by_rounding)
     evidence = f"the last kernel's sums over the classes are {sums:.1e} of it (SGD: at most {bound:.0e})"
-    if not any(np.any(d) for d in deltas):
-        return Finding(UNKNOWN, 0.0, "the update is zero")
     if by_rounding > BROKEN / 3:
         return Finding(UNKNOWN, 0.0, f"{evidence}; rounding alone would give {by_rounding:.1e}")
-    exact, even = sums <= bound, inside >= EVEN_INSIDE and between >= EVEN_BETWEEN
+    exact = sums_vanish(deltas[place], before[place], factor, error)
+    even = inside >= EVEN_INSIDE and between >= EVEN_BETWEEN
     evidence = (
         f"{evidence}; entries of a kernel have {_alike(inside >= EVEN_INSIDE)} sizes ({inside:.2f}), "
         f"tensors have {_alike(between >= EVEN_BETWEEN)} sizes ({between:.2f})"
     )
     if exact and not even:
         return Finding("sgd", 0.99, f"{evidence}: SGD, with or without momentum")
-    if even and not noise and (sums >= BROKEN or (exact and inside >= ONE_STEP)):
-        step = "; it was one step, and the entries' size is its learning rate" if inside >= ONE_STEP else ""
-        return Finding("adam", 0.95, f"{evidence}: an adaptive optimiser such as Adam{step}")
-    why = (
-        "noise on the update hides it"
-        if noise
-        else "neither fits (weight decay, noise, clipping by entry, …)"
-    )
-    return Finding(UNKNOWN, 0.0, f"{evidence}: {why}")
+    if is_hidden:
+        return Finding(UNKNOWN, 0.0, f"{evidence}: what was done to the entries hides it")
+    if even and not error and (sums >= BROKEN or (exact and inside >= ONE_SIZE)):
+        return Finding("adam", 0.95, f"{evidence}: an adaptive optimiser such as Adam")
+    return Finding(UNKNOWN, 0.0, f"{evidence}: neither fits (another loss, noise, clipping by entry, …)")
 
 
 def _alike(even: bool) -> str:

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 from gradleak.mapping.errors import MappingError
-from gradleak.mapping.finding import UNKNOWN, Contradiction, Finding
+from gradleak.mapping.finding import Contradiction, Finding
 from gradleak.mapping.metadata import images
-from gradleak.mapping.ranks import is_refuted, widest
+from gradleak.mapping.ranks import Bound, is_refuted
 
 SURE = 0.9  # confidence of a number that the metadata state as such
 
 
-def find_samples(claimed: int | None, meta: dict, ranks: list[dict], optimizer: str) -> Finding:
-    """The number of images. claimed: by the user. meta: untrusted. ranks: rows of ``ranks.rank_kernels``.
+def find_samples(claimed: int | None, meta: dict, bound: Bound | None) -> Finding:
+    """The number of images. claimed: by the user. meta: of
+    ``Metadata.values``. bound: on images × steps, by the rank.
 
-    Raises MappingError if the number is not stated, since the rank gives a lower bound only.
+    The finding's estimate is the bound on images × steps, or None. Raises MappingError if the number is not
+    stated, since the rank gives a lower bound only.
     """
     in_metadata, confidence = images(meta)
     number = claimed or in_metadata
     if number is None:
         raise MappingError(
-            f"the number of images behind the update is not known ({_stated(meta)}; "
-            f"{_bound(ranks, UNKNOWN)}): set `samples` on the target, or state `samples` in the metadata"
+            f"the number of images behind the update is not known ({_stated(meta)}; {_text(bound)}): "
+            "set `samples` on the target, or state `samples` in the metadata"
         )
     source, contradicts = "settings" if claimed else "metadata", []
-    kernel = widest(ranks)
-    if kernel and is_refuted(ranks, number, meta.get("local_steps", 1), optimizer):
-        contradicts.append(Contradiction(source, number, "update", max(kernel["ranks"])))
+    if bound and is_refuted(bound, number, meta.get("local_steps")):
+        contradicts.append(Contradiction(source, number, "update", bound.rank))
     if claimed and in_metadata and confidence >= SURE and in_metadata != claimed:
         contradicts.append(Contradiction("metadata", in_metadata, "settings", claimed))
     return Finding(
         number,
         1.0 if claimed else confidence,
-        f"{'target settings' if claimed else _stated(meta)}; {_bound(ranks, optimizer)}",
+        f"{'target settings' if claimed else _stated(meta)}; {_text(bound)}",
         tuple(contradicts),
+        bound.rank if bound else None,
     )
 
 
@@ -46,10 +48,7 @@ def _stated(meta: dict) -> str:
     return f"metadata: {', '.join(parts) or 'no samples'}"
 
 
-def _bound(ranks: list[dict], optimizer: str) -> str:
-    kernel = widest(ranks)
-    if kernel is None or optimizer == "adam":
+def _text(bound: Bound | None) -> str:
+    if bound is None:
         return "the rank gives no lower bound"
-    rank = max(kernel["ranks"])
-    more = " or more" if rank >= kernel["full"] else ""
-    return f"by the rank of {kernel['variable']}, images × steps are at least {rank}{more}"
+    return f"by the rank of {bound.variable}, images × local steps are at least {bound.rank}"

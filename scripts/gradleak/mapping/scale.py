@@ -2,70 +2,113 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gradleak.mapping.claims import AUTO
+from gradleak.mapping.classifier import Public
 from gradleak.mapping.finding import Contradiction, Finding
-from gradleak.mapping.head import Head, head_of
+from gradleak.mapping.head import head_of
 from gradleak.mapping.metadata import PROPORTIONAL
 
 FLAT = 0.5  # largest mean softmax of a class by which a model counts as untrained
+CONFIDENT = 0.75  # median softmax of the true class from which a model counts as well trained
+# Standard deviation of log(estimate / scale) for one step, by the model (tests/benchmarks/bench_mapping.py).
+# The gradient of a well-trained model comes from the few images with a large loss, whose p̄ is not the mean's.
+ERROR_FLAT, ERROR_TRAINED, ERROR_CONFIDENT = 0.03, 0.3, 0.8
+# Of features that are never zero, columns of one sign may also be of present classes, so the estimate is low.
+ERROR_DENSE = 0.3
+# A statement is contradicted beyond this many errors, plus a factor: smoothed labels with ε = 0.1 and the
+# change of p̄ during a step are no contradiction.
+ERRORS, FACTOR = 3.0, 1.15
 
 
-def absent_class_scale(
-    deltas: list[np.ndarray], head: Head | None, factor: float, softmax: np.ndarray
-) -> float | None:
+@dataclass(frozen=True)
+class Estimate:
+    """value: delta per unit of gradient. error: standard deviation of the logarithm of value / scale.
+
+    It is biased down for several local steps, during which the probabilities of absent classes fall.
+    """
+
+    value: float
+    error: float
+
+
+def absent_class_scale(deltas: list[np.ndarray], public: Public, factor: float) -> Estimate | None:
     """The scale by the update itself, the median over draws. None if no class is sure to be absent.
 
     The bias of an absent class has the gradient p̄_c, so Σ |delta| / Σ p̄ over absent classes is about the
-    scale. deltas: [D, …] each. head: the last dense layer, None if there is none. factor: 1 if they are after
-    − before, −1 if before − after. softmax: mean softmax of public images by true class [C, C], which stands
-    for the p̄ of the batch.
+    scale. deltas: [D, …] each. factor: 1 if they are after − before, −1 if before − after. The mean softmax
+    of public images by true class stands for the p̄ of the batch; its spread over the classes is part of the
+    error.
     """
-    if head is None:
+    if public.head is None:
         return None
-    kernel, bias = head_of(deltas, head)
-    ratios = []
-    if bias is not None:
-        for d in range(len(bias)):
-            absent = ~((factor * kernel[d]) > 0).any(axis=0) & (factor * bias[d] < 0)
-            present = ~absent
-            if absent.any() and present.any():
-                ratios.append(
-                    float(np.abs(bias[d][absent]).sum() / softmax[present][:, absent].mean(axis=0).sum())
-                )
-    return float(np.median(ratios)) if ratios else None
+    kernel, bias = head_of(deltas, public.head)
+    softmax, ratios, spreads = public.softmax, [], []
+    if bias is None:
+        return None
+    for d in range(len(bias)):
+        absent = ~((factor * kernel[d]) > 0).any(axis=0) & (factor * bias[d] < 0)
+        present = ~absent
+        if absent.any() and present.any():
+            expected = softmax[present][:, absent].sum(axis=1)
+            # In this order, so that estimates stay the same to the last digit.
+            mean = softmax[present][:, absent].mean(axis=0).sum()
+            ratios.append(float(np.abs(bias[d][absent]).sum() / mean))
+            spreads.append(float(expected.std() / expected.mean()))
+    if not ratios:
+        return None
+    own = ERROR_FLAT
+    if softmax.max() >= FLAT:
+        own = ERROR_CONFIDENT if np.median(np.diag(softmax)) >= CONFIDENT else ERROR_TRAINED
+    if not public.sparse:
+        own = max(own, ERROR_DENSE)
+    return Estimate(float(np.median(ratios)), float(np.hypot(own, np.median(spreads))))
 
 
-def find_scale(estimate: float | None, softmax: np.ndarray, claimed: float | str, meta: dict) -> Finding:
-    """The scale: of the user, else of the metadata, else the estimate, else 1.
+def find_scale(estimate: Estimate | None, claimed: float | str, meta: dict) -> Finding:
+    """The scale: of the user, else of the metadata unless the estimate contradicts them, else the estimate,
+    else 1.
 
-    estimate: of ``absent_class_scale``. softmax: as there. meta: untrusted.
+    estimate: of ``absent_class_scale``. meta: untrusted. The finding's error is that of the estimate.
     """
-    # On an untrained model, the public mean is close to the batch's p̄. On a trained model, p̄ of an absent
-    # class is small and differs from batch to batch, so the estimate contradicts nothing.
-    is_flat = bool(softmax.max() < FLAT)
-    if estimate:
-        rough = "" if is_flat else " (rough: the model is trained)"
-        evidence = f"bias deltas of absent classes suggest {estimate:.3g}{rough}"
-    else:
-        evidence = "no class is surely absent, so the update gives no estimate"
+    number, error = (estimate.value, estimate.error) if estimate else (None, None)
+    evidence = _evidence(estimate)
     if claimed != AUTO:
-        return Finding(float(claimed), 1.0, f"target settings; {evidence}", estimate=estimate)
+        return Finding(float(claimed), 1.0, f"target settings; {evidence}", estimate=number, error=error)
     value = _stated_scale(meta)
     if value is not None:
         is_stated = "local_steps" in meta
         steps = "steps" if is_stated else "one step, since no number of steps is stated,"
         evidence = f"learning rate × {steps} of the metadata; {evidence}"
-        if estimate is None or not is_flat or 1 / 3 < estimate / value < 3:
-            return Finding(value, 0.9 if is_stated else 0.6, evidence, estimate=estimate)
-        contradicts = (Contradiction("metadata", value, "update", estimate),)
-        return Finding(value, 0.3, f"{evidence}: they contradict each other", contradicts, estimate)
+        if estimate is None or not _contradicts(estimate, value, meta.get("local_steps")):
+            return Finding(value, 0.9 if is_stated else 0.6, evidence, estimate=number, error=error)
+        contradicts = (Contradiction("metadata", value, "update", number),)
+        evidence = f"{evidence}: they contradict each other, and the estimate is used"
+        return Finding(number, 0.3, evidence, contradicts, number, error=error)
     if estimate:
-        return Finding(estimate, 0.6 if is_flat else 0.3, evidence, estimate=estimate)
+        confidence = 0.6 if estimate.error < 0.1 else 0.45 if estimate.error < ERROR_CONFIDENT / 2 else 0.3
+        return Finding(number, confidence, evidence, estimate=number, error=error)
     return Finding(1.0, 0.0, f"unknown, so 1 is used (cosine losses do not depend on it); {evidence}")
+
+
+def _evidence(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "no class is surely absent, so the update gives no estimate"
+    factor = np.exp(estimate.error)
+    return f"bias deltas of absent classes suggest {estimate.value:.3g}, within a factor {factor:.2f}"
+
+
+def _contradicts(estimate: Estimate, stated: float, steps: Any) -> bool:
+    """Whether the estimate is too far from the stated scale. An estimate that is too small contradicts only a
+    single step.
+    """
+    off = float(np.log(estimate.value / stated))
+    beyond = abs(off) > ERRORS * estimate.error + np.log(FACTOR)
+    return beyond and (off > 0 or (steps == 1 and estimate.error < ERROR_CONFIDENT))
 
 
 def _stated_scale(meta: dict) -> float | None:

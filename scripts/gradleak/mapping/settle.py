@@ -6,28 +6,33 @@ reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradleak.artifacts.leak import Leak
 from gradleak.float32 import FLOAT32_ROUNDING
-from gradleak.mapping import metadata, suspicions, weights
+from gradleak.mapping import metadata, weights
 from gradleak.mapping.alignment import Aligned, align, layer_index
 from gradleak.mapping.claims import UserClaims
 from gradleak.mapping.classifier import Public, logits_model, look_at
 from gradleak.mapping.errors import MappingError
+from gradleak.mapping.finding import UNKNOWN, Finding
 from gradleak.mapping.findings import Findings, report
 from gradleak.mapping.head import Head
-from gradleak.mapping.optimizer import common_optimizer, find_optimizer
-from gradleak.mapping.ranks import rank_kernels
+from gradleak.mapping.optimizer import common_optimizer, find_optimizer, sums_vanish
+from gradleak.mapping.perturbations import Perturbations, find_perturbations
+from gradleak.mapping.ranks import Errors, lower_bound, rank_kernels, read_once
 from gradleak.mapping.samples import find_samples
 from gradleak.mapping.scale import absent_class_scale, find_scale
-from gradleak.mapping.sign import find_sign, sign_evidence
+from gradleak.mapping.sign import Entries, find_sign, sign_evidence
+from gradleak.mapping.smoothing import find_smoothing
 
 if TYPE_CHECKING:
     import keras
+
+COARSE_BITS = 6  # of quantised entries, up to which most of a kernel's entries are rounded to zero
 
 
 @dataclass(frozen=True)
@@ -86,13 +91,14 @@ def settle(
     claims = claims or UserClaims()
     doubt = weights.doubt(model, aligned.missing_weights, public, public_x, public_y)
     stated = metadata.read(leaks[0].meta, claims.samples)
-    findings = _findings(model, aligned, public, stated.values, claims, doubt)
-    weight, scale = stated.client_weight or 1.0, findings.scale.value
+    weight = stated.client_weight or 1.0
+    perturbations, deltas = find_perturbations(aligned.deltas, aligned.before, weight, public.head)
+    aligned = replace(aligned, deltas=deltas)
+    findings = _findings(model, aligned, public, perturbations, stated.values, claims)
+    findings = replace(findings, weights=weights.find_weights(public), doubt=doubt)
+    scale = findings.scale.value
     factor = _direction(findings.sign.value)
     gradients = [(-factor / scale * d).astype(np.float32) for d in aligned.deltas]
-    added = suspicions.standard_deviations(
-        aligned.deltas, findings.noise, findings.precision, findings.sparsity
-    )
     return Mapping(
         model=model,
         gradients=gradients,
@@ -103,7 +109,7 @@ def settle(
         no_head=public.no_head,
         public_softmax=public.softmax,
         rounding=FLOAT32_ROUNDING * weight / scale,
-        noise=added / scale,
+        noise=perturbations.errors / scale,
         report=report(findings, output, aligned, gradients, leaks[0], stated),
         singular=findings.ranks.singular,
         floor=findings.ranks.floor,
@@ -112,36 +118,67 @@ def settle(
 
 
 def _findings(
-    model: keras.Model, aligned: Aligned, public: Public, meta: dict, claims: UserClaims, doubt: str
+    model: keras.Model,
+    aligned: Aligned,
+    public: Public,
+    perturbations: Perturbations,
+    meta: dict,
+    claims: UserClaims,
 ) -> Findings:
-    """All findings, each from those before it. meta: of ``Metadata.values``. doubt: of ``weights.doubt``."""
+    """All findings, each from those before it. meta: of ``Metadata.values``."""
     deltas, before, weight = aligned.deltas, aligned.before, meta.get("client_weight") or 1.0
-    precision = suspicions.find_precision(deltas)
-    noise = suspicions.find_noise(deltas, before, public.head, weight)
-    of_draws = [
-        find_optimizer([d[i] for d in deltas], before, public.head, weight, bool(noise.value))
-        for i in range(len(deltas[0]))
-    ]
-    optimizer = common_optimizer(of_draws, meta.get("optimizer"))
-    evidence = sign_evidence(deltas, public, optimizer.value == "adam", noise.value)
+    optimizer, entries = _entries(aligned, public.head, perturbations, meta)
+    evidence, of_draws = sign_evidence(deltas, public, entries)
     sign = find_sign(evidence, claims.sign, meta)
-    estimate = absent_class_scale(deltas, public.head, _direction(sign.value), public.softmax)
-    scale = find_scale(estimate, public.softmax, claims.scale, meta)
-    assert precision.rounding is not None  # find_precision gives it with every format
-    ranks = rank_kernels(model.trainable_variables, deltas, before, weight, noise.value, precision.rounding)
+    estimate = absent_class_scale(deltas, public, _direction(sign.value))
+    scale = find_scale(estimate, claims.scale, meta)
+    errors = Errors(perturbations.errors, perturbations.precision.rounding, meta.get("local_steps"))
+    ranks = rank_kernels(model.trainable_variables, deltas, before, weight, errors)
+    bound = lower_bound(ranks.rows, read_once(model), optimizer.value, perturbations.adds_to_rank)
     return Findings(
-        weights=weights.find_weights(public, doubt),
+        weights=weights.find_weights(public),
         sign=sign,
         scale=scale,
-        samples=find_samples(claims.samples, meta, ranks.rows, optimizer.value),
+        samples=find_samples(claims.samples, meta, bound),
         optimizer=optimizer,
-        noise=noise,
-        precision=precision,
-        clipping=suspicions.find_clipping(deltas),
-        sparsity=suspicions.find_sparsity(deltas),
+        smoothing=find_smoothing([one.smoothing for one in of_draws], len(public.softmax), scale),
+        perturbations=perturbations,
         ranks=ranks,
-        doubt=doubt,
+        bound=bound,
     )
+
+
+def _entries(
+    aligned: Aligned, head: Head | None, perturbations: Perturbations, meta: dict
+) -> tuple[Finding, Entries]:
+    """The optimiser's family, and what is known about the entries before their sign is."""
+    deltas, before, weight = aligned.deltas, aligned.before, meta.get("client_weight") or 1.0
+    error = float(perturbations.errors[head.kernel_index]) if head else 0.0
+    families = [
+        find_optimizer([d[i] for d in deltas], before, head, weight, perturbations.hides_sums, error)
+        for i in range(len(deltas[0]))
+    ]
+    optimizer = common_optimizer(families, meta.get("optimizer"))
+    sums_hold = (
+        optimizer.value != UNKNOWN
+        or perturbations.adds_to_rank
+        or head is None
+        or all(
+            sums_vanish(one, before[head.kernel_index], weight, error) for one in deltas[head.kernel_index]
+        )
+    )
+    coarse = bool(perturbations.noise.value or perturbations.quantisation.value)
+    # With few levels, whole columns keep their largest entries only.
+    lost = 0 < perturbations.quantisation.value <= COARSE_BITS
+    entries = Entries(
+        before=before,
+        adaptive=optimizer.value == "adam" or perturbations.quantisation.value == 1,
+        noise=error if coarse else 0.0,
+        sums_hold=sums_hold,
+        dropped=bool(perturbations.sparsity.value) or lost,
+        shrinks=perturbations.decay.direction,
+    )
+    return optimizer, entries
 
 
 def _direction(sign: str) -> float:

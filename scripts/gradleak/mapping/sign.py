@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from gradleak.float32 import FLOAT32_ROUNDING
+from gradleak.mapping import smoothing
 from gradleak.mapping.claims import AUTO
 from gradleak.mapping.classifier import Public
 from gradleak.mapping.errors import MappingError
@@ -13,6 +17,12 @@ from gradleak.mapping.metadata import SIGNS
 
 DECISIVE = 4.0  # standard errors
 BEYOND = 5.0  # standard deviations: white noise exceeds it in hardly one of a few thousand entries
+# Median public softmax of the true class from which a loss with smoothed labels lowers it again. Up to
+# FEW_COLUMNS columns of one sign count on such a model only if the update is at most INCOHERENT along public
+# features. Measured with tests/benchmarks/bench_mapping.py.
+# COHERENT: by how much more of the update is along public features under one sign, of a model that is not
+# confident; at most 0.1 under the wrong sign.
+CONFIDENT, FEW_COLUMNS, INCOHERENT, COHERENT = 0.75, 3, 0.3, 0.3
 
 
 def absent_columns(kernel: np.ndarray, noise: float = 0.0) -> np.ndarray:
@@ -58,49 +68,201 @@ def plateau(bias: np.ndarray, softmax: np.ndarray) -> np.ndarray:
     return (place < 0.1).sum(axis=1) - (place > 0.9).sum(axis=1)
 
 
+@dataclass(frozen=True)
+class Entries:
+    """What is known about the entries of a delta [L] before their sign is.
+
+    before: weights of the round, None if they are not to be used. adaptive: the entries have the sign of a
+    gradient's but not its size, by an optimiser such as Adam or by one bit per entry. noise: standard
+    deviation of white noise and quantisation on the last kernel, or 0. sums_hold: whether the last layer's
+    sums over the classes are zero, or another finding explains why not. dropped: entries were dropped.
+    shrinks: direction in which the weights shrink (``Decay.direction``), 0 without weight decay.
+    """
+
+    before: list[np.ndarray] | None = None
+    adaptive: bool = False
+    noise: float = 0.0
+    sums_hold: bool = True
+    dropped: bool = False
+    shrinks: int = 0
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the entries are no exact multiples of a gradient's."""
+        return self.adaptive or self.noise > 0
+
+
+@dataclass(frozen=True)
+class DrawEvidence:
+    """Of one draw. direction: 1 after − before, −1 the opposite, 0 undetermined. smoothing: (kind, value) as
+    in ``find_smoothing``. is_exact: the direction follows without a threshold on a count.
+    """
+
+    direction: int
+    smoothing: tuple[str, float | None] = ("", None)
+    is_exact: bool = False
+
+
+def coherence(kernel: np.ndarray, features: np.ndarray, direction: int) -> float:
+    """Share of the last kernel's squares that Σ_c q_c (e_c − 1/C) ⊗ f_c explains with the best q ≥ 0.
+
+    This is how training moves the columns at first, with q the class counts and f_c the public mean features
+    of a class. kernel: [d, C]. features: [C, d].
+    """
+    from scipy.optimize import nnls
+
+    target = direction * kernel.astype(np.float64)
+    total = float(np.sum(target**2))
+    if not total:
+        return 0.0
+    classes = kernel.shape[1]
+    centred = np.eye(classes) - 1 / classes
+    gram = (features @ features.T) * centred
+    gram += 1e-9 * np.trace(gram) * np.eye(classes)
+    moments = np.einsum("cd,dk,ck->c", features.astype(np.float64), target, centred)
+    upper = np.linalg.cholesky(gram).T
+    counts, _ = nnls(upper, np.linalg.solve(upper.T, moments))
+    return float((2 * counts @ moments - counts @ gram @ counts) / total)
+
+
 def sign_evidence(
-    deltas: list[np.ndarray], public: Public, adaptive: bool = False, noise: float = 0.0
-) -> Finding:
+    deltas: list[np.ndarray], public: Public, entries: Entries = Entries()
+) -> tuple[Finding, list[DrawEvidence]]:
     """The sign by the update alone, over all draws. value: one of SIGNS, or None if it is undetermined.
 
-    deltas: [D, …] each. adaptive: the optimiser is one such as Adam, whose steps keep the sign of a gradient
-    but not its size. noise: standard deviation of white noise found on the update, or 0.
+    deltas: [D, …] each. Also returns what each draw shows. The rules hold for losses whose gradient at the
+    logits is w_n (p_n − target_n) with w_n > 0: cross-entropy with hard or smoothed labels, weighted by class
+    or not, the focal loss, and any factor or temperature. Where the sums over the classes are not zero,
+    another loss was used, and the evidence is None.
     """
     if public.head is None:
-        return Finding(None, 0.0, public.no_head)
+        return Finding(None, 0.0, public.no_head), []
     kernel, bias = head_of(deltas, public.head)
-    score = float(class_features(kernel, public.features).sum() / np.sqrt(len(kernel)))
-    votes, least, counted = _votes(kernel, bias, public, adaptive, noise)
+    if entries.shrinks:
+        name = SIGNS[0] if entries.shrinks > 0 else SIGNS[1]
+        return Finding(name, 0.99, "weight decay shrinks the weights"), [DrawEvidence(entries.shrinks)]
+    if not entries.sums_hold:
+        why = "the last layer's sums over the classes are not zero, so the loss is none of the softmax alone"
+        return Finding(None, 0.0, why), []
+    confident = bool(np.median(np.diag(public.softmax)) >= CONFIDENT)
+    votes, least, counted = _votes(kernel, bias, public, entries)
+    draws = [
+        _of_draw(
+            kernel[d],
+            None if bias is None else bias[d],
+            public,
+            entries,
+            int(votes[d]) if abs(votes[d]) >= least else 0,
+        )
+        for d in range(len(kernel))
+    ]
     evidence = f"{counted}: {', '.join(map(str, votes[:8].tolist()))}"
-    votes = np.where(np.abs(votes) >= least, votes, 0)
-    total = int(np.sign(votes).sum())
+    directions = np.array([one.direction for one in draws])
+    total = int(np.sign(directions.sum()))
+    if confident:
+        # On a confident model smoothed labels reverse the growth along a class's own features, too.
+        return _decided(total, directions, draws, entries.adaptive, evidence), draws
+    score = float(class_features(kernel, public.features).sum() / np.sqrt(len(kernel)))
     evidence += f"; growth along each class's own public features: {score:+.1f} standard errors"
-    direction = int(np.sign(total))
-    if direction == 0 and abs(score) >= DECISIVE:
-        direction = int(np.sign(score))
-    elif abs(score) >= DECISIVE and np.sign(score) != direction:
-        return Finding(None, 0.0, f"{evidence}; the two contradict each other")
-    if direction == 0:
+    if total == 0 and abs(score) >= DECISIVE:
+        return Finding(SIGNS[0] if score > 0 else SIGNS[1], 0.95, evidence), draws
+    if total == 0 and not entries.adaptive:
+        along = [[coherence(one, public.features, sign) for sign in (1, -1)] for one in kernel]
+        gap = float(np.mean(np.array(along) @ [1, -1]))
+        evidence += f"; along public features under either sign: {along[0][0]:.0%}, {along[0][1]:.0%} of it"
+        if abs(gap) >= COHERENT:
+            return Finding(SIGNS[0] if gap > 0 else SIGNS[1], 0.9, evidence), draws
+    if abs(score) >= DECISIVE and np.sign(score) != total:
+        return Finding(None, 0.0, f"{evidence}; the two contradict each other"), draws
+    return _decided(total, directions, draws, False, evidence), draws
+
+
+def _decided(
+    total: int, directions: np.ndarray, draws: list[DrawEvidence], is_guess: bool, evidence: str
+) -> Finding:
+    """is_guess: smoothed labels would show the opposite sign."""
+    if any(one.smoothing[0] == "plateau" for one in draws):
+        evidence += "; columns of absent classes are equal, as of smoothed labels on a trained model"
+    if any(one.is_exact for one in draws):
+        evidence += "; the residual of a single image fits one sign only"
+    if total == 0:
         return Finding(None, 0.0, evidence)
-    confidence = 0.99 if abs(total) == len(votes) else 0.9 if total else 0.95
-    return Finding(SIGNS[0] if direction > 0 else SIGNS[1], confidence, evidence)
+    confidence = 0.99 if (directions == total).all() else 0.9
+    if is_guess:
+        confidence = 0.6
+        evidence += "; for hard labels, since steps of one size do not show smoothing"
+    return Finding(SIGNS[0] if total > 0 else SIGNS[1], confidence, evidence)
+
+
+def _of_draw(
+    kernel: np.ndarray, bias: np.ndarray | None, public: Public, entries: Entries, votes: int
+) -> DrawEvidence:
+    """kernel [d, C], bias [C] or None: of the draw. votes: of the columns, 0 if they do not count."""
+    assert public.head is not None  # without it there is no kernel
+    weight, offset = (None, None) if entries.before is None else head_of(entries.before, public.head)
+    if weight is not None and offset is not None and bias is not None and not entries.is_coarse:
+        exact = smoothing.one_image(kernel, bias, weight, offset)
+        if exact:
+            return DrawEvidence(exact[0], ("exact", exact[1]), True)
+    direction = int(np.sign(votes))
+    if entries.adaptive or direction == 0:
+        return DrawEvidence(direction)
+    least = BEYOND * entries.noise
+    # np.all, since the method is typed as one bool.
+    agree = np.all(-direction * kernel >= -least, axis=0)
+    columns = agree & np.any(-direction * kernel > least, axis=0)
+    if weight is not None and not entries.noise:
+        absent = kernel.shape[1] - _present_at_most(kernel, weight)
+        if columns.sum() < absent:
+            return DrawEvidence(0)
+    apart = smoothing.plateau(kernel, columns, public)
+    if apart is not None and apart <= smoothing.EQUAL:
+        level = None if bias is None else float(np.abs(bias[columns]).max())
+        return DrawEvidence(-direction, ("plateau", level))
+    if apart is not None and apart <= smoothing.DOUBTFUL:
+        return DrawEvidence(0)
+    few = columns.sum() <= FEW_COLUMNS and np.median(np.diag(public.softmax)) >= CONFIDENT
+    # Smoothed labels can turn a few columns around. Then the update is along public features.
+    if few and coherence(kernel, public.features, direction) > INCOHERENT:
+        return DrawEvidence(0)
+    return DrawEvidence(direction, ("", None) if apart is None else ("sizes", None))
+
+
+def _present_at_most(kernel: np.ndarray, weight: np.ndarray) -> int:
+    """The largest number of classes in the batch by the rank of the last kernel's delta [d, C].
+
+    The rank is that of the images' residuals, unless it is C − 1, their most.
+    """
+    values = np.linalg.svd(kernel.astype(np.float64), compute_uv=False)
+    rounding = (
+        FLOAT32_ROUNDING * np.sqrt(np.mean(np.square(weight, dtype=float))) * sum(np.sqrt(weight.shape))
+    )
+    rank = int((values > max(1e-6 * values[0], rounding)).sum())
+    return rank if rank < kernel.shape[1] - 1 else kernel.shape[1]
 
 
 def _votes(
-    kernel: np.ndarray, bias: np.ndarray | None, public: Public, adaptive: bool, noise: float
+    kernel: np.ndarray, bias: np.ndarray | None, public: Public, entries: Entries
 ) -> tuple[np.ndarray, float, str]:
     """(votes of each draw [D], the least number of votes that counts, what was counted)."""
     classes, expected = kernel.shape[-1], public.softmax.mean(axis=0)
     columns = "columns of the last kernel without a positive entry, minus those without a negative one"
+    if entries.dropped:
+        reason = "dropped entries leave columns of one sign in present classes, too"
+        return np.zeros(len(kernel), int), 1, reason
     if public.positive and public.sparse:
-        return absent_columns(kernel, noise), 1, columns
-    if public.positive and bias is not None and public.softmax.max() < 0.5 and not adaptive:
+        return absent_columns(kernel, entries.noise), 1, columns
+    if public.positive and bias is not None and public.softmax.max() < 0.5 and not entries.adaptive:
         lowest = "classes with the lowest bias change per expected probability, minus those with the highest"
         return plateau(bias, expected), 4, lowest
     if public.positive and expected.max() < 0.3:
         # Here each column has one sign, that of p̄_c − n_c / N. Most columns are positive only if most
         # classes are absent.
-        return absent_columns(kernel, noise), 0.8 * classes, f"{columns} (counted if nearly all agree)"
+        return (
+            absent_columns(kernel, entries.noise),
+            0.8 * classes,
+            f"{columns} (counted if nearly all agree)",
+        )
     reason = (
         "the last layer's input can be negative, or the model prefers one class, so its columns show no sign"
     )

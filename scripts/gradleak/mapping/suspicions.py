@@ -7,6 +7,13 @@ import numpy as np
 from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.mapping.finding import Finding
 from gradleak.mapping.head import Head
+from gradleak.mapping.optimizer import ONE_SIZE
+
+# Smallest / median size of a kernel's non-zero entries above which small entries are missing. Of gradients it
+# is below 0.005, but for rounding (tests/benchmarks/bench_mapping.py).
+NO_SMALL = 0.015
+# Smaller float16 numbers are multiples of a step.
+FLOAT16_NORMAL, FLOAT16_STEP = 2.0**-14, 2.0**-24
 
 
 def find_noise(
@@ -83,43 +90,86 @@ def find_clipping(deltas: list[np.ndarray]) -> Finding:
     return Finding(0.0, 0.5, f"{evidence}: no round number, and different for each client")
 
 
-def find_sparsity(deltas: list[np.ndarray]) -> Finding:
+def find_entry_clipping(deltas: list[np.ndarray], before: list[np.ndarray], factor: float) -> Finding:
+    """The size that entries were clipped to, one by one. value: the size, or 0.
+
+    Many entries have exactly the largest size, few are just below it, and those below have all sizes. Steps
+    of an adaptive optimiser approach the largest size, and steps of one size have few sizes in all. deltas:
+    [D, …] each. before: the weights that were subtracted. factor: by which the delta was multiplied after
+    that.
+    """
+    weights = np.concatenate([np.abs(weight).ravel() for weight in before]).astype(np.float64)
+    for draw in range(len(deltas[0])):
+        sizes = np.concatenate([np.abs(delta[draw]).ravel() for delta in deltas]).astype(np.float64)
+        limit = sizes.max(initial=0.0)
+        if not limit:
+            continue
+        # A clipped gradient is seen as a difference of rounded weights.
+        error = 4 * FLOAT32_ROUNDING * abs(factor) * (weights + limit) + 1e-6 * limit
+        at_limit = int((sizes >= limit - error).sum())
+        rest = sizes[(sizes > 0) & (sizes < limit - error)]
+        near = int((rest >= 0.99 * limit).sum())
+        kinds = len(np.unique(np.round(rest / limit * 1000)))
+        if at_limit >= max(8, 10 * near) and near < 0.2 * len(rest) and kinds >= min(300, len(rest) / 3):
+            share = at_limit / max(at_limit + len(rest), 1)
+            evidence = f"{at_limit} entries ({share:.1%}) have exactly the largest size {limit:.3g}"
+            return Finding(float(limit), 0.9, evidence)
+    return Finding(0.0, 0.7, "entries do not pile up at the largest size")
+
+
+def find_sparsity(deltas: list[np.ndarray], before: list[np.ndarray], factor: float) -> Finding:
     """The share of entries that were dropped (top-k). value: the share, or 0.
 
     Pixels that are always 0 and inactive units leave whole rows and columns at zero, dropping leaves single
-    entries at zero. So only rows and columns with a non-zero entry are counted.
+    entries at zero. So only rows and columns with a non-zero entry are counted. Entries of a gradient have
+    all sizes down to zero, or to the rounding of the weights. Where the small ones were dropped, the smallest
+    is not far below the median. before: the weights that were subtracted. factor: by which the delta was
+    multiplied after that.
     """
-    shares, sizes = [], []
-    for delta in deltas:
+    shares, sizes, cut = [], [], 0
+    for delta, weight in zip(deltas, before, strict=True):
+        rounding = 16 * FLOAT32_ROUNDING * abs(factor) * float(np.abs(weight).max(initial=0.0))
         for one in delta:
-            matrix = one.reshape(-1, one.shape[-1])
+            matrix = np.abs(one.reshape(-1, one.shape[-1]))
             nonzero = matrix[(matrix != 0).any(axis=1)][:, (matrix != 0).any(axis=0)]
             if nonzero.size >= 64 and min(nonzero.shape) > 1:
                 shares.append(float((nonzero == 0).mean()))
                 sizes.append(nonzero.size)
+                cut += shares[-1] > 0.01 and _lacks_small(nonzero[nonzero > 0], rounding)
     if not shares:
         return Finding(0.0, 0.0, "no kernel is large enough")
     share, least = float(np.average(shares, weights=sizes)), min(shares)
     evidence = f"{share:.0%} of the entries in non-zero rows and columns are exactly zero"
     if share > 0.5 and least > 0.2:
         return Finding(share, 0.7, f"{evidence}: small entries were probably dropped (top-k)")
+    if cut:
+        return Finding(share, 0.9, f"{evidence}, and a kernel has no small ones: they were dropped (top-k)")
     return Finding(0.0, 0.7, evidence)
 
 
-def standard_deviations(
-    deltas: list[np.ndarray], noise: Finding, precision: Finding, sparsity: Finding
-) -> np.ndarray:
-    """The error of each variable's entries by the three findings, as a standard deviation of white noise [L].
+def _lacks_small(sizes: np.ndarray, rounding: float) -> bool:
+    """Whether small entries are missing among sizes > 0, other than in steps of one size."""
+    smallest, median = float(sizes.min()), float(np.median(sizes))
+    of_one_size = median >= ONE_SIZE * float(np.quantile(sizes, 0.999))
+    return not of_one_size and smallest > max(NO_SMALL * median, rounding)
 
-    Dropped entries count as uniform between zero and the smallest entry that was kept. deltas: [D, …] each.
+
+def standard_deviations(
+    deltas: list[np.ndarray], noise: Finding, precision: Finding, sparsity: Finding, steps: np.ndarray
+) -> np.ndarray:
+    """The error of each variable's entries by the findings, as a standard deviation of white noise [L].
+
+    Dropped entries count as uniform between zero and the smallest entry that was kept, quantised ones as
+    uniform over a step. deltas: [D, …] each. steps: of ``find_quantisation`` [L].
     """
     variances = []
-    for delta in deltas:
+    for delta, step in zip(deltas, steps, strict=True):
         sizes = np.abs(delta.astype(np.float64))
-        variance = noise.value**2
+        variance = noise.value**2 + step**2 / 12
         if precision.value != "float32":
-            assert precision.rounding is not None  # find_precision gives it with every format
             variance += precision.rounding**2 * np.mean(sizes**2)
+        if precision.value == "float16":
+            variance += np.mean((sizes > 0) & (sizes < FLOAT16_NORMAL)) * FLOAT16_STEP**2 / 12
         if sparsity.value and (sizes > 0).any():
             variance += np.mean(sizes == 0) * sizes[sizes > 0].min() ** 2 / 3
         variances.append(variance)

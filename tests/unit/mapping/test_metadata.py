@@ -183,7 +183,7 @@ def test_the_batch_size_is_the_number_of_images_of_one_step_only(meta, expected)
 
 def test_an_unknown_number_of_images_names_what_is_stated_and_what_is_missing():
     with pytest.raises(MappingError, match=r"metadata: batch_size 4, local_steps 10; .* state `samples`"):
-        find_samples(None, read({"bs": 4, "steps": 10}).values, [], "sgd")
+        find_samples(None, read({"bs": 4, "steps": 10}).values, None)
 
 
 def test_simulated_clients_are_read_as_they_were(fedsgd):

@@ -4,19 +4,17 @@ import numpy as np
 import pytest
 
 from gradleak.artifacts.leak import Leak
+from gradleak.mapping.classifier import look_at
 from gradleak.mapping.scale import absent_class_scale, find_scale
-from gradleak.mapping.settle import settle as settle_block
 
 
 @pytest.fixture(scope="module")
 def scale_under(fedsgd, public):
     """Metadata → the scale found for the updates of ``fedsgd``."""
-    *_, leaks = fedsgd
-    found = settle_block(leaks, *public)
-    softmax = found.public_softmax
+    _, model, _, leaks = fedsgd
     deltas = [np.stack(arrays) for arrays in zip(*(leak.delta.values() for leak in leaks), strict=True)]
-    estimate = absent_class_scale(deltas, found.head, 1.0, softmax)
-    return lambda meta: find_scale(estimate, softmax, "auto", meta)
+    estimate = absent_class_scale(deltas, look_at(model, *public), 1.0)
+    return lambda meta: find_scale(estimate, "auto", meta)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +23,7 @@ def scale_under(fedsgd, public):
         ({"learning_rate": 0.05}, 0.05),
         ({"learning_rate": 0.05, "local_steps": 4}, 0.2),
         ({"learning_rate": 0.05, "local_steps": 4, "client_weight": 0.5}, 0.1),
-        ({"learning_rate": 0.1, "local_steps": 1, "momentum": 0.9}, 0.1),
+        ({"learning_rate": 0.05, "local_steps": 1, "momentum": 0.9}, 0.05),
         ({"learning_rate": 0.1, "local_steps": 3, "momentum": 0.5}, 0.1 * (1 + 1.5 + 1.75)),
         ({"learning_rate": 1, "local_steps": 2, "optimizer": "sgd", "momentum": 0.0}, 2.0),
         ({"learning_rate": 0.1, "local_steps": 1, "optimizer": "momentum"}, 0.1),

@@ -1,0 +1,115 @@
+"""Label smoothing in the client's loss, which turns the columns of absent classes around on a trained model.
+
+With the targets (1 − ε) e_y + ε / C (Szegedy et al. 2016, section 7) the gradient of an absent class's
+column is Σ_n (p_nc − ε / C) h_n / N. Where the model gives the class less than ε / C, its sign is that of −h,
+and where it gives much less, all absent classes have the same column −(ε / C) h̄.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradleak.mapping.classifier import Public
+from gradleak.mapping.finding import Finding
+
+# One image: the largest misfit of p − e_y to the delta that counts as exact, and by how much it must be
+# better than under the other sign. Measured with tests/benchmarks/bench_mapping.py, as the others below.
+EXACT, BETTER = 0.02, 5.0
+ONE_IMAGE = 1e-3  # largest share of the last kernel's delta that is not of rank one
+MOST = 0.6  # ε that counts as one
+NONE = 0.005  # ε below which the labels count as hard
+# A plateau: the columns differ by at most EQUAL, the expected softmax of their classes by a factor of more
+# than exp(UNEQUAL) (standard deviation of its logarithm). Of hard labels the columns differ by 0.17 or more
+# where the softmax does by 0.3.
+EQUAL, DOUBTFUL, UNEQUAL, LEAST_COLUMNS = 0.08, 0.15, 0.3, 3
+RARE = 0.03  # largest median softmax of classes that smoothed labels turn around, ε / C for ε = 0.3
+
+
+def one_image(
+    kernel: np.ndarray, bias: np.ndarray, weight: np.ndarray, offset: np.ndarray
+) -> tuple[int, float] | None:
+    """(direction, ε) if the delta is exactly that of one image, or of equal features; else None.
+
+    direction: 1 for after − before, −1 for the opposite. kernel [d, C], bias [C]: deltas of the last layer.
+    weight, offset: its weights. One image has the gradient h rᵀ, so h = kernel · bias / ‖bias‖² is known, and
+    with it p. Then r = a (p − (1 − ε) e_y − ε / C) has the unknowns a, ε and y.
+    """
+    kernel, bias = kernel.astype(np.float64), bias.astype(np.float64)
+    if not bias.any():
+        return None
+    features = kernel @ bias / (bias @ bias)
+    if np.linalg.norm(kernel - np.outer(features, bias)) > ONE_IMAGE * np.linalg.norm(kernel):
+        return None
+    logits = features @ weight + offset
+    softmax = np.exp(logits - logits.max())
+    softmax /= softmax.sum()
+    fits = {direction: _fit(-direction * bias, softmax) for direction in (1, -1)}
+    best = min(fits, key=lambda direction: fits[direction][0])
+    misfit, epsilon = fits[best]
+    if misfit > EXACT or fits[-best][0] < BETTER * misfit:
+        return None
+    return best, epsilon
+
+
+def _fit(residual: np.ndarray, softmax: np.ndarray) -> tuple[float, float]:
+    """(relative misfit of ``residual`` to a (p − target), ε), over all y, a > 0 and ε in [0, MOST]."""
+    classes, norm = len(softmax), float(np.linalg.norm(residual))
+    label = int(np.argmin(residual))
+    hard = softmax - np.eye(classes)[label]
+    size = max(float(residual @ hard / (hard @ hard)), 0.0)
+    best = float(np.linalg.norm(residual - size * hard)) / norm, 0.0
+    absent = np.arange(classes) != label
+    design = np.stack([softmax[absent], -np.ones(classes - 1)], axis=1)
+    (slope, level), *_ = np.linalg.lstsq(design, residual[absent], rcond=None)
+    epsilon = classes * level / slope if slope > 0 else -1.0
+    if not NONE < epsilon < MOST:
+        return best
+    misfit = float(np.linalg.norm(residual[absent] - design @ [slope, level])) / norm
+    return (misfit, float(epsilon)) if misfit < 0.5 * best[0] else best
+
+
+def plateau(kernel: np.ndarray, columns: np.ndarray, public: Public) -> float | None:
+    """How far the larger half of some columns are from equal, relative; None where that shows nothing.
+
+    kernel: delta of the last layer [d, C]. columns: bool [C], those that count as absent classes. Equal
+    columns show nothing if the public softmax of their classes is also equal, or above the targets.
+    """
+    if columns.sum() < LEAST_COLUMNS:
+        return None
+    expected = np.maximum(expected_softmax(columns, public), 1e-12)
+    if np.std(np.log(expected)) < UNEQUAL or np.median(expected) > RARE:
+        return None
+    chosen = kernel[:, columns].astype(np.float64)
+    order = np.argsort(-np.linalg.norm(chosen, axis=0))[: max(2, (chosen.shape[1] + 1) // 2)]
+    mean = chosen[:, order].mean(axis=1, keepdims=True)
+    apart = np.linalg.norm(chosen[:, order] - mean) / np.sqrt(len(order))
+    return float(apart / max(float(np.linalg.norm(mean)), 1e-300))
+
+
+def expected_softmax(absent: np.ndarray, public: Public) -> np.ndarray:
+    """Mean public softmax of the absent classes on images of the others. absent: bool [C]."""
+    present = ~absent if (~absent).any() else np.ones_like(absent)
+    return public.softmax[present][:, absent].mean(axis=0)
+
+
+def find_smoothing(of_draws: list[tuple[str, float | None]], classes: int, scale: Finding) -> Finding:
+    """value: ε of the labels' smoothing, 0.0 for hard labels, None if undetermined.
+
+    of_draws: what each draw shows (see ``sign.DrawEvidence``): ("exact", ε), ("plateau", its mean bias delta
+    in size), ("sizes", None) where columns have the sizes of hard labels, or ("", None).
+    """
+    exact = [value for kind, value in of_draws if kind == "exact" and value is not None]
+    levels = [value for kind, value in of_draws if kind == "plateau" and value is not None]
+    if exact:
+        epsilon = float(np.median(exact))
+        return Finding(epsilon, 0.95, "the residual of a single image is known exactly")
+    if levels:
+        epsilon = classes * float(np.median(levels)) / scale.value
+        return Finding(
+            float(min(epsilon, 1.0)),
+            min(0.9, scale.confidence),
+            "the columns of absent classes are equal, though the public softmax of the classes is not",
+        )
+    if any(kind == "sizes" for kind, _ in of_draws):
+        return Finding(0.0, 0.7, "the columns of absent classes have unequal sizes, like the public softmax")
+    return Finding(None, 0.0, "no class is surely absent, or the model gives all classes like probabilities")
