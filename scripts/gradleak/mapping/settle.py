@@ -110,6 +110,7 @@ def _findings(
     """All findings, each from those before it."""
     deltas, before, weight = aligned.deltas, aligned.before, _client_weight(meta)
     optimizer, entries = _entries(aligned, perturbations, weight, meta)
+    entries = replace(entries, samples=count(claims.samples or meta.get("samples")))
     evidence, of_draws = sign_evidence(deltas, public, entries)
     sign = find_sign(evidence, claims.sign, meta)
     estimate = absent_class_scale(deltas, _direction(sign.value), public)
