@@ -21,6 +21,7 @@ from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import UNKNOWN, Finding
 from gradleak.mapping.findings import Findings, report
 from gradleak.mapping.head import Head
+from gradleak.mapping.metadata import images
 from gradleak.mapping.optimizer import common_optimizer, find_optimizer, sums_vanish
 from gradleak.mapping.perturbations import Perturbations, find_perturbations
 from gradleak.mapping.ranks import Errors, lower_bound, rank_kernels, read_once
@@ -128,6 +129,7 @@ def _findings(
     """All findings, each from those before it. meta: of ``Metadata.values``."""
     deltas, before, weight = aligned.deltas, aligned.before, meta.get("client_weight") or 1.0
     optimizer, entries = _entries(aligned, public.head, perturbations, meta)
+    entries = replace(entries, samples=claims.samples or images(meta)[0])
     evidence, of_draws = sign_evidence(deltas, public, entries)
     sign = find_sign(evidence, claims.sign, meta)
     estimate = absent_class_scale(deltas, public, _direction(sign.value))

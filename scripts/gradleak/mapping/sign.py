@@ -17,12 +17,10 @@ from gradleak.mapping.metadata import SIGNS
 
 DECISIVE = 4.0  # standard errors
 BEYOND = 5.0  # standard deviations: white noise exceeds it in hardly one of a few thousand entries
-# Median public softmax of the true class from which a loss with smoothed labels lowers it again. Up to
-# FEW_COLUMNS columns of one sign count on such a model only if the update is at most INCOHERENT along public
-# features. Measured with tests/benchmarks/bench_mapping.py.
-# COHERENT: by how much more of the update is along public features under one sign, of a model that is not
-# confident; at most 0.1 under the wrong sign.
-CONFIDENT, FEW_COLUMNS, INCOHERENT, COHERENT = 0.75, 3, 0.3, 0.3
+# Up to FEW_COLUMNS columns of one sign count on a confident model only if at most INCOHERENT of the update is
+# along public features. COHERENT: by how much more of the update is along public features under one sign, of a
+# model that is not confident; at most 0.1 under the wrong sign. By tests/benchmarks/bench_mapping.py.
+FEW_COLUMNS, INCOHERENT, COHERENT = 3, 0.2, 0.3
 
 
 def absent_columns(kernel: np.ndarray, noise: float = 0.0) -> np.ndarray:
@@ -76,7 +74,8 @@ class Entries:
     gradient's but not its size, by an optimiser such as Adam or by one bit per entry. noise: standard
     deviation of white noise and quantisation on the last kernel, or 0. sums_hold: whether the last layer's
     sums over the classes are zero, or another finding explains why not. dropped: entries were dropped.
-    shrinks: direction in which the weights shrink (``Decay.direction``), 0 without weight decay.
+    shrinks: direction in which the weights shrink (``Decay.direction``), 0 without weight decay. samples:
+    images behind the update as stated, None if they are not.
     """
 
     before: list[np.ndarray] | None = None
@@ -85,6 +84,7 @@ class Entries:
     sums_hold: bool = True
     dropped: bool = False
     shrinks: int = 0
+    samples: int | None = None
 
     @property
     def is_coarse(self) -> bool:
@@ -144,7 +144,7 @@ def sign_evidence(
     if not entries.sums_hold:
         why = "the last layer's sums over the classes are not zero, so the loss is none of the softmax alone"
         return Finding(None, 0.0, why), []
-    confident = bool(np.median(np.diag(public.softmax)) >= CONFIDENT)
+    confident = bool(np.median(np.diag(public.softmax)) >= smoothing.CONFIDENT)
     votes, least, counted = _votes(kernel, bias, public, entries)
     draws = [
         _of_draw(
@@ -172,9 +172,27 @@ def sign_evidence(
         evidence += f"; along public features under either sign: {along[0][0]:.0%}, {along[0][1]:.0%} of it"
         if abs(gap) >= COHERENT:
             return Finding(SIGNS[0] if gap > 0 else SIGNS[1], 0.9, evidence), draws
+    if total == 0 and public.positive and entries.samples and not entries.dropped:
+        total = _by_number(kernel, entries.noise, entries.samples)
+        if total:
+            evidence += f"; more columns have the other sign than {entries.samples} images have classes"
+            return Finding(SIGNS[0] if total > 0 else SIGNS[1], 0.9, evidence), draws
     if abs(score) >= DECISIVE and np.sign(score) != total:
         return Finding(None, 0.0, f"{evidence}; the two contradict each other"), draws
     return _decided(total, directions, draws, False, evidence), draws
+
+
+def _by_number(kernel: np.ndarray, noise: float, samples: int) -> int:
+    """The direction by the stated number of images, 0 if it shows none.
+
+    With non-negative features a column without a negative entry in after − before is of a present class, and
+    there are at most ``samples`` of those.
+    """
+    least = BEYOND * noise
+    positive, negative = (kernel > least).any(axis=1), (kernel < -least).any(axis=1)
+    up, down = (positive & ~negative).sum(axis=1), (negative & ~positive).sum(axis=1)
+    votes = np.where((down > samples) & (up <= samples), 1, 0) - ((up > samples) & (down <= samples))
+    return int(np.sign(votes.sum()))
 
 
 def _decided(
@@ -216,16 +234,16 @@ def _of_draw(
         if columns.sum() < absent:
             return DrawEvidence(0)
     apart = smoothing.plateau(kernel, columns, public)
-    if apart is not None and apart <= smoothing.EQUAL:
+    if apart <= smoothing.EQUAL:
         level = None if bias is None else float(np.abs(bias[columns]).max())
         return DrawEvidence(-direction, ("plateau", level))
-    if apart is not None and apart <= smoothing.DOUBTFUL:
+    if smoothing.is_doubtful(kernel, columns, public):
         return DrawEvidence(0)
-    few = columns.sum() <= FEW_COLUMNS and np.median(np.diag(public.softmax)) >= CONFIDENT
+    few = columns.sum() <= FEW_COLUMNS and np.median(np.diag(public.softmax)) >= smoothing.CONFIDENT
     # Smoothed labels can turn a few columns around. Then the update is along public features.
     if few and coherence(kernel, public.features, direction) > INCOHERENT:
         return DrawEvidence(0)
-    return DrawEvidence(direction, ("", None) if apart is None else ("sizes", None))
+    return DrawEvidence(direction, ("sizes", None) if np.isfinite(apart) else ("", None))
 
 
 def _present_at_most(kernel: np.ndarray, weight: np.ndarray) -> int:

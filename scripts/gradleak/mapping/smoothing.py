@@ -18,10 +18,13 @@ EXACT, BETTER = 0.02, 5.0
 ONE_IMAGE = 1e-3  # largest share of the last kernel's delta that is not of rank one
 MOST = 0.6  # ε that counts as one
 NONE = 0.005  # ε below which the labels count as hard
-# A plateau: the columns differ by at most EQUAL, the expected softmax of their classes by a factor of more
-# than exp(UNEQUAL) (standard deviation of its logarithm). Of hard labels the columns differ by 0.17 or more
-# where the softmax does by 0.3.
-EQUAL, DOUBTFUL, UNEQUAL, LEAST_COLUMNS = 0.08, 0.15, 0.3, 3
+# A plateau: the larger columns differ by at most EQUAL, the expected softmax of their classes by a factor of
+# more than exp(UNEQUAL) (standard deviation of its logarithm). Of hard labels the columns differ by 0.17 or
+# more where the softmax does by 0.3. LEAST_COLUMNS that are ALIKE, whatever the others, are a doubt, and so is
+# a PAIR among few.
+EQUAL, ALIKE, PAIR, UNEQUAL, LEAST_COLUMNS = 0.08, 0.1, 0.25, 0.3, 3
+# Median public softmax of the true class from which smoothed labels lower it again.
+CONFIDENT, FEW_COLUMNS = 0.75, 5
 RARE = 0.03  # largest median softmax of classes that smoothed labels turn around, ε / C for ε = 0.3
 
 
@@ -68,22 +71,44 @@ def _fit(residual: np.ndarray, softmax: np.ndarray) -> tuple[float, float]:
     return (misfit, float(epsilon)) if misfit < 0.5 * best[0] else best
 
 
-def plateau(kernel: np.ndarray, columns: np.ndarray, public: Public) -> float | None:
-    """How far the larger half of some columns are from equal, relative; None where that shows nothing.
+def plateau(kernel: np.ndarray, columns: np.ndarray, public: Public) -> float:
+    """How far the larger half of some columns are from equal, relative.
 
     kernel: delta of the last layer [d, C]. columns: bool [C], those that count as absent classes. Equal
-    columns show nothing if the public softmax of their classes is also equal, or above the targets.
+    columns show nothing if the public softmax of their classes is also equal, or above the targets: then
+    inf.
     """
-    if columns.sum() < LEAST_COLUMNS:
-        return None
-    expected = np.maximum(expected_softmax(columns, public), 1e-12)
-    if np.std(np.log(expected)) < UNEQUAL or np.median(expected) > RARE:
-        return None
+    if not _is_unequal(expected_softmax(columns, public)):
+        return np.inf
     chosen = kernel[:, columns].astype(np.float64)
     order = np.argsort(-np.linalg.norm(chosen, axis=0))[: max(2, (chosen.shape[1] + 1) // 2)]
     mean = chosen[:, order].mean(axis=1, keepdims=True)
     apart = np.linalg.norm(chosen[:, order] - mean) / np.sqrt(len(order))
     return float(apart / max(float(np.linalg.norm(mean)), 1e-300))
+
+
+def is_doubtful(kernel: np.ndarray, columns: np.ndarray, public: Public) -> bool:
+    """Whether some of the columns are nearly equal, as of smoothed labels, and the others of present classes.
+
+    Arguments as of ``plateau``. Three columns are enough where those of hard labels would differ. Two are
+    enough among a few columns of a confident model.
+    """
+    chosen, expected = kernel[:, columns].astype(np.float64), expected_softmax(columns, public)
+    size = np.linalg.norm(chosen, axis=0)
+    far = np.linalg.norm(chosen[:, :, None] - chosen[:, None, :], axis=0)
+    relative = far / np.maximum(np.maximum(size[:, None], size), 1e-300)
+    near = relative <= ALIKE
+    if any(row.sum() >= LEAST_COLUMNS and _is_unequal(expected[row]) for row in near):
+        return True
+    is_confident = np.median(np.diag(public.softmax)) >= CONFIDENT
+    return bool(is_confident and len(size) <= FEW_COLUMNS and (relative <= PAIR).sum() > len(size))
+
+
+def _is_unequal(expected: np.ndarray) -> bool:
+    """Whether columns of hard labels would differ, by the expected softmax of their classes."""
+    if len(expected) < LEAST_COLUMNS or np.median(expected) > RARE:
+        return False
+    return bool(np.std(np.log(np.maximum(expected, 1e-12))) >= UNEQUAL)
 
 
 def expected_softmax(absent: np.ndarray, public: Public) -> np.ndarray:

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
-from mapped import all_present, gradient, leak_of, simulated, small
+from mapped import BASE, all_present, gradient, leak_of, simulated, small
 
 from gradleak.artifacts.leak import Leak
+from gradleak.federated import client
+from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 from gradleak.mapping.classifier import look_at
 from gradleak.mapping.errors import MappingError
@@ -68,12 +71,25 @@ def test_a_claimed_sign_against_the_evidence_is_used_and_noted(fedsgd, settle):
     assert "disagrees" in found["evidence"]
 
 
-def test_features_that_can_be_negative_show_no_sign(digits, settle):
+@pytest.fixture
+def signed(digits):
+    """A model whose last features can be negative, and a batch."""
     model = small(layers.Flatten(), layers.Dense(20, activation="tanh"))
-    x, y = to_float(digits["private"].x[:8]), digits["private"].y[:8]
-    leak = leak_of(model, [-0.1 * g for g in gradient(model, x, y)])
+    return model, to_float(digits["private"].x[:8]), digits["private"].y[:8]
+
+
+def test_features_that_can_be_negative_show_the_sign_along_public_features(signed, settle):
+    model, x, y = signed
+    for factor, sign in ((-0.1, "after_minus_before"), (0.1, "before_minus_after")):
+        leak = leak_of(model, [np.float32(factor) * g for g in gradient(model, x, y)])
+        assert settle([leak]).report["sign"]["value"] == sign
+
+
+def test_features_that_can_be_negative_show_no_sign_in_single_columns(signed, settle):
+    delta = all_present(signed[0])
+    delta[-2:] = [a - a.mean(axis=-1, keepdims=True) for a in delta[-2:]]
     with pytest.raises(MappingError, match="can be negative"):
-        settle([leak])
+        settle([leak_of(signed[0], delta)])
 
 
 @pytest.mark.parametrize("claimed", ["auto", "before_minus_after"])
@@ -83,3 +99,71 @@ def test_statements_that_the_evidence_contradicts_are_named(claimed):
     expected = [Contradiction(s, "before_minus_after", "update", "after_minus_before") for s in sources]
     assert list(found.contradicts) == expected
     assert found.estimate == "after_minus_before"
+
+
+# --- other losses -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(digits):
+    """A model that is sure of nearly all images, and what the mapping knows about it."""
+    options = ClientOptions(**BASE | {"pretrain_epochs": 15})
+    return client.global_model(options, digits["pretraining"])
+
+
+def smoothed(epsilon):
+    return lambda y, z: tf.nn.softmax_cross_entropy_with_logits(
+        tf.one_hot(y, 10) * (1 - epsilon) + epsilon / 10, z
+    )
+
+
+def logit_error(y, z):
+    return tf.reduce_mean((z - tf.one_hot(y, 10)) ** 2, axis=1)
+
+
+def delta_under(model, loss, x, y, rate=0.05):
+    """One step of SGD, as a difference of float32 weights."""
+    before = [v.numpy() for v in model.trainable_variables]
+    with tf.GradientTape() as tape:
+        value = tf.reduce_mean(loss(y, model(x, training=False)))
+    gradients = tape.gradient(value, model.trainable_variables)
+    return [(w - np.float32(rate) * g.numpy()) - w for w, g in zip(before, gradients, strict=True)]
+
+
+def batch(digits, size, classes, seed):
+    places = np.flatnonzero(np.isin(digits["private"].y, classes))
+    chosen = np.random.default_rng(seed).choice(places, size, replace=False)
+    return to_float(digits["private"].x[chosen]), digits["private"].y[chosen]
+
+
+@pytest.mark.parametrize("epsilon", [0.02, 0.1, 0.2])
+@pytest.mark.parametrize("size", [1, 8, 32])
+def test_smoothed_labels_never_turn_the_sign_around(digits, trained, settle, epsilon, size):
+    for seed, classes in enumerate(([0, 3, 5, 7], [1, 2], [4, 6, 8, 9, 0], range(10))):
+        delta = delta_under(trained, smoothed(epsilon), *batch(digits, size, classes, seed))
+        for factor, sign in ((1, "after_minus_before"), (-1, "before_minus_after")):
+            leak = leak_of(trained, [factor * part for part in delta], {"samples": size, "local_steps": 1})
+            assert settle([leak], sign=sign).report["sign"]["found"] in (sign, None)
+
+
+def test_the_smoothing_of_one_image_is_found_with_the_sign(digits, trained, settle):
+    for epsilon in (0.0, 0.1):
+        delta = delta_under(trained, smoothed(epsilon), *batch(digits, 1, [5], 3))
+        report = settle([leak_of(trained, delta, {"samples": 1, "local_steps": 1})]).report
+        assert report["sign"]["value"] == "after_minus_before"
+        assert report["smoothing"]["value"] == pytest.approx(epsilon, abs=1e-3)
+
+
+def test_equal_columns_of_absent_classes_are_smoothed_labels(digits, trained, settle):
+    delta = delta_under(trained, smoothed(0.2), *batch(digits, 32, [1, 4], 0))
+    meta = {"samples": 32, "local_steps": 1, "learning_rate": 0.05}
+    report = settle([leak_of(trained, delta, meta)]).report
+    assert report["sign"]["value"] == "after_minus_before"
+    assert report["smoothing"]["value"] == pytest.approx(0.2, rel=0.2)
+
+
+def test_a_loss_beyond_the_softmax_shows_no_sign(digits, trained, settle):
+    for seed in range(4):
+        delta = delta_under(trained, logit_error, *batch(digits, 8, [0, 3, 5, 7], seed))
+        report = settle([leak_of(trained, delta)], sign="after_minus_before").report
+        assert report["sign"]["found"] is None
