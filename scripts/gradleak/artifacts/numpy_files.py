@@ -183,7 +183,9 @@ def leaves(value: Any, what: str) -> list[tuple[tuple[str | int, ...], Any]]:
                 f"{limits.MAX_DEPTH}; save plain arrays with numpy.savez"
             )
         if isinstance(one, np.ndarray) and one.dtype.hasobject:
-            one = one.ravel().tolist()
+            inside = one.ravel().tolist()
+            # NumPy makes single numbers of a list of arrays of one shape; they are refused as they are.
+            one = one if inside and all(isinstance(x, int | float) for x in inside) else inside
         if isinstance(one, dict):
             inner: list[tuple[str | int, Any]] = [(str(key), held) for key, held in one.items()]
         elif isinstance(one, list | tuple):

@@ -66,8 +66,10 @@ def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None
         _take_npy(path, most, metas, tensors)
     if len(tensors) != 2 or len(metas) > 1:
         raise ArtifactError(_found(files, kinds, models, metas))
+    notes = list(model.notes)
     for path, own in tensors.items():
-        tensors[path] = _without_single_numbers(own, model)
+        tensors[path], odd = _without_single_numbers(path, own, model)
+        notes += odd
         _check_amount(path, tensors[path], model)
     delta, before, evidence = find_delta(tensors, model, whole)
     roles = {path: ("model", "a Keras model by its class_name and config") for path in models}
@@ -78,17 +80,24 @@ def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None
     }
     manifest = {
         "files": [_describe(path, kinds[path], *roles[path]) for path in files],
-        "notes": model.notes,
+        "notes": notes,
         "parameters": model.parameters,
     }
     return Leak(model.json, tensors[before], tensors[delta], next(iter(metas.values()), {}), manifest)
 
 
-def _without_single_numbers(tensors: dict[str, np.ndarray], model: Architecture) -> dict[str, np.ndarray]:
-    """Without counters that were saved as vectors: a model whose variables are all larger has none of one."""
-    if any(variable.size == 1 for variable in model.variables):
-        return tensors
-    return {key: array for key, array in tensors.items() if array.size != 1}
+def _without_single_numbers(
+    path: Path, tensors: dict[str, np.ndarray], model: Architecture
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The tensors that can be weights, and a note on the others.
+
+    No variable is a scalar, and few models have one of a single number. So a counter is left out that was
+    saved as a float or as a vector.
+    """
+    has_single = any(variable.size == 1 for variable in model.variables)
+    left = [key for key, a in tensors.items() if not a.ndim or (a.size == 1 and not has_single)]
+    note = f"{path.name}: {', '.join(left[:10])} left out, as no variable is a single number"
+    return {key: a for key, a in tensors.items() if key not in left}, [note] if left else []
 
 
 def _check_amount(path: Path, tensors: dict[str, np.ndarray], model: Architecture) -> None:

@@ -54,7 +54,7 @@ def from_bfloat16(bits: np.ndarray) -> np.ndarray:
 
 
 def plain_weights(tensors: dict[str, Any], path: Any) -> dict[str, np.ndarray]:
-    """The tensors as ``plain_numbers``, without those that are no weights (see ``is_counter``)."""
+    """The tensors as ``plain_numbers``, without counters (see ``is_counter``)."""
     arrays = {
         key: np.asarray(value) if isinstance(value, int | float | np.generic) else value
         for key, value in tensors.items()
@@ -67,14 +67,14 @@ def plain_weights(tensors: dict[str, Any], path: Any) -> dict[str, np.ndarray]:
 
 
 def is_counter(key: str, array: np.ndarray) -> bool:
-    """Whether a tensor is no weight: PyTorch's count of batches, any scalar, or a state of random numbers.
+    """Whether a tensor counts something: PyTorch's batches, or a single whole number of any name.
 
-    No variable of a layer is a scalar. Keras's ``model.variables`` has the states of Dropout's random
-    numbers, two integers of 32 or 64 bits each.
+    So do the states of random numbers that Keras's ``model.variables`` has of Dropout, two integers of 32 or
+    64 bits each.
     """
-    if key.removesuffix(":0").endswith(COUNTER) or array.ndim == 0:
+    if key.removesuffix(":0").endswith(COUNTER):
         return True
-    if array.dtype.kind not in "iu":
+    if array.dtype.kind not in "iub":
         return False
     return array.size == 1 or (array.shape == (2,) and array.dtype.itemsize >= 4)
 

@@ -80,7 +80,7 @@ def match(
     The order of the file is evidence only where it is not that of the alphabet: safetensors and some writers
     of npz sort the names. Raises MappingError if there is no match, or more than one.
     """
-    weights = {key: a for key, a in arrays.items() if not is_counter(key, a)}
+    weights = {key: a for key, a in arrays.items() if a.ndim and not is_counter(key, a)}
     tensors = Tensors(weights, variables, everything, flat or Flattened())
     try:
         return _matched(tensors)

@@ -19,6 +19,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "gamma": ("gamma",),
     "scale": ("gamma",),
     "beta": ("beta",),
+    "offset": ("beta",),
     "alpha": ("alpha",),
     "moving_mean": ("moving_mean",),
     "moving_variance": ("moving_variance",),

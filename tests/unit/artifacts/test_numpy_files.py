@@ -54,7 +54,7 @@ def test_counters_and_states_of_random_numbers_are_no_weights(tmp_path):
     np.savez(
         tmp_path / "a.npz",
         **{"bn.num_batches_tracked": np.array([7.0])},
-        epoch=np.array(3.0),
+        flag=np.array(True),
         arr_6=np.array(120),
         arr_7=np.array([120]),
         seed=np.array([1, 2], np.uint32),
@@ -103,4 +103,10 @@ def test_members_may_be_lists_of_a_layer(tmp_path):
 def test_a_name_twice_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", of_objects({"a": {"b": K}, "a/b": K}))
     with pytest.raises(ArtifactError, match="two tensors have the name 'a/b'"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_an_object_array_of_single_numbers_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", np.array([K, K], dtype=object))
+    with pytest.raises(ArtifactError, match="dtype object, not numbers; save it as float32"):
         read_npz(tmp_path / "a.npz")

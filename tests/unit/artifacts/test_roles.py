@@ -20,7 +20,7 @@ from leak_files import (
     weights,
 )
 
-from gradleak.artifacts import roles
+from gradleak.artifacts import architecture, roles
 from gradleak.artifacts.errors import ArtifactError
 
 
@@ -162,3 +162,60 @@ def test_json_in_json_and_a_byte_order_mark_are_fine(leak):
     assert inspect(folder).model_json == ARCHITECTURE.json
     (folder / "model.json").write_bytes(b"\xef\xbb\xbf\n" + MODEL)
     assert inspect(folder).model_json == ARCHITECTURE.json
+
+
+@pytest.mark.parametrize("count", [np.array(1.0), np.array([1.0]), np.array(1), np.array([120])])
+def test_a_counter_in_the_middle_has_no_part_in_the_evidence(leak, count):
+    folder, before, delta = leak
+    expected = inspect(folder).manifest["files"][0]["evidence"]
+    for name, tensors, value in (("weights_before", before, 1000 * count), ("delta", delta, count)):
+        np.savez(folder / f"{name}.npz", *tensors[:2], value, *tensors[2:])
+    found = inspect(folder)
+    assert_arrays(found.before, before)
+    assert_arrays(found.delta, delta)
+    assert found.manifest["files"][0]["evidence"] == expected
+    is_noted = count.dtype.kind == "f"  # whole numbers are counters
+    assert ("delta.npz: arr_2 left out" in " ".join(found.manifest["notes"])) == is_noted
+
+
+def test_a_state_dict_in_npy_is_no_metadata(leak):
+    folder, before, delta = leak
+    names = ["c.weight", "c.bias", "h.weight", "h.bias", "o.weight", "o.bias"]
+    state = dict(zip(names, before, strict=True)) | {"bn.num_batches_tracked": np.array(3)}
+    (folder / "weights_before.npz").unlink()
+    np.save(folder / "w.npy", state, allow_pickle=True)
+    found = inspect(folder)
+    assert list(found.before) == names
+    assert_arrays(found.delta, delta)
+
+
+FROZEN = corpus.model(
+    corpus.layer("Conv2D", "conv", filters=2, kernel_size=3, trainable=False),
+    corpus.layer("BatchNormalization", "bn", trainable=False),
+    corpus.layer("Flatten", "flat"),
+    corpus.layer("BatchNormalization", "bn2"),
+    corpus.layer("Dense", "head", units=10),
+)
+SETS = {
+    "all": lambda v: True,
+    "trained": lambda v: v.trainable,
+    "parameters": lambda v: not v.is_statistic,
+    "trained layers": lambda v: v.layer in ("bn2", "head"),
+}
+
+
+@pytest.mark.parametrize("held", [*SETS, "another"])
+def test_files_may_leave_out_what_is_frozen_or_no_parameter(leak, rng, held):
+    folder, *_ = leak
+    model = architecture.read(corpus.text(FROZEN))
+    (folder / "model.json").write_bytes(corpus.text(FROZEN))
+    kept = [v for v in model.variables if SETS.get(held, lambda v: v.layer == "head")(v)]
+    np.savez(folder / "weights_before.npz", *[rng.normal(size=v.shape) for v in model.variables])
+    parts = [1e-3 * rng.normal(size=v.shape) for v in kept]
+    parts[-2:] = [p - p.mean(axis=-1, keepdims=True) for p in parts[-2:]]
+    np.savez(folder / "delta.npz", *parts)
+    if held == "another":
+        with pytest.raises(ArtifactError, match=r"delta\.npz: holds 730 numbers .* or is not complete"):
+            inspect(folder)
+    else:
+        assert_arrays(inspect(folder).delta, parts)

@@ -96,3 +96,22 @@ def test_slopes_of_channels(shared, slopes):
 
     model, again = loaded(layers.PReLU(shared_axes=shared), layers.GlobalMaxPooling2D(), torch=torch)
     np.testing.assert_array_equal(model.get_weights()[2], again.get_weights()[2])
+
+
+def test_parts_of_a_concatenation_have_their_own_orders():
+    keras.utils.set_random_seed(2)
+    x = keras.Input((8, 8, 1))
+    one = layers.Flatten()(layers.Conv2D(4, 3)(x))
+    other = layers.Flatten()(layers.Conv2D(2, 3, strides=2)(x))
+    y = layers.BatchNormalization()(layers.Concatenate()([one, other]))
+    model = keras.Model(x, layers.Dense(10)(y))
+    places = [*PLACES, *(144 + np.arange(18).reshape(3, 3, 2).transpose(2, 0, 1).ravel())]
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=w.shape).astype("f4") for w in model.get_weights()])
+    values = [w[places] if len(w) == 162 else w for w in model.get_weights()]
+    torch = [w.transpose(3, 2, 0, 1) if w.ndim == 4 else w.T for w in values]
+    again, _ = logits_model(model.to_json())
+    trained = [a for a, w in zip(torch, model.weights, strict=True) if w.trainable]
+    align([Leak(model.to_json(), arr(torch), arr(trained), {})], again)
+    for mine, loaded_weight in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), loaded_weight.numpy(), mine.path)
