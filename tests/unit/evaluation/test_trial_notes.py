@@ -31,7 +31,7 @@ def test_both_possibilities_are_said():
 
 def test_notes_reach_the_table_and_the_report(results):
     results.cell("s", attack="span").block("s", (0, 1), image_scores)
-    (path,) = results.folder.glob("s/*.json")
+    path = results.folder / "s" / "0000-0001.json"
     record = read_json(path)
     record["trials"][1]["notes"] = [{"kind": note_kinds.LOSS_UNEXPECTED, "images": 7, "of": 8}]
     write_json(path, record)
