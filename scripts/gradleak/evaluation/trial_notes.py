@@ -50,7 +50,7 @@ def text(notes: Iterable[dict[str, Any]]) -> str:
 
 def section(trials: pd.DataFrame) -> str:
     """HTML: the notes of all trials, by cell; empty without. trials: trials.csv."""
-    noted = trials[trials["notes"] != ""]
+    noted = trials[trials["notes"].fillna("") != ""]
     if not len(noted):
         return ""
     groups = noted.groupby(["cell", "attack", "notes"]).size().reset_index(name="trials")

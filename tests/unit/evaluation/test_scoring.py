@@ -1,5 +1,7 @@
 """Scores of small blocks: labels, images with and without certificates, updates without truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -121,3 +123,22 @@ def test_labels_without_truth_keep_what_was_estimated(estimates):
 def test_the_ceiling_of_a_draw_is_the_mean_of_its_images():
     parts = [{"draws": np.array([0, 1]), "psnr": np.array([[10.0, 20.0], [30.0, 30.0]])}]
     assert scoring.prior_ceilings(parts, [1, 0, 1]) == [30, 15, 30]
+
+
+def test_a_label_that_is_not_known_counts_for_no_class(truth, references):
+    """−1: certified, and the update does not show the label."""
+    certificates = {
+        "residual": np.full((2, 4), 1e-6),
+        "expected_psnr": np.full((2, 4), 30.0),
+        "samples_estimated": np.array([0, 0]),
+    }
+    found = inversion(truth, [True, True, True, False], certificates)
+    labels = found.labels.copy()
+    labels[:, 0], labels[1] = -1, -1
+    found = replace(found, labels=labels)
+    rows, _ = scoring.without_truth(found, [OK, OK | {"seed": 1}])
+    assert [sum(row["counts"]) for row in rows] == [2, 0]
+    (one, other), _ = scoring.score_images(found, truth, [OK, OK | {"seed": 1}], references)
+    assert one["pair_label_accuracy"] == 1
+    assert "pair_label_accuracy" not in other
+    assert sum(one["counts"]) == 2

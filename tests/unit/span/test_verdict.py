@@ -128,6 +128,20 @@ def test_half_of_the_stated_images_that_explain_all_prove_no_n(batch):
     assert found.notes == ({"kind": note_kinds.EXPLAINED_BY_FEWER, "images": 8, "samples": 16},)
 
 
+def test_a_full_rank_refutes_nothing(rng):
+    """Adam's steps have the full rank of the units that are active, whatever the number of images."""
+    matrix = np.zeros((9, 7))
+    matrix[:6, :5] = np.sign(rng.normal(size=(6, 5)))
+    state = SearchState(no_candidates((2, 2, 1), 9, 7))
+    full = layer_gradient(matrix, 1e-9, samples=2)
+    assert full.span.rank == 5
+    assert of_search(full, state, STATED).notes == ()
+    low = rng.normal(size=(9, 3)) @ rng.normal(size=(3, 7))
+    assert kinds(of_search(layer_gradient(low, 1e-9, samples=2), state, STATED)) == [
+        note_kinds.SAMPLES_REFUTED
+    ]
+
+
 def test_members_of_weighted_classes_have_evidence_of_their_own():
     judged = made(3, weight=[8.0, 3.0, -3.0], uncertainty=1e-3)
     assert membership.has_own_evidence(judged).tolist() == [True, True, False]

@@ -91,6 +91,9 @@ def of_search(gradient: LayerGradient, state: SearchState, scale_confidence: flo
     exact, outside = _exact_and_unexpected(candidates.certificates, list(candidates.members))
     sure = len(candidates.exact_members)
     found = judge(state.vote, stated, scale_confidence, max(gradient.span.rank, sure))
+    if stated >= max(sure, _rank_of_images(gradient)):  # else the rank may be that of an optimizer
+        refuted = note_kinds.SAMPLES_REFUTED
+        found = replace(found, notes=tuple(note for note in found.notes if note["kind"] != refuted))
     if found.samples < len(candidates.members):
         found = replace(found, samples=0)
     if 2 * outside > exact:
@@ -100,6 +103,14 @@ def of_search(gradient: LayerGradient, state: SearchState, scale_confidence: flo
         fewer: Note = {"kind": note_kinds.EXPLAINED_BY_FEWER, "images": sure, "samples": stated}
         return replace(found, samples=0, notes=(*found.notes, fewer))
     return found
+
+
+def _rank_of_images(gradient: LayerGradient) -> int:
+    """The rank of M where it bounds the number of images, else 0: Adam's steps, and noise, fill the rows and
+    columns that are not zero."""
+    nonzero = gradient.matrix != 0
+    full = min(nonzero.any(axis=1).sum(), nonzero.any(axis=0).sum())
+    return gradient.span.rank if gradient.span.rank < full else 0
 
 
 def _exact_and_unexpected(certificates: Certificates, members: list[int]) -> tuple[int, int]:
