@@ -24,6 +24,7 @@ LOGGED = (
     "clipping",
     "sparsity",
     "precision",
+    "batch_norm",
 )
 
 
@@ -41,6 +42,8 @@ def block_of(found: Mapping, draws: list[int]) -> MappedBlock:
         noise=found.noise,
         steps=found.steps,
         draws=np.array(draws),
+        coupled=found.coupled,
+        has_statistics=found.has_statistics,
     )
 
 

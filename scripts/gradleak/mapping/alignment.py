@@ -9,7 +9,7 @@ import numpy as np
 
 from gradleak.artifacts import architecture
 from gradleak.artifacts.leak import Leak
-from gradleak.mapping.assign import assign_tensors, match
+from gradleak.mapping.assign import Match, assign_tensors, match
 from gradleak.mapping.errors import MappingError
 
 if TYPE_CHECKING:
@@ -21,13 +21,18 @@ class Aligned:
     """Tensors in the order of ``model.trainable_variables``.
 
     before: weights of the round. deltas: as shared, float32 [D, *shape] each. rows: of the first delta, one
-    for each variable (see ``assign_tensors``). weights_matched_by: how the weights were matched.
+    for each variable (see ``assign_tensors``). weights_matched_by: how the weights were matched. untrained:
+    deltas of the other variables that every update holds (moving statistics), path → float32 [D, *shape].
+    loaded: paths of the variables that the weights file holds. layout: of the deltas, keras or torch.
     """
 
     before: list[np.ndarray]
     deltas: list[np.ndarray]
     rows: list[dict]
     weights_matched_by: str
+    untrained: dict[str, np.ndarray]
+    loaded: frozenset[str]
+    layout: str
 
 
 def align(leaks: list[Leak], model: keras.Model) -> Aligned:
@@ -37,16 +42,42 @@ def align(leaks: list[Leak], model: keras.Model) -> Aligned:
     """
     variables = model.trainable_variables
     flat = _flattened(model, leaks[0].model_json)
-    before, before_rows = _load_weights(model, leaks[0].before, flat)
+    before, before_rows, loaded = _load_weights(model, leaks[0].before, flat)
     for index, leak in enumerate(leaks):
         if any(
             not np.array_equal(a, b)
             for a, b in zip(leak.before.values(), leaks[0].before.values(), strict=True)
         ):
             raise MappingError(f"draw {index} starts from other weights than draw 0")
+    found = [match(leak.delta, variables, model.weights, "delta", flat) for leak in leaks]
     mapped = [assign_tensors(leak.delta, variables, model.weights, "delta", flat) for leak in leaks]
     deltas = [np.stack([arrays[i] for arrays, _ in mapped]) for i in range(len(variables))]
-    return Aligned(before, deltas, mapped[0][1], before_rows[0]["matched_by"])
+    return Aligned(
+        before,
+        deltas,
+        mapped[0][1],
+        before_rows[0]["matched_by"],
+        _untrained(model, found),
+        loaded,
+        found[0].layout,
+    )
+
+
+def _untrained(model: keras.Model, found: list[Match]) -> dict[str, np.ndarray]:
+    """``Aligned.untrained``. Raises MappingError for a tensor of another shape."""
+    deltas = {}
+    for variable in model.non_trainable_variables:
+        arrays = [one.arrays.get(id(variable)) for one in found]
+        held = [array for array in arrays if array is not None]
+        for array in held:
+            if array.shape != tuple(variable.shape):
+                raise MappingError(
+                    f"delta: {found[0].keys[id(variable)]} has shape {array.shape}, "
+                    f"{variable.path} needs {tuple(variable.shape)}"
+                )
+        if len(held) == len(arrays):
+            deltas[variable.path] = np.stack(held).astype(np.float32)
+    return deltas
 
 
 def layer_index(model: keras.Model) -> np.ndarray:
@@ -69,8 +100,11 @@ def _flattened(model: keras.Model, model_json: str) -> dict[int, tuple]:
 
 def _load_weights(
     model: keras.Model, arrays: dict[str, np.ndarray], flat: dict[int, tuple]
-) -> tuple[list[np.ndarray], list[dict]]:
-    """Load the weights of the round, and the statistics if the file has them; returns the trainable ones."""
+) -> tuple[list[np.ndarray], list[dict], frozenset[str]]:
+    """Load the weights of the round, and the statistics if the file has them.
+
+    Returns the trainable ones, their rows, and the paths of all that were loaded.
+    """
     variables = model.trainable_variables
     before, rows = assign_tensors(arrays, variables, model.weights, "weights before", flat)
     found = match(arrays, variables, model.weights, "weights before", flat)
@@ -86,4 +120,5 @@ def _load_weights(
         variable.assign(value)
         if not np.array_equal(variable.numpy(), value):
             raise MappingError(f"{variable.path} did not take the weights of the file")
-    return before, rows
+    loaded = frozenset(v.path for v in model.weights if id(v) in found.arrays)
+    return before, rows, loaded

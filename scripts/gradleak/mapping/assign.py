@@ -17,11 +17,15 @@ LAYOUTS = ("keras", "torch")
 
 @dataclass(frozen=True)
 class Match:
-    """keys, arrays: of each variable, by its id, in the layout of Keras. how: by what they were matched."""
+    """keys, arrays: of each variable, by its id, in the layout of Keras. how: by what they were matched.
+
+    layout: of the file, one of LAYOUTS.
+    """
 
     keys: dict[int, str]
     arrays: dict[int, np.ndarray]
     how: str
+    layout: str
 
 
 def assign_tensors(
@@ -187,7 +191,8 @@ def _by_shape(arrays: dict, wanted: list, layout: str) -> dict[int, str] | None:
 def _made(arrays: dict, keys: dict[int, str], layout: str, how: str, everything: list, flat: dict) -> Match:
     kernels = {id(v) for v in everything}
     turned = {i: _turned(arrays[k], layout, flat.get(i)) for i, k in keys.items() if i in kernels}
-    return Match(keys, turned, how if layout == "keras" else f"{how}, converted from PyTorch's layout")
+    how = how if layout == "keras" else f"{how}, converted from PyTorch's layout"
+    return Match(keys, turned, how, layout)
 
 
 def _no_fit(arrays: dict[str, Any], variables: list, what: str) -> str:

@@ -29,7 +29,10 @@ class MappedBlock:
     trainable variable, int [L], 0 is the first. samples: images behind each update. public_softmax: mean
     softmax of public images by true class [C, C]. rounding: standard deviation of a gradient's rounding
     error, in units of the root mean square of its variable. noise: standard deviation of further noise on
-    each gradient [L]. steps: local steps of the client, None if not stated. draws: int [D].
+    each gradient [L]. steps: local steps of the client, None if not stated. draws: int [D]. coupled: names of
+    the BatchNormalization layers that normalised by the batch (training mode). has_statistics: ``weights``
+    hold the statistics of that batch in the place of the moving ones, so that the model evaluates an image as
+    the client did.
     """
 
     model_json: str
@@ -43,6 +46,8 @@ class MappedBlock:
     noise: np.ndarray
     steps: int | None
     draws: np.ndarray
+    coupled: tuple[str, ...] = ()
+    has_statistics: bool = False
 
     def weight(self, variable: int) -> np.ndarray:
         """The weights of trainable variable number ``variable``; negative numbers count from the last."""
@@ -71,6 +76,8 @@ def write_block(path: str | Path, block: MappedBlock) -> None:
         noise=block.noise,
         steps=block.steps or 0,
         draws=block.draws,
+        coupled=np.array(block.coupled, dtype=np.str_),
+        has_statistics=block.has_statistics,
     )
 
 
@@ -89,6 +96,8 @@ def read_block(path: str | Path) -> MappedBlock:
         noise=arrays["noise"],
         steps=int(arrays["steps"]) or None,
         draws=arrays["draws"],
+        coupled=tuple(str(name) for name in arrays["coupled"]),
+        has_statistics=bool(arrays["has_statistics"]),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradleak.artifacts.leak import Leak
+from gradleak.mapping import batch_statistics
 from gradleak.mapping.alignment import Aligned
 from gradleak.mapping.finding import Contradiction, Finding, as_json
 from gradleak.mapping.ranks import Ranks, verdict
@@ -15,7 +16,10 @@ from gradleak.mapping.ranks import Ranks, verdict
 
 @dataclass(frozen=True)
 class Findings:
-    """One for each question about an update. ranks: of its dense kernels."""
+    """One for each question about an update. ranks: of its dense kernels.
+
+    coupled: names of the layers that normalised by the batch. statistics: of the batch, there.
+    """
 
     weights: Finding
     sign: Finding
@@ -26,7 +30,10 @@ class Findings:
     precision: Finding
     clipping: Finding
     sparsity: Finding
+    batch_norm: Finding
+    coupled: list[str]
     ranks: Ranks
+    statistics: batch_statistics.Recovered = batch_statistics.NOT_NEEDED
 
 
 def report(
@@ -52,6 +59,7 @@ def report(
         "precision": as_json(f.precision, rounding=f.precision.rounding),
         "clipping": as_json(f.clipping),
         "sparsity": as_json(f.sparsity),
+        "batch_norm": as_json(f.batch_norm, statistics=batch_statistics.as_json(f.statistics, f.coupled)),
         "ranks": f.ranks.rows,
         "verdict": verdict(f.ranks.rows, f.samples.value, meta.get("local_steps", 1), f.optimizer.value),
         "contradictions": contradictions(f),
@@ -67,7 +75,7 @@ def contradictions(findings: Findings) -> list[str]:
     """A line for each statement that the update, or another statement, contradicts."""
     return [
         _line(name, one)
-        for name in ("optimizer", "sign", "scale", "samples")
+        for name in ("optimizer", "sign", "scale", "samples", "batch_norm")
         for one in getattr(findings, name).contradicts
     ]
 

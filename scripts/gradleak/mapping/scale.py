@@ -33,16 +33,19 @@ def absent_class_scale(deltas: list[np.ndarray], factor: float, softmax: np.ndar
     return float(np.median(ratios)) if ratios else None
 
 
-def find_scale(estimate: float | None, softmax: np.ndarray, claimed: float | str, meta: dict) -> Finding:
+def find_scale(
+    estimate: float | None, softmax: np.ndarray, claimed: float | str, meta: dict, is_known: bool = True
+) -> Finding:
     """The scale: of the user, else of the metadata, else the estimate, else 1.
 
-    estimate: of ``absent_class_scale``. softmax: as there. meta: untrusted.
+    estimate: of ``absent_class_scale``. softmax: as there. meta: untrusted. is_known: ``softmax`` is of the
+    network that the client evaluated; BatchNorm layers in training mode make it another one.
     """
     # On an untrained model, the public mean is close to the batch's p̄. On a trained model, p̄ of an absent
     # class is small and differs from batch to batch, so the estimate contradicts nothing.
-    is_flat = bool(softmax.max() < FLAT)
+    is_flat = is_known and bool(softmax.max() < FLAT)
     if estimate:
-        rough = "" if is_flat else " (rough: the model is trained)"
+        rough = "" if is_flat else " (rough: the probabilities of the batch may differ)"
         evidence = f"bias deltas of absent classes suggest {estimate:.3g}{rough}"
     else:
         evidence = "no class is surely absent, so the update gives no estimate"

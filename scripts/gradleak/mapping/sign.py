@@ -65,16 +65,22 @@ def plateau(bias: np.ndarray, softmax: np.ndarray) -> np.ndarray:
 
 
 def sign_evidence(
-    deltas: list[np.ndarray], public: Public, adaptive: bool = False, noise: float = 0.0
+    deltas: list[np.ndarray],
+    public: Public,
+    adaptive: bool = False,
+    noise: float = 0.0,
+    is_known: bool = True,
 ) -> Finding:
     """The sign by the update alone, over all draws. value: one of SIGNS, or None if it is undetermined.
 
     deltas: [D, …] each. adaptive: the optimiser is one such as Adam, whose steps keep the sign of a gradient
-    but not its size. noise: standard deviation of white noise found on the update, or 0.
+    but not its size. noise: standard deviation of white noise found on the update, or 0. is_known: the client
+    evaluated the network of ``public``; else it normalised by the statistics of its batch, perhaps, and no
+    evidence by its softmax counts.
     """
     kernel, bias = head_of(deltas)
     score = float(class_features(kernel, public.features).sum() / np.sqrt(len(kernel)))
-    votes, least, counted = _votes(kernel, bias, public, adaptive, noise)
+    votes, least, counted = _votes(kernel, bias, public, adaptive, noise, is_known)
     evidence = f"{counted}: {', '.join(map(str, votes[:8].tolist()))}"
     votes = np.where(np.abs(votes) >= least, votes, 0)
     total = int(np.sign(votes).sum())
@@ -91,13 +97,18 @@ def sign_evidence(
 
 
 def _votes(
-    kernel: np.ndarray, bias: np.ndarray | None, public: Public, adaptive: bool, noise: float
+    kernel: np.ndarray, bias: np.ndarray | None, public: Public, adaptive: bool, noise: float, is_known: bool
 ) -> tuple[np.ndarray, float, str]:
     """(votes of each draw [D], the least number of votes that counts, what was counted)."""
     classes, expected = kernel.shape[-1], public.softmax.mean(axis=0)
     columns = "columns of the last kernel without a positive entry, minus those without a negative one"
     if public.positive and public.sparse:
         return absent_columns(kernel, noise), 1, columns
+    if not is_known:
+        nothing = (
+            "BatchNorm layers may have used other statistics, so public probabilities are not the client's"
+        )
+        return np.zeros(len(kernel), int), 1, nothing
     if public.positive and bias is not None and public.softmax.max() < 0.5 and not adaptive:
         lowest = "classes with the lowest bias change per expected probability, minus those with the highest"
         return plateau(bias, expected), 4, lowest
