@@ -45,6 +45,8 @@ def load_problem(snakemake: Any) -> Problem:
         noise=first.noise,
         steps=first.steps,
         members=_members(inputs),
+        coupled=first.coupled,
+        has_statistics=first.has_statistics,
     )
 
 
