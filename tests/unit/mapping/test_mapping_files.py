@@ -45,6 +45,8 @@ def block(model, rng):
         noise=rng.uniform(size=6),
         steps=3,
         draws=np.array([4, 5]),
+        coupled=("batch_normalization",),
+        has_statistics=True,
     )
 
 
@@ -71,6 +73,7 @@ def test_the_names_of_the_arrays_are_fixed(block, tmp_path):
     write_block(tmp_path / "gradients.npz", block)
     numbered = [f"weight_{i}" for i in range(8)] + [f"gradient_{i}" for i in range(6)]
     rest = ["trainable", "layer", "samples", "public_softmax", "rounding", "noise", "steps", "draws"]
+    rest += ["coupled", "has_statistics"]
     assert list(read_npz(tmp_path / "gradients.npz")) == ["model", *numbered, *rest]
 
 

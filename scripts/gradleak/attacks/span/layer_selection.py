@@ -40,17 +40,15 @@ def select(
 
 
 def _coupling(layer: DenseLayer, coupled: tuple[str, ...]) -> str:
-    """Why no member's feature is in the span of ``layer``: a layer of ``coupled`` follows it. Else empty.
+    """Why no image can be tested for itself in ``layer``: one of ``coupled`` follows it. Else empty.
 
-    Through it the δ of the members sum to zero, so that the span holds differences of features only.
+    Then a member's δ depends on the whole batch. Right before such a layer the δ even sum to zero, so that
+    the span holds differences of features, and no feature.
     """
     behind = [step.stage.name for step in layer.steps[layer.place + 1 :] if step.stage.name in coupled]
     if not behind:
         return ""
-    return (
-        f"features that {behind[0]} mixes: in training mode the back-propagated δ of the batch sum to zero "
-        "before it, so that the span holds differences of features, and no feature"
-    )
+    return f"features whose δ {behind[0]} couples: in training mode they depend on the whole batch"
 
 
 def _objection(layer: DenseLayer, public: np.ndarray, inside: np.ndarray, one_step: bool) -> str:
