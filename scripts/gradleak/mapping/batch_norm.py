@@ -28,6 +28,10 @@ BEYOND = 5.0  # standard deviations of white noise
 # is ε / (variance + ε) or rounding, under the wrong one it is as large as the gradient. A factor between
 # them decides, with a margin for several local steps.
 APART = 5.0
+CLOSE, FEW_CHANNELS = (
+    0.25,
+    4,
+)  # moving variances after a round, relative to those before; channels that show it
 
 
 @dataclass(frozen=True)
@@ -84,14 +88,27 @@ def layer_modes(
 
 def _has_moved(layer: keras.layers.Layer, aligned: Aligned, noise: float) -> bool | None:
     """Whether a moving statistic changed by more than rounding and noise. None if they are not known."""
-    changes = [(v, aligned.untrained.get(v.path)) for v in (layer.moving_mean, layer.moving_variance)]
-    if all(change is None for _, change in changes):
+    pairs = [(v.numpy(), aligned.untrained.get(v.path)) for v in (layer.moving_mean, layer.moving_variance)]
+    known = [(before, delta) for before, delta in pairs if delta is not None]
+    if not known:
         return None
+    taken_off = float(holds_values(layer, aligned))
     return any(
-        bool((np.abs(change) > np.maximum(ROUNDED * np.abs(v.numpy()), BEYOND * noise)).any())
-        for v, change in changes
-        if change is not None
+        bool((np.abs(delta - taken_off * v) > np.maximum(ROUNDED * np.abs(v), BEYOND * noise)).any())
+        for v, delta in known
     )
+
+
+def holds_values(layer: keras.layers.Layer, aligned: Aligned) -> bool:
+    """Whether the update holds the moving variances themselves in the place of their change.
+
+    They are then all close to those before. A change that is as large takes a batch whose variances are
+    many times the moving ones, by one factor in all channels.
+    """
+    before, delta = layer.moving_variance.numpy(), aligned.untrained.get(layer.moving_variance.path)
+    if delta is None or len(before) < FEW_CHANNELS:
+        return False
+    return bool((np.abs(delta - before) <= CLOSE * before).all())
 
 
 @dataclass(frozen=True)

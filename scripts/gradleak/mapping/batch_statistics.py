@@ -16,7 +16,7 @@ import numpy as np
 
 from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.mapping.alignment import Aligned
-from gradleak.mapping.batch_norm import gradient_relation, norm_layers
+from gradleak.mapping.batch_norm import gradient_relation, holds_values, norm_layers
 from gradleak.mapping.samples import count
 from gradleak.mapping.scale import positive
 
@@ -103,6 +103,8 @@ def recover(model: keras.Model, aligned: Aligned, coupled: list[str], how: Proto
         return Recovered({}, "the update does not hold the moving statistics of every layer")
     if any(path not in aligned.loaded for path in moving):
         return Recovered({}, "the weights before the round lack the moving statistics: add them to the file")
+    if any(holds_values(layer, aligned) for layer in layers):
+        return Recovered({}, "the update holds moving statistics, not their change: subtract those before")
     if not any(np.any(aligned.untrained[path]) for path in moving):
         return Recovered({}, "the moving statistics of the update are all zero")
     candidates = {kept: _solved(layers, aligned, how, kept) for kept in _momenta(layers, aligned, how)}

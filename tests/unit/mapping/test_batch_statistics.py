@@ -99,6 +99,15 @@ def test_rounded_averages_of_statistics_that_did_not_move_are_no_proof_of_traini
     assert settle([inference.leak(delta)]).report["batch_norm"]["value"] == "inference"
 
 
+@pytest.mark.parametrize("mode", ["training", "inference"])
+def test_values_of_statistics_are_not_taken_for_their_change(settle, training, inference, mode):
+    done = {"training": training, "inference": inference}[mode]
+    delta = {k: done.before[k] + v if "moving" in k else v for k, v in done.delta.items()}
+    found = settle([done.leak(delta)])
+    assert found.report["batch_norm"]["value"] == mode
+    assert not found.has_statistics
+
+
 def test_a_zero_update_shows_nothing(settle, trained_net, digits):
     done = Round(trained_net, digits)
     zeros = {k: np.zeros_like(v) for k, v in done.delta.items()}
