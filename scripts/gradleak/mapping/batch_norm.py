@@ -28,10 +28,8 @@ BEYOND = 5.0  # standard deviations of white noise
 # is ε / (variance + ε) or rounding, under the wrong one it is as large as the gradient. A factor between
 # them decides, with a margin for several local steps.
 APART = 5.0
-CLOSE, FEW_CHANNELS = (
-    0.25,
-    4,
-)  # moving variances after a round, relative to those before; channels that show it
+CLOSE = 0.25  # largest relative change of the moving variances by which their values are recognised
+FEW_CHANNELS = 4  # with fewer, all may be alike by chance
 
 
 @dataclass(frozen=True)
@@ -65,20 +63,20 @@ def norm_layers(model: keras.Model) -> list[keras.layers.BatchNormalization]:
 
 
 def layer_modes(
-    model: keras.Model, aligned: Aligned, optimizer: str, noise: float, factor: float
+    model: keras.Model, aligned: Aligned, optimizer: str, noise: float, factor: float, is_sparse: bool
 ) -> list[LayerMode]:
     """The mode of each layer by the update.
 
     optimizer: its family. noise: standard deviation of white noise found on the update. factor: the delta was
-    multiplied by it after the subtraction. A frozen layer of Keras computes as at inference; PyTorch's does
-    not.
+    multiplied by it after the subtraction. is_sparse: entries were dropped from it. A frozen layer of Keras
+    computes as at inference; PyTorch's does not.
     """
     is_zero = not any(np.any(delta) for delta in aligned.deltas)
     found = []
     for layer in norm_layers(model):
-        moved = _has_moved(layer, aligned, noise)
-        if moved is False and (is_zero or layer.momentum >= 1):
-            moved = None  # such statistics stay as they are in every mode
+        moved = _has_moved(layer, aligned, noise, factor)
+        if moved is False and (is_zero or is_sparse or layer.momentum >= 1):
+            moved = None  # such statistics are zero in every mode
         is_linear = optimizer == "sgd" and not noise  # in the gradients
         relation = gradient_relation(model, layer, aligned, factor) if is_linear else None
         is_free = bool(layer.trainable) or aligned.layout == "torch"
@@ -86,15 +84,15 @@ def layer_modes(
     return found
 
 
-def _has_moved(layer: keras.layers.Layer, aligned: Aligned, noise: float) -> bool | None:
+def _has_moved(layer: keras.layers.Layer, aligned: Aligned, noise: float, factor: float) -> bool | None:
     """Whether a moving statistic changed by more than rounding and noise. None if they are not known."""
     pairs = [(v.numpy(), aligned.untrained.get(v.path)) for v in (layer.moving_mean, layer.moving_variance)]
     known = [(before, delta) for before, delta in pairs if delta is not None]
     if not known:
         return None
-    taken_off = float(holds_values(layer, aligned))
+    taken_off, rounded = float(holds_values(layer, aligned)), ROUNDED * max(factor, 1.0)
     return any(
-        bool((np.abs(delta - taken_off * v) > np.maximum(ROUNDED * np.abs(v), BEYOND * noise)).any())
+        bool((np.abs(delta - taken_off * v) > np.maximum(rounded * np.abs(v), BEYOND * noise)).any())
         for v, delta in known
     )
 

@@ -73,8 +73,7 @@ def protocol(leak: Leak, direction: float, samples: int, is_exact: bool, is_clip
     samples: behind the update. is_exact: apart from the number of steps. Others: as of ``Protocol``.
     """
     weight = positive(leak.meta.get("client_weight")) or 1.0
-    counts = [round(float(np.sum(v)) / weight) for k, v in leak.delta.items() if k.endswith(BATCHES)]
-    steps = counts[0] if counts and counts[0] > 0 else count(leak.meta.get("local_steps")) or 1
+    steps = _counted(leak, weight) or count(leak.meta.get("local_steps")) or 1
     images = count(leak.meta.get("batch_size")) or samples
     kept = leak.meta.get("batch_norm_momentum")
     stated = isinstance(kept, float) and 0 < kept < 1
@@ -87,6 +86,18 @@ def protocol(leak: Leak, direction: float, samples: int, is_exact: bool, is_clip
         is_exact and steps == 1,
         is_clipped,
     )
+
+
+def _counted(leak: Leak, weight: float) -> int | None:
+    """The local steps by the counters of PyTorch, None if they do not tell.
+
+    A counter that is as large as before the round may be its value, and not its change.
+    """
+    for key, value in leak.delta.items():
+        if key.endswith(BATCHES):
+            steps, before = float(np.sum(value)) / weight, float(np.sum(leak.before.get(key, 0)))
+            return round(steps) if steps >= 1 and not 0 < before <= steps else None
+    return None
 
 
 def recover(model: keras.Model, aligned: Aligned, coupled: list[str], how: Protocol) -> Recovered:

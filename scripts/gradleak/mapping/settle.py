@@ -127,7 +127,8 @@ def _findings(
         for i in range(len(deltas[0]))
     ]
     optimizer = common_optimizer(of_draws, meta.get("optimizer"))
-    modes = layer_modes(model, aligned, optimizer.value, noise.value, weight)
+    sparsity = suspicions.find_sparsity(deltas)
+    modes = layer_modes(model, aligned, optimizer.value, noise.value, weight, bool(sparsity.value))
     batch_norm = find_batch_norm(modes, claims.batch_norm, meta)
     is_known = batch_norm.value in (INFERENCE, NONE)
     evidence = sign_evidence(deltas, public, optimizer.value == "adam", noise.value, is_known)
@@ -143,7 +144,7 @@ def _findings(
         noise=noise,
         precision=precision,
         clipping=suspicions.find_clipping(deltas),
-        sparsity=suspicions.find_sparsity(deltas),
+        sparsity=sparsity,
         batch_norm=batch_norm,
         coupled=coupled_layers(modes, batch_norm.value),
         ranks=ranks,

@@ -6,6 +6,7 @@ import pytest
 from batch_norm_clients import Round, net
 
 from gradleak.images import to_float
+from gradleak.mapping.batch_statistics import protocol
 
 
 @pytest.fixture(scope="module")
@@ -224,12 +225,31 @@ def test_weights_without_statistics_give_none_of_the_batch(settle, training):
     assert not found.has_statistics
 
 
-def test_noise_and_clipping_hide_the_statistics(settle, training, monkeypatch):
-    from gradleak.mapping import suspicions
-    from gradleak.mapping.finding import Finding
+def test_where_entries_were_dropped_zeros_prove_nothing_and_statistics_are_not_used(settle, digits):
+    def dropped(delta):
+        """The largest tenth of each tensor, and none of the statistics."""
+        return {
+            k: np.where(np.abs(v) >= np.quantile(np.abs(v), 0.9), v, 0) * np.float32("moving" not in k)
+            for k, v in delta.items()
+        }
 
-    monkeypatch.setattr(suspicions, "find_sparsity", lambda deltas: Finding(0.9, 0.7, ""))
-    assert not settle([training.leak()]).has_statistics
+    done = Round(net(act_first=True), digits)
+    found = settle([done.leak(dropped(done.delta))], sign="after_minus_before")
+    assert found.report["sparsity"]["value"] > 0.5
+    assert found.report["batch_norm"]["value"] == "unknown"
+    kept = dropped(done.delta) | {k: v for k, v in done.delta.items() if "moving" in k}
+    found = settle([done.leak(kept)], sign="after_minus_before")
+    assert found.coupled
+    assert not found.has_statistics
+
+
+@pytest.mark.parametrize(
+    ("before", "delta", "steps"), [(7, 1, 1), (7, 5, 5), (0, 3, 3), (7, 8, 2), (1, 5, 2), (0, 0, 2)]
+)
+def test_pytorch_counts_the_steps_where_the_counter_is_a_change(training, before, delta, steps):
+    key = "bn.num_batches_tracked"
+    leak = training.leak({key: np.array(delta)}, {key: np.array(before)}, local_steps=2)
+    assert protocol(leak, 1.0, 8, True, False).steps == steps
 
 
 def test_several_draws_have_statistics_of_their_own(settle, training):
