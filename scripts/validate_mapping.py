@@ -28,6 +28,7 @@ LOGGED = (
     "quantisation",
     "sparsity",
     "precision",
+    "batch_norm",
 )
 
 
@@ -48,6 +49,8 @@ def block_of(found: Mapping, draws: list[int]) -> MappedBlock:
         no_head=found.no_head,
         draws=np.array(draws),
         scale_confidence=found.scale_confidence,
+        coupled=found.coupled,
+        has_statistics=found.has_statistics,
     )
 
 

@@ -27,7 +27,8 @@ class Members(NamedTuple):
 class Problem:
     """What the adversary has, for the T trials of one block.
 
-    model: the classifier with the starting weights of the round (logits out).
+    model: the classifier with the starting weights of the round (logits out). With ``has_statistics`` its
+    moving statistics are those of the client's batch.
     gradients: pseudo-gradient of every trainable variable, L arrays [T, *shape], per-sample mean.
     layer: index of the layer of each variable, 0 = first, int [L].
     samples: N, the number of images behind the update.
@@ -41,6 +42,8 @@ class Problem:
     steps: local steps; None where they are not known.
     members: images that are known to be in the updates, or None.
     scale_confidence: of the scale that the updates were divided by, from 0 (unknown) to 1 (stated).
+    coupled: names of the BatchNormalization layers that normalised by the batch (training mode).
+    has_statistics: the statistics of the batch are known.
     """
 
     model: keras.Model
@@ -56,6 +59,8 @@ class Problem:
     steps: int | None = None
     members: Members | None = None
     scale_confidence: float = 1.0
+    coupled: tuple[str, ...] = ()
+    has_statistics: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -20,12 +20,16 @@ QUESTIONS = {
     "quantisation": "Were entries quantised?",
     "sparsity": "Were entries dropped?",
     "precision": "How precise are its numbers?",
+    "batch_norm": "By which statistics did BatchNorm normalise?",
 }
 ANSWERS = {
     "after_minus_before": "weights after − before",
     "before_minus_after": "weights before − after, or a gradient",
     "sgd": "SGD, with or without momentum",
     "adam": "an adaptive one, such as Adam",
+    "training": "by those of the batch (training mode)",
+    "inference": "by the moving ones (inference)",
+    "none": "the model has no such layer",
     "unknown": "cannot be determined",
 }
 NONE_FOUND = dict.fromkeys(

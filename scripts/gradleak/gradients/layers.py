@@ -6,7 +6,7 @@ to the batch: multiply by a kernel, add a bias, activate. What a trainable stage
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import tensorflow as tf
@@ -29,10 +29,33 @@ class Stage:
     is_maximum: bool = False  # over some pixels, channel by channel
     commutes_with_maximum: bool = False  # in value and in derivatives
     is_general: bool = False  # its gradients are materialised one trial at a time
+    # entered -> [T], how far the statistics of each trial are from those of the layer
+    deviation: Callable[[tf.Tensor], tf.Tensor] | None = None
 
 
-def stages_of(layer: keras.layers.Layer) -> list[Stage]:
-    """What a layer of Keras's own does at inference, in order."""
+@dataclass(frozen=True)
+class Coupling:
+    """BatchNormalization in training mode.
+
+    layers: names of those that normalise each trial by the statistics of its own images. images: of a trial.
+    is_fixed: they normalise by their moving statistics all the same, and only the deviation is computed.
+    """
+
+    layers: tuple[str, ...]
+    images: int
+    is_fixed: bool = False
+
+
+def stages_of(layer: keras.layers.Layer, coupling: Coupling | None = None) -> list[Stage]:
+    """What a layer of Keras's own does, in order: at inference, unless it is one of ``coupling``."""
+    if coupling and layer.name in coupling.layers and (stages := _batch_norm(layer, coupling)):
+        own = {id(variable) for variable in layer.trainable_variables}
+        return [
+            stage
+            if all(id(v) in own for v in stage.variables)
+            else replace(stage, variables=(), gradients=None)
+            for stage in stages
+        ]
     if not layer.trainable_variables:
         return [_untrained(layer)]
     special = _SPECIAL.get(type(layer))
@@ -106,14 +129,33 @@ def _depthwise(layer: keras.layers.Layer) -> list[Stage]:
     return [Stage(layer.name, run, (layer.kernel,), gradients), *_bias(layer), *_activation(layer)]
 
 
-def _batch_norm(layer: keras.layers.Layer) -> list[Stage]:
-    """At inference: fixed statistics, so that no image sees another."""
+def _batch_norm(layer: keras.layers.Layer, coupling: Coupling | None = None) -> list[Stage]:
+    """At inference: fixed statistics, so that no image sees another. Else those of each trial's images."""
     if layer.axis not in (-1, layer.input_spec.ndim - 1):
         return []
+
+    def moments(entered: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """[T, R, C] with the rows of each trial, their mean and their variance, [T, 1, C]."""
+        assert coupling is not None  # else there are no trials
+        rows = _fold(entered, entered.shape[0] // coupling.images)
+        mean = tf.reduce_mean(rows, axis=1, keepdims=True)
+        return rows, mean, tf.reduce_mean(tf.square(rows - mean), axis=1, keepdims=True)
 
     def normalise(entered: tf.Tensor) -> tf.Tensor:
         deviation = tf.sqrt(layer.moving_variance.value + layer.epsilon)
         return (entered - layer.moving_mean.value) / deviation
+
+    def normalise_together(entered: tf.Tensor) -> tf.Tensor:
+        rows, mean, variance = moments(entered)
+        return tf.reshape((rows - mean) / tf.sqrt(variance + layer.epsilon), entered.shape)
+
+    def deviation(entered: tf.Tensor) -> tf.Tensor:
+        """Mean over the channels of the squared differences, in units of the layer's variance."""
+        _, mean, variance = moments(entered)
+        wanted = layer.moving_variance.value + layer.epsilon
+        apart = tf.square(mean - layer.moving_mean.value) / wanted
+        apart += tf.square((variance + layer.epsilon) / wanted - 1)
+        return tf.reduce_mean(apart, axis=[1, 2])
 
     def scale(entered: tf.Tensor) -> tf.Tensor:
         return entered * layer.gamma.value
@@ -121,7 +163,11 @@ def _batch_norm(layer: keras.layers.Layer) -> list[Stage]:
     def scale_gradients(entered: tf.Tensor, delta: tf.Tensor, trials: int) -> list[Gradient]:
         return [tf.reduce_sum(_fold(entered * delta, trials), axis=1)]
 
-    stages = [Stage(layer.name, normalise)]
+    if coupling is None:
+        stages = [Stage(layer.name, normalise)]
+    else:
+        run = normalise if coupling.is_fixed else normalise_together
+        stages = [Stage(layer.name, run, deviation=deviation)]
     if layer.scale:
         stages.append(Stage(layer.name, scale, (layer.gamma,), scale_gradients))
     return stages + (_shift(layer, layer.beta) if layer.center else [])

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
+from gradleak.gradients.layers import Coupling
 from gradleak.gradients.objectives import Products
 from gradleak.gradients.products import Gradient, as_tensor, products
-from gradleak.gradients.trace import Step, Untraceable, forward, trace
+from gradleak.gradients.trace import Step, Untraceable, deviations, forward, trace
 
 log = logging.getLogger("gradleak")
 
@@ -20,7 +21,8 @@ class Matcher:
 
     Everywhere: images x [T, N, H, W, C]; labels [T, N, K], each row a probability vector; the loss of
     a trial is the mean over its N images of the cross-entropy from logits. T and N are static.
-    No trial's result depends on another's images. Twice differentiable in x and labels.
+    No trial's result depends on another's images. Twice differentiable in x and labels. A model that could
+    not be traced is evaluated at inference, whatever the coupling.
     """
 
     model: keras.Model
@@ -50,6 +52,17 @@ class Matcher:
         """Each trial's gradient in full, L tensors [T, *shape]. Memory grows with T times parameters."""
         return [as_tensor(g, v.shape) for g, v in zip(self._gradients(x, labels), self.variables)]
 
+    def statistics_distance(self, x: tf.Tensor) -> tf.Tensor:
+        """How far the statistics of each trial's images are from the moving ones, [T].
+
+        At each layer of the coupling the mean over channels of (μ − μ*)² / (v* + ε) + ((v − v*) / (v* + ε))²,
+        then the mean over layers. Zero where there is no such layer. The sum of squared differences is the
+        regulariser of Yin et al. 2021 (doi:10.48550/arXiv.2104.07586); here each is in units of the variance.
+        """
+        trials, images = x.shape[:2]
+        found = deviations(self.steps or (), tf.reshape(x, [trials * images, *x.shape[2:]]))
+        return tf.add_n(found) / len(found) if found else tf.zeros([trials], x.dtype)
+
     def _gradients(self, x: tf.Tensor, labels: tf.Tensor) -> list[Gradient]:
         if self.steps is None:
             return _map_trials(self.model, x, labels)
@@ -68,14 +81,16 @@ class Matcher:
         return [found[id(variable)] for variable in self.variables]
 
 
-def build_matcher(model: keras.Model) -> Matcher:
+def build_matcher(model: keras.Model, coupling: Coupling | None = None) -> Matcher:
     """The engine for a classifier (B, H, W, C) -> (B, K) logits; its last activation must be linear.
 
+    coupling: BatchNormalization layers that normalise each trial by its own images; x must then have
+    ``coupling.images`` images a trial. None: all layers are evaluated at inference.
     A layer without algebra of its own falls back to a gradient that is materialised per trial, and a
     model that cannot be traced does so as a whole. Both are said once in the log.
     """
     try:
-        steps = trace(model)
+        steps = trace(model, coupling)
     except Untraceable as reason:
         log.warning("%s: per-trial gradients of the whole model are materialised: %s", model.name, reason)
         return Matcher(model, None)

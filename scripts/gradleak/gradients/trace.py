@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from gradleak.gradients.layers import Stage, stages_of
+from gradleak.gradients.layers import Coupling, Stage, stages_of
 from gradleak.gradients.windows import crop
 
 
@@ -36,20 +36,21 @@ class Captured:
 _OPAQUE = (keras.layers.Lambda, keras.layers.TFSMLayer, keras.layers.Wrapper, keras.layers.RNN)
 
 
-def trace(model: keras.Model) -> tuple[Step, ...]:
+def trace(model: keras.Model, coupling: Coupling | None = None) -> tuple[Step, ...]:
     """Steps of a Sequential or Functional model in the order of execution; raises ``Untraceable``.
 
-    Nested Sequential and Functional models are read through.
+    Nested Sequential and Functional models are read through. coupling: of the images of a trial; None: each
+    image is evaluated for itself.
     """
     steps: list[Step] = []
-    output = _trace_into(steps, model, entry=0)
+    output = _trace_into(steps, model, 0, coupling)
     if output != len(steps):
         raise Untraceable("the model's output is not its last layer's")
     trained = Counter(id(variable) for step in steps for variable in step.stage.variables)
     if trained != Counter(id(variable) for variable in model.trainable_variables):
         raise Untraceable("a trainable variable is used more than once, or by no layer of the graph")
     _pool_early(steps)
-    return _without_unseen(steps, model.inputs[0])
+    return _without_unseen(steps, model.inputs[0], coupling.images if coupling else 1)
 
 
 def forward(steps: tuple[Step, ...], images: tf.Tensor) -> tuple[tf.Tensor, list[Captured]]:
@@ -66,7 +67,20 @@ def forward(steps: tuple[Step, ...], images: tf.Tensor) -> tuple[tf.Tensor, list
     return values[-1], captured
 
 
-def _trace_into(steps: list[Step], model: keras.Model, entry: int) -> int:
+def deviations(steps: tuple[Step, ...], images: tf.Tensor) -> list[tf.Tensor]:
+    """What each stage with a ``deviation`` makes of ``images`` [B, H, W, C], [T] each."""
+    last = max((i + 1 for i, step in enumerate(steps) if step.stage.deviation), default=0)
+    values: list[Any] = [images]
+    found = []
+    for step in steps[:last]:
+        entered = [values[i] for i in step.inputs]
+        values.append(step.stage.run(*entered))
+        if step.stage.deviation:
+            found.append(step.stage.deviation(entered[0]))
+    return found
+
+
+def _trace_into(steps: list[Step], model: keras.Model, entry: int, coupling: Coupling | None) -> int:
     """Append the steps of ``model``, whose input is value ``entry``; return its output's number."""
     if not _is_keras_own(model) or not getattr(model, "outputs", None):
         raise Untraceable(f"{model.name} is not a built Sequential or Functional model")
@@ -79,16 +93,23 @@ def _trace_into(steps: list[Step], model: keras.Model, entry: int) -> int:
             history = tensor._keras_history
             node = history.operation._inbound_nodes[history.node_index]
             inputs = tuple(number_of(parent) for parent in node.input_tensors)
-            numbers[id(tensor)] = _trace_call(steps, history.operation, node.arguments.kwargs, inputs)
+            layer, kwargs = history.operation, node.arguments.kwargs
+            numbers[id(tensor)] = _trace_call(steps, layer, kwargs, inputs, coupling)
         return numbers[id(tensor)]
 
     return number_of(model.outputs[0])
 
 
-def _trace_call(steps: list[Step], layer: keras.layers.Layer, kwargs: dict, inputs: tuple[int, ...]) -> int:
+def _trace_call(
+    steps: list[Step],
+    layer: keras.layers.Layer,
+    kwargs: dict,
+    inputs: tuple[int, ...],
+    coupling: Coupling | None,
+) -> int:
     """Append one call (or the steps of a nested model); return the number of its output."""
     if isinstance(layer, keras.Model):
-        return _trace_into(steps, layer, *inputs)
+        return _trace_into(steps, layer, inputs[0], coupling)
     # Keras's own layers treat the images of a batch one by one at inference; nothing is known of others.
     if not isinstance(layer, keras.Layer) or not _is_keras_own(layer):
         raise Untraceable(f"{layer.name} is not a layer of Keras's own")
@@ -96,7 +117,7 @@ def _trace_call(steps: list[Step], layer: keras.layers.Layer, kwargs: dict, inpu
         raise Untraceable(f"{layer.name} may do anything to a batch")
     if layer.trainable_variables and len(inputs) != 1:
         raise Untraceable(f"{layer.name} is trainable and has several inputs")
-    for stage in stages_of(layer):
+    for stage in stages_of(layer, coupling):
         steps.append(Step(stage, inputs))
         inputs = (len(steps),)
     return len(steps)
@@ -119,15 +140,16 @@ def _pool_early(steps: list[Step]) -> None:
             here = before
 
 
-def _without_unseen(steps: list[Step], entry: keras.KerasTensor) -> tuple[Step, ...]:
+def _without_unseen(steps: list[Step], entry: keras.KerasTensor, images: int) -> tuple[Step, ...]:
     """The steps with a crop wherever later ones look at less than a value's whole height and width.
 
     Pooling by 2 drops the last row of 13, the convolution before it need not compute it, and so on back to
     the image: of 28 x 28 pixels cnn7 sees 26 x 26, and a sixth of its second convolution is for nothing.
+    images: in a batch that the steps can be run on.
     """
     if None in entry.shape[1:]:
         return tuple(steps)
-    sizes = _sizes(steps, entry)
+    sizes = _sizes(steps, entry, images)
     made = list(sizes)  # what is made of each value: as much as is looked at, if its step can make less
 
     def looked_at(number: int, source: int) -> tuple[int, int] | None:
@@ -153,7 +175,7 @@ def _without_unseen(steps: list[Step], entry: keras.KerasTensor) -> tuple[Step, 
     return tuple(cropped)
 
 
-def _sizes(steps: list[Step], entry: keras.KerasTensor) -> list[tuple[int, int] | None]:
+def _sizes(steps: list[Step], entry: keras.KerasTensor, images: int) -> list[tuple[int, int] | None]:
     """Height and width of every value, None for one that is not a map [B, H, W, C]."""
     shapes: list[tf.TensorShape] = []
 
@@ -166,7 +188,7 @@ def _sizes(steps: list[Step], entry: keras.KerasTensor) -> list[tuple[int, int] 
 
     # A model cloned in another float type keeps the type of its entry.
     dtype = next((v.dtype for step in steps for v in step.stage.variables), entry.dtype)
-    run.get_concrete_function(tf.TensorSpec([1, *entry.shape[1:]], dtype))
+    run.get_concrete_function(tf.TensorSpec([images, *entry.shape[1:]], dtype))
     return [tuple(shape[1:3]) if len(shape) == 4 else None for shape in shapes]
 
 

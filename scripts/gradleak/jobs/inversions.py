@@ -46,6 +46,8 @@ def load_problem(snakemake: Any) -> Problem:
         steps=first.steps,
         members=_members(inputs),
         scale_confidence=first.scale_confidence,
+        coupled=first.coupled,
+        has_statistics=first.has_statistics,
     )
 
 

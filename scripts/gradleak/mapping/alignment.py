@@ -9,7 +9,7 @@ import numpy as np
 
 from gradleak.artifacts import architecture
 from gradleak.artifacts.leak import Leak
-from gradleak.mapping.assign import assign_tensors, match
+from gradleak.mapping.assign import Match, assign_tensors, match
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.layouts import Flattened
 
@@ -24,14 +24,17 @@ class Aligned:
     before: weights of the round. deltas: as shared, float32 [D, *shape] each. rows: of the first delta, one
     for each variable (see ``assign_tensors``). weights_matched_by: how the weights were matched.
     missing_weights: paths of the variables that the file of weights does not have; they keep Keras's initial
-    values.
+    values. untrained: deltas of the other variables that every update holds (moving statistics), path →
+    float32 [D, *shape]. layout: of the deltas, keras or torch.
     """
 
     before: list[np.ndarray]
     deltas: list[np.ndarray]
     rows: list[dict]
     weights_matched_by: str
-    missing_weights: tuple[str, ...] = ()
+    missing_weights: tuple[str, ...]
+    untrained: dict[str, np.ndarray]
+    layout: str
 
 
 def align(leaks: list[Leak], model: keras.Model) -> Aligned:
@@ -48,9 +51,35 @@ def align(leaks: list[Leak], model: keras.Model) -> Aligned:
             for a, b in zip(leak.before.values(), leaks[0].before.values(), strict=True)
         ):
             raise MappingError(f"draw {index} starts from other weights than draw 0")
+    found = [match(leak.delta, variables, model.weights, "delta", flat) for leak in leaks]
     mapped = [assign_tensors(leak.delta, variables, model.weights, "delta", flat) for leak in leaks]
     deltas = [np.stack([arrays[i] for arrays, _ in mapped]) for i in range(len(variables))]
-    return Aligned(before, deltas, mapped[0][1], before_rows[0]["matched_by"], missing)
+    return Aligned(
+        before,
+        deltas,
+        mapped[0][1],
+        before_rows[0]["matched_by"],
+        missing,
+        _untrained(model, found),
+        found[0].layout,
+    )
+
+
+def _untrained(model: keras.Model, found: list[Match]) -> dict[str, np.ndarray]:
+    """``Aligned.untrained``. Raises MappingError for a tensor of another shape."""
+    deltas = {}
+    for variable in model.non_trainable_variables:
+        arrays = [one.arrays.get(id(variable)) for one in found]
+        held = [array for array in arrays if array is not None]
+        for array in held:
+            if array.shape != tuple(variable.shape):
+                raise MappingError(
+                    f"delta: {found[0].keys[id(variable)]} has shape {array.shape}, "
+                    f"{variable.path} needs {tuple(variable.shape)}"
+                )
+        if len(held) == len(arrays):
+            deltas[variable.path] = np.stack(held).astype(np.float32)
+    return deltas
 
 
 def layer_index(model: keras.Model) -> np.ndarray:

@@ -21,12 +21,14 @@ STATISTICS = ("moving_mean", "moving_variance")
 class Match:
     """keys, arrays: of each variable, by its id, in the layout of Keras. how: by what they were matched.
 
-    missing: paths of the variables of the model for which the file has no tensor, in the model's order.
+    layout: of the file, one of LAYOUTS. missing: paths of the variables of the model for which the file has
+    no tensor, in the model's order.
     """
 
     keys: dict[int, str]
     arrays: dict[int, np.ndarray]
     how: str
+    layout: str
     missing: tuple[str, ...] = ()
 
 
@@ -137,7 +139,7 @@ def _made(tensors: Tensors, pairing: Pairing, layout: str) -> Match:
     how = pairing.how if layout == "keras" else f"{pairing.how}, converted from PyTorch's layout"
     arrays = _in_keras(tensors, pairing, layout)
     missing = tuple(v.path for v in tensors.everything if id(v) not in arrays)
-    return Match(pairing.keys, arrays, how, missing)
+    return Match(pairing.keys, arrays, how, layout, missing)
 
 
 def _in_keras(tensors: Tensors, pairing: Pairing, layout: str) -> dict[int, np.ndarray]:

@@ -9,8 +9,12 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class UserClaims:
-    """samples: images behind the update, None if not stated. sign, scale: ``auto`` if not stated."""
+    """samples: images behind the update, None if not stated. sign, scale: ``auto`` if not stated.
+
+    batch_norm: mode of the BatchNormalization layers, training or inference; ``auto`` if not stated.
+    """
 
     samples: int | None = None
     sign: str = AUTO
     scale: float | str = AUTO
+    batch_norm: str = AUTO

@@ -179,7 +179,8 @@ class Public:
     softmax: mean softmax by true class [C, C]. head: the last dense layer, or None, and no_head the reason.
     features: mean input of the head by true class [C, d]; d is 0 without head.
     positive: no feature is below zero. sparse: features are often exactly zero, as after a ReLU. accuracy: on
-    public images. chance: the accuracy of the most frequent class.
+    public images. chance: the accuracy of the most frequent class. is_known: the client evaluated this
+    network; False if BatchNorm layers may have normalised by the batch, which makes it another one.
     """
 
     softmax: np.ndarray
@@ -190,6 +191,7 @@ class Public:
     chance: float
     head: Head | None
     no_head: str
+    is_known: bool = True
 
 
 def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:

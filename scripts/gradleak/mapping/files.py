@@ -32,7 +32,10 @@ class MappedBlock:
     error, in units of the root mean square of its variable. noise: standard deviation of further noise on
     each gradient [L]. steps: local steps of the client, None if not stated. draws: int [D]. head: the
     last dense layer, None if the model ends in anything else, and no_head the reason. scale_confidence: of
-    the scale that the delta was divided by, from 0 (unknown) to 1 (stated in the settings).
+    the scale that the delta was divided by, from 0 (unknown) to 1 (stated in the settings). coupled: names of
+    the BatchNormalization layers that normalised by the batch (training mode). has_statistics: ``weights``
+    hold the statistics of that batch in the place of the moving ones, so that the model evaluates an image as
+    the client did.
     """
 
     model_json: str
@@ -49,6 +52,8 @@ class MappedBlock:
     head: Head | None
     scale_confidence: float
     no_head: str = ""
+    coupled: tuple[str, ...] = ()
+    has_statistics: bool = False
 
     def weight(self, variable: int) -> np.ndarray:
         """The weights of trainable variable number ``variable``; negative numbers count from the last."""
@@ -80,6 +85,8 @@ def write_block(path: str | Path, block: MappedBlock) -> None:
         **_head_arrays(block.head),
         no_head=np.array(block.no_head),
         scale_confidence=block.scale_confidence,
+        coupled=np.array(block.coupled, dtype=np.str_),
+        has_statistics=block.has_statistics,
     )
 
 
@@ -101,6 +108,8 @@ def read_block(path: str | Path) -> MappedBlock:
         head=_read_head(arrays),
         no_head=str(arrays["no_head"]),
         scale_confidence=float(arrays["scale_confidence"]),
+        coupled=tuple(str(name) for name in arrays["coupled"]),
+        has_statistics=bool(arrays["has_statistics"]),
     )
 
 

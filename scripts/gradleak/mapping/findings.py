@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradleak.artifacts.leak import Leak
+from gradleak.mapping import batch_statistics
 from gradleak.mapping.alignment import Aligned
 from gradleak.mapping.finding import Contradiction, Finding, as_json
 from gradleak.mapping.metadata import Metadata
@@ -18,7 +19,8 @@ from gradleak.mapping.ranks import Bound, Ranks, verdict
 @dataclass(frozen=True)
 class Findings:
     """One for each question about an update. ranks: of its dense kernels. bound: what they prove, or None.
-    doubt: why the model with the weights of the file may not be the client's, or ''.
+    coupled: names of the layers that normalised by the batch. statistics: of the batch, there. doubt: why the
+    model with the weights of the file may not be the client's, or ''.
     """
 
     weights: Finding
@@ -28,8 +30,11 @@ class Findings:
     optimizer: Finding
     smoothing: Finding
     perturbations: Perturbations
+    batch_norm: Finding
+    coupled: list[str]
     ranks: Ranks
     bound: Bound | None
+    statistics: batch_statistics.Recovered = batch_statistics.NOT_NEEDED
     doubt: str = ""
 
 
@@ -67,6 +72,7 @@ def report(
         "clipping": as_json(p.clipping),
         "entry_clipping": as_json(p.entry_clipping),
         "sparsity": as_json(p.sparsity),
+        "batch_norm": as_json(f.batch_norm, statistics=batch_statistics.as_json(f.statistics, f.coupled)),
         "ranks": f.ranks.rows,
         "verdict": verdict(f.bound, f.samples.value, meta.get("local_steps")),
         "contradictions": [*(_line(name, one) for name, one in stated.contradicts), *contradictions(f)],
@@ -90,7 +96,7 @@ def contradictions(findings: Findings) -> list[str]:
     """A line for each statement that the update, or another statement, contradicts."""
     return [
         _line(name, one)
-        for name in ("optimizer", "sign", "scale", "samples")
+        for name in ("optimizer", "sign", "scale", "samples", "batch_norm")
         for one in getattr(findings, name).contradicts
     ]
 

@@ -18,6 +18,7 @@ from gradleak.mapping.finding import Contradiction
 
 DEPTH = 3  # nesting that is searched: client → optimizer → config
 SAME = 1e-5  # relative difference below which two numbers are one: a float32 written in decimals
+MODES = ("training", "inference")  # of BatchNormalization layers
 SIGNS = ("after_minus_before", "before_minus_after")
 # Optimizers whose step is proportional to an average of gradients.
 PROPORTIONAL = ("sgd", "momentum", "nesterov")
@@ -123,6 +124,18 @@ def _sign(value: Any) -> str | None:
     return DIRECTIONS.get(squeezed(value)) if isinstance(value, str) else None
 
 
+def _mode(value: Any) -> str | None:
+    name = squeezed(value) if isinstance(value, str) else ""
+    return {"train": "training", "eval": "inference", "evaluation": "inference"}.get(
+        name, name if name in MODES else None
+    )
+
+
+def _kept(value: Any) -> float | None:
+    number = _positive(value)
+    return number if number is not None and number < 1 else None
+
+
 @dataclass(frozen=True)
 class Key:
     """read: the value in its type and unit, None if it has no meaning. kind: the type, for people."""
@@ -183,6 +196,8 @@ KEYS = {
     "client_weight": Key(
         _positive, "number above 0", ("aggregation_weight", "averaging_weight", "fedavg_weight")
     ),
+    "batch_norm": Key(_mode, " or ".join(f"`{one}`" for one in MODES), ("bn_mode", "batch_norm_mode")),
+    "batch_norm_momentum": Key(_kept, "number above 0 and below 1", ("bn_momentum",)),
     "sign": Key(_sign, " or ".join(f"`{one}`" for one in SIGNS), ("delta_sign", "direction")),
     "loss": Key(_text, "name", ("loss_function", "loss_fn", "criterion")),
     "round": Key(_round, "whole number from 0", ("server_round", "fl_round", "communication_round")),
@@ -198,7 +213,8 @@ class Metadata:
 
     samples: images behind the update. batch_size: images in a local step. local_steps: in all, stated or
     from epochs × ⌈samples / batch_size⌉. optimizer: in lower case; ``momentum`` and ``nesterov`` for SGD with
-    them. sign: one of SIGNS. weight_decay: λ of the term λ w in the gradient. unknown: fields that are stated
+    them. batch_norm: one of MODES. batch_norm_momentum: share of a moving statistic that a step keeps.
+    sign: one of SIGNS. weight_decay: λ of the term λ w in the gradient. unknown: fields that are stated
     but not determined: no number, contradictory, or steps that epochs alone do not give. unread: keys that
     were not read, with their path. contradicts: (field, contradiction) between two statements.
     """
@@ -213,6 +229,8 @@ class Metadata:
     nesterov: bool | None = None
     weight_decay: float | None = None
     client_weight: float | None = None
+    batch_norm: str | None = None
+    batch_norm_momentum: float | None = None
     sign: str | None = None
     loss: str | None = None
     round: int | None = None

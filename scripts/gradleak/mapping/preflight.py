@@ -5,14 +5,27 @@ No attack reads this. It is for the report alone.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from gradleak.mapping.batch_norm import NONE as NO_NORM
+from gradleak.mapping.batch_norm import TRAINING
 from gradleak.mapping.files import MappedBlock
+from gradleak.mapping.finding import UNKNOWN
 from gradleak.mapping.ranks import widest
 
 GOOD, POOR, NONE = "good", "poor", "none"
+
+# Why BatchNormalization in training mode makes a prospect poor.
+_COUPLED = "BatchNorm in training mode: each gradient depends on the statistics of the whole batch"
+COUPLED = {
+    "labels": f"{_COUPLED}, which the update does not show, and so do the client's probabilities",
+    "dlg": f"{_COUPLED}, so all images have to be found at once",
+    "latent": f"{_COUPLED}, so all images have to be found at once",
+    "span": f"{_COUPLED}, which the update does not show, so that no member's feature can be computed",
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +35,8 @@ class Update:
     samples: images behind it. optimizer: the family. steps: local steps, None if unknown. noise: standard
     deviation of white noise, or 0. has_bias: of the last dense layer. is_trained: the model before the round.
     no_head: why there is no last dense layer, or ''. doubt: why the model may not be the client's, or ''.
+    batch_norm: mode of the BatchNormalization layers. has_statistics: those of the batch were recovered.
+    mixed: dense kernels before a layer that normalised by the batch.
     """
 
     ranks: list[dict]
@@ -35,6 +50,9 @@ class Update:
     is_trained: bool
     no_head: str = ""
     doubt: str = ""
+    batch_norm: str = NO_NORM
+    has_statistics: bool = False
+    mixed: tuple[str, ...] = ()
 
 
 def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
@@ -51,18 +69,44 @@ def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
         is_trained=report["weights"]["value"] == "trained",
         no_head=block.no_head,
         doubt=report["weights"]["doubt"],
+        batch_norm=report["batch_norm"]["value"],
+        has_statistics=block.has_statistics,
+        mixed=_before(block, [row["variable"] for row in report["ranks"]]),
     )
+
+
+def _before(block: MappedBlock, kernels: list[str]) -> tuple[str, ...]:
+    """Those of ``kernels`` (paths) whose layer comes before one of ``block.coupled`` in the model's order."""
+    order = [layer["config"]["name"] for layer in json.loads(block.model_json)["config"]["layers"]]
+    last = max((order.index(name) for name in block.coupled), default=-1)
+    return tuple(path for path in kernels if order.index(path.split("/")[-2]) < last)
 
 
 def prospects(update: Update) -> list[dict[str, Any]]:
     """Rows {attack, expect (good | poor | none), why}."""
     rows = [_labels(update), _dlg(update), _latent(update), _span(update)]
+    rows = [_with_batch_norm(update, row) for row in rows]
     return [_doubted(one, update.doubt) for one in rows] if update.doubt else rows
 
 
 def _doubted(row: dict[str, Any], doubt: str) -> dict[str, Any]:
     """At most poor, with the doubt before its own reason."""
     return row if row["expect"] == NONE else _row(row["attack"], POOR, f"{doubt}; {row['why']}")
+
+
+def _with_batch_norm(u: Update, row: dict[str, Any]) -> dict[str, Any]:
+    """``row``, where BatchNormalization leaves the prospect as it is; else poor, and why."""
+    if u.batch_norm == UNKNOWN:
+        why = (
+            "it is not known whether BatchNorm used the statistics of the batch (training mode); if it did, "
+            "the activations that are computed here are not the client's: set `batch_norm` on the target"
+        )
+    elif u.batch_norm == TRAINING and not (u.has_statistics and row["attack"] in ("labels", "span")):
+        why = COUPLED[row["attack"]]
+    else:
+        return row
+    expect = POOR if row["expect"] == GOOD else row["expect"]
+    return row | {"expect": expect, "why": f"{row['why']}; but {why}"}
 
 
 def _labels(u: Update) -> dict[str, Any]:
@@ -117,7 +161,12 @@ def _latent(u: Update) -> dict[str, Any]:
 
 
 def _span(u: Update) -> dict[str, Any]:
-    kernel = widest([row for row in u.ranks if row["shape"][0] >= 16]) or widest(u.ranks)
+    ranks = [row for row in u.ranks if row["variable"] not in u.mixed]
+    kernel = widest([row for row in ranks if row["shape"][0] >= 16]) or widest(ranks)
+    if kernel is None and u.mixed:
+        return _row(
+            "span", NONE, "every dense layer comes before a BatchNorm in training mode, which mixes δ"
+        )
     if kernel is None:
         return _row("span", NONE, "the model has no dense layer")
     rank, full = max(kernel["ranks"]), kernel["full"]

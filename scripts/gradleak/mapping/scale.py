@@ -64,6 +64,8 @@ def absent_class_scale(deltas: list[np.ndarray], public: Public, factor: float) 
     own = ERROR_FLAT
     if softmax.max() >= FLAT:
         own = ERROR_CONFIDENT if np.median(np.diag(softmax)) >= CONFIDENT else ERROR_TRAINED
+    if not public.is_known:
+        own = ERROR_CONFIDENT
     if not public.sparse:
         own = max(own, ERROR_DENSE)
     return Estimate(float(np.median(ratios)), float(np.hypot(own, np.median(spreads))))

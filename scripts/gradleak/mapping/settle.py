@@ -13,8 +13,15 @@ import numpy as np
 
 from gradleak.artifacts.leak import Leak
 from gradleak.float32 import FLOAT32_ROUNDING
-from gradleak.mapping import metadata, weights
+from gradleak.mapping import batch_statistics, metadata, weights
 from gradleak.mapping.alignment import Aligned, align, layer_index
+from gradleak.mapping.batch_norm import (
+    INFERENCE,
+    NONE,
+    coupled_layers,
+    find_batch_norm,
+    layer_modes,
+)
 from gradleak.mapping.claims import UserClaims
 from gradleak.mapping.classifier import Public, logits_model, look_at
 from gradleak.mapping.errors import MappingError
@@ -40,8 +47,11 @@ COARSE_BITS = 6  # of quantised entries, up to which most of a kernel's entries 
 class Mapping:
     """The mapping of D draws with L trainable variables.
 
-    model: with a linear output (logits) and the weights of the round. gradients: pseudo-gradients in the
-    order of ``model.trainable_variables``, float32 [D, *shape], the mean over the samples. layer: layer index
+    model: with a linear output (logits) and the weights of the round; where the statistics of the batch were
+    recovered, they stand in the place of the moving statistics. coupled: names of the BatchNormalization
+    layers that normalised by the batch. has_statistics: whether those of the batch were recovered. gradients:
+    pseudo-gradients in the order of ``model.trainable_variables``, float32 [D, *shape], the mean over the
+    samples. layer: layer index
     of each variable [L], 0 is the first. samples: images behind each update. steps: local steps, None if the
     metadata do not state them. head: the last dense layer, or None, and no_head the reason. public_softmax:
     mean softmax of public images by true class [C, C]. rounding: standard deviation of a gradient's rounding
@@ -49,7 +59,9 @@ class Mapping:
     standard deviation of other errors of each variable's gradient [L], by the findings on noise, number
     format and dropped entries. report: findings with evidence, JSON types only. singular: singular values of
     every dense kernel's delta, name → float64 [D, K]. floor: name → float64 [D], see ``Ranks``.
-    scale_confidence: of the finding on the scale, from 0 to 1.
+    scale_confidence: of the finding on the scale, from 0 to 1. coupled: names of the BatchNormalization
+    layers that normalised by the batch. has_statistics: whether those of the batch were recovered; then they
+    stand in the place of the moving statistics in the model.
     """
 
     model: keras.Model
@@ -66,6 +78,8 @@ class Mapping:
     singular: dict[str, np.ndarray]
     floor: dict[str, np.ndarray]
     scale_confidence: float
+    coupled: tuple[str, ...]
+    has_statistics: bool
 
 
 def settle(
@@ -97,6 +111,13 @@ def settle(
     aligned = replace(aligned, deltas=deltas)
     findings = _findings(model, aligned, public, perturbations, stated.values, claims)
     findings = replace(findings, weights=weights.find_weights(public), doubt=doubt)
+    if findings.coupled:
+        findings = replace(findings, statistics=_statistics(model, aligned, findings, stated))
+        batch_statistics.put(model, findings.statistics)
+    if findings.statistics.values:  # of the network that the client evaluated, no longer that of the server
+        public = look_at(model, public_x, public_y)
+        estimate = absent_class_scale(aligned.deltas, public, _direction(findings.sign.value))
+        findings = replace(findings, scale=find_scale(estimate, claims.scale, stated.values))
     scale = findings.scale.value
     factor = _direction(findings.sign.value)
     gradients = [(-factor / scale * d).astype(np.float32) for d in aligned.deltas]
@@ -115,6 +136,8 @@ def settle(
         singular=findings.ranks.singular,
         floor=findings.ranks.floor,
         scale_confidence=findings.scale.confidence,
+        coupled=tuple(findings.coupled),
+        has_statistics=bool(findings.statistics.values),
     )
 
 
@@ -130,6 +153,10 @@ def _findings(
     deltas, before, weight = aligned.deltas, aligned.before, meta.get("client_weight") or 1.0
     optimizer, entries = _entries(aligned, public.head, perturbations, meta)
     entries = replace(entries, samples=claims.samples or images(meta)[0])
+    is_sparse = bool(perturbations.sparsity.value)
+    modes = layer_modes(model, aligned, optimizer.value, perturbations.noise.value, weight, is_sparse)
+    batch_norm = find_batch_norm(modes, claims.batch_norm, meta)
+    public = replace(public, is_known=batch_norm.value in (INFERENCE, NONE))
     evidence, of_draws = sign_evidence(deltas, public, entries)
     sign = find_sign(evidence, claims.sign, meta)
     estimate = absent_class_scale(deltas, public, _direction(sign.value))
@@ -145,6 +172,8 @@ def _findings(
         optimizer=optimizer,
         smoothing=find_smoothing([one.smoothing for one in of_draws], len(public.softmax), scale),
         perturbations=perturbations,
+        batch_norm=batch_norm,
+        coupled=coupled_layers(modes, batch_norm.value),
         ranks=ranks,
         bound=bound,
     )
@@ -181,6 +210,25 @@ def _entries(
         shrinks=perturbations.decay.direction,
     )
     return optimizer, entries
+
+
+def _statistics(
+    model: keras.Model, aligned: Aligned, findings: Findings, stated: metadata.Metadata
+) -> batch_statistics.Recovered:
+    """The statistics of the batch, for a client in training mode."""
+    changed = findings.perturbations
+    if changed.adds_to_rank:
+        why = "noise, quantisation, clipping by entry or dropped entries hide the moving statistics"
+        return batch_statistics.Recovered({}, why)
+    is_exact = findings.optimizer.value == "sgd" and changed.precision.value == "float32"
+    how = batch_statistics.protocol(
+        stated,
+        _direction(findings.sign.value),
+        findings.samples.value,
+        is_exact,
+        bool(changed.clipping.value),
+    )
+    return batch_statistics.recover(model, aligned, findings.coupled, how)
 
 
 def _direction(sign: str) -> float:

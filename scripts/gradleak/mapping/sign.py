@@ -18,8 +18,8 @@ from gradleak.mapping.metadata import SIGNS
 DECISIVE = 4.0  # standard errors
 BEYOND = 5.0  # standard deviations: white noise exceeds it in hardly one of a few thousand entries
 # Up to FEW_COLUMNS columns of one sign count on a confident model only if at most INCOHERENT of the update is
-# along public features. COHERENT: by how much more of the update is along public features under one sign, of a
-# model that is not confident; at most 0.1 under the wrong sign. By tests/benchmarks/bench_mapping.py.
+# along public features. COHERENT: by how much more of the update is along public features under one sign, of
+# a model that is not confident; at most 0.1 under the wrong sign. By tests/benchmarks/bench_mapping.py.
 FEW_COLUMNS, INCOHERENT, COHERENT = 3, 0.2, 0.3
 
 
@@ -234,10 +234,10 @@ def _of_draw(
         if columns.sum() < absent:
             return DrawEvidence(0)
     apart = smoothing.plateau(kernel, columns, public)
-    if apart <= smoothing.EQUAL:
+    if apart <= smoothing.EQUAL and public.is_known:
         level = None if bias is None else float(np.abs(bias[columns]).max())
         return DrawEvidence(-direction, ("plateau", level))
-    if smoothing.is_doubtful(kernel, columns, public):
+    if apart <= smoothing.EQUAL or smoothing.is_doubtful(kernel, columns, public):
         return DrawEvidence(0)
     few = columns.sum() <= FEW_COLUMNS and np.median(np.diag(public.softmax)) >= smoothing.CONFIDENT
     # Smoothed labels can turn a few columns around. Then the update is along public features.
@@ -270,6 +270,11 @@ def _votes(
         return np.zeros(len(kernel), int), 1, reason
     if public.positive and public.sparse:
         return absent_columns(kernel, entries.noise), 1, columns
+    if not public.is_known:
+        nothing = (
+            "BatchNorm layers may have used other statistics, so public probabilities are not the client's"
+        )
+        return np.zeros(len(kernel), int), 1, nothing
     if public.positive and bias is not None and public.softmax.max() < 0.5 and not entries.adaptive:
         lowest = "classes with the lowest bias change per expected probability, minus those with the highest"
         return plateau(bias, expected), 4, lowest

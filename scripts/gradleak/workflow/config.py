@@ -52,6 +52,11 @@ class Leaked(StrictModel):
         "auto",
         description="Delta per unit of gradient (learning rate × steps × client weight); auto: estimated.",
     )
+    batch_norm: Literal["auto", "training", "inference"] = Field(
+        "auto",
+        description="Whether the client's BatchNorm layers normalised by the statistics of its batch "
+        "(training) or by the moving ones (inference); auto: decided from the update, with evidence.",
+    )
 
     @property
     def draws(self) -> int:

@@ -10,7 +10,7 @@ from gradleak.mapping.findings import Findings, contradictions
 from gradleak.mapping.ranks import Ranks
 
 PLAIN = Finding("sgd", 0.9, "evidence")
-NONE = Findings(*[PLAIN] * 6, None, Ranks({}, {}, []), None)
+NONE = Findings(*[PLAIN] * 6, None, PLAIN, [], Ranks({}, {}, []), None)
 
 
 def test_a_finding_is_frozen():

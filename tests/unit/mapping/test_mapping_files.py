@@ -48,6 +48,8 @@ def block(model, rng):
         draws=np.array([4, 5]),
         head=Head(4, 5, "dense_1"),
         scale_confidence=0.3,
+        coupled=("batch_normalization",),
+        has_statistics=True,
     )
 
 
@@ -88,6 +90,8 @@ def test_the_names_of_the_arrays_are_fixed(block, tmp_path):
     rest += ["head", "head_layer", "no_head"]
     names = ["model", *numbered, *rest, "scale_confidence"]
     assert list(read_npz(tmp_path / "gradients.npz")) == names
+    rest += ["coupled", "has_statistics"]
+    assert list(read_npz(tmp_path / "gradients.npz")) == ["model", *numbered, *rest]
 
 
 def test_the_model_has_the_weights_of_the_round(block, model, rng):

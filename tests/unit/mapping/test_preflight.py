@@ -55,6 +55,37 @@ def test_a_doubt_about_the_model_is_in_every_prospect():
     assert all("at chance; " in rows[name]["why"] for name in ("labels", "dlg", "latent"))
 
 
+def of_batch_norm(**changes):
+    """{attack: (expect, why)} of an untrained model, 8 images and BatchNorm layers."""
+    row = {"variable": "net/dense/kernel", "shape": [1600, 128], "ranks": [8], "full": 128}
+    update = Update([row], 225_034, 784, 1, "sgd", 1, 0.0, has_bias=True, is_trained=False, **changes)
+    return {one["attack"]: (one["expect"], one["why"]) for one in prospects(update)}
+
+
+def test_an_unknown_mode_of_batch_norm_makes_every_prospect_poor():
+    found = of_batch_norm(batch_norm="unknown")
+    assert {expect for expect, _ in found.values()} == {"poor"}
+    assert all("set `batch_norm` on the target" in why for _, why in found.values())
+
+
+def test_training_mode_makes_prospects_poor_that_need_other_statistics():
+    good = of_batch_norm()
+    assert {expect for expect, _ in good.values()} == {"good"}
+    assert of_batch_norm(batch_norm="inference") == good
+    hidden = of_batch_norm(batch_norm="training")
+    assert {expect for expect, _ in hidden.values()} == {"poor"}
+    known = of_batch_norm(batch_norm="training", has_statistics=True)
+    assert known["span"] == good["span"]
+    assert known["labels"] == good["labels"]
+    assert known["dlg"][0] == known["latent"][0] == "poor"
+
+
+def test_a_dense_layer_before_a_batch_norm_in_training_mode_has_no_span_to_search():
+    kernel = ("net/dense/kernel",)
+    found = of_batch_norm(batch_norm="training", has_statistics=True, mixed=kernel)
+    assert found["span"][0] == "none"
+
+
 @pytest.fixture(scope="module")
 def mapped(fedsgd, public):
     """(block, report) of two clients."""

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from gradleak.attacks.matching.options import MatchingOptions
 from gradleak.attacks.problem import Problem
+from gradleak.gradients.layers import Coupling
 from gradleak.gradients.matcher import build_matcher
 from gradleak.gradients.objectives import objective
 from gradleak.gradients.targets import unpack_targets
@@ -15,7 +16,8 @@ from gradleak.gradients.targets import unpack_targets
 
 def matching_loss(problem: Problem, options: MatchingOptions) -> Callable:
     """f(images [T,M,H,W,C], labels [T,M,C], data) → loss [T]; ``data`` is that of ``search.run``."""
-    matcher = build_matcher(problem.model)
+    matcher = build_matcher(problem.model, coupling_of(problem, options, problem.dummies(options)))
+    weight = options.statistics_weight if problem.has_statistics else 0.0
     count = len(matcher.variables)
     # The objective 'cosine' is a mean over tensors. The published attacks sum, and their TV weights fit the
     # sum.
@@ -23,9 +25,18 @@ def matching_loss(problem: Problem, options: MatchingOptions) -> Callable:
 
     def match(images: tf.Tensor, labels: tf.Tensor, data: dict) -> tf.Tensor:
         targets = unpack_targets(data, count)
-        return factor * objective(matcher.products(images, labels, targets), data["weights"], options.loss)
+        loss = factor * objective(matcher.products(images, labels, targets), data["weights"], options.loss)
+        return loss + weight * matcher.statistics_distance(images) if weight else loss
 
     return match
+
+
+def coupling_of(problem: Problem, options: MatchingOptions, images: int) -> Coupling | None:
+    """How BatchNormalization is evaluated for a client in training mode; None for other clients.
+
+    images: of a trial.
+    """
+    return Coupling(problem.coupled, images, options.batch_norm == "fixed") if problem.coupled else None
 
 
 def label_likelihood(problem: Problem) -> Callable:

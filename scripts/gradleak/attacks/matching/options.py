@@ -32,6 +32,18 @@ class MatchingOptions(StrictModel):
     dummy_batch: int | None = Field(
         None, ge=1, description="Dummy images; default: the true number of samples."
     )
+    batch_norm: Literal["coupled", "fixed"] = Field(
+        "coupled",
+        description="How BatchNorm layers are evaluated for a client in training mode: by the statistics of "
+        "the dummies, as on the client, or fixed at those of its batch (at the moving ones where these are "
+        "not known).",
+    )
+    statistics_weight: float = Field(
+        0.1,
+        ge=0,
+        description="Weight of the distance between the dummies' statistics at these layers and those of the "
+        "client's batch, where the update shows them.",
+    )
     control: Literal["none", "random_gradient", "label_only"] = Field(
         "none", description="A control, in which the gradient is replaced or not used."
     )

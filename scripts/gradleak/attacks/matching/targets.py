@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradleak.attacks.matching import learned_weights, weightings
+from gradleak.attacks.matching.objective import coupling_of
 from gradleak.attacks.matching.options import MatchingOptions
 from gradleak.attacks.problem import Problem
 from gradleak.gradients.matcher import build_matcher
@@ -36,7 +37,7 @@ def weights(problem: Problem, options: MatchingOptions, leaked: list[np.ndarray]
     ]
     members = np.stack(orders)[:, :images]
     found = learned_weights.weights(
-        build_matcher(problem.model),
+        build_matcher(problem.model, coupling_of(problem, options, images)),
         problem.public[members],
         problem.public_labels[members],
         options.loss,

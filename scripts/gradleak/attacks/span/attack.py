@@ -43,6 +43,11 @@ from gradleak.gradients.trace import Untraceable
 from gradleak.images import psnr
 from gradleak.optim import checkpoints
 
+NO_STATISTICS = (
+    "BatchNorm normalised by statistics of the batch that the update does not show, so that the features of "
+    "members cannot be computed"
+)
+
 
 def invert(
     problem: Problem,
@@ -57,8 +62,10 @@ def invert(
     and not repeated, and so is a joint search after every round. progress: called as ``logging.info`` is.
     """
     began = time.monotonic()
+    if problem.coupled and not problem.has_statistics:
+        return _not_applicable(problem, NO_STATISTICS)
     try:
-        layers = layer_selection.select(problem.model, problem.public, _is_one_step(problem))
+        layers = layer_selection.select(problem.model, problem.public, _is_one_step(problem), problem.coupled)
     except layer_selection.NoLayer as reason:
         return _not_applicable(problem, str(reason))
     except Untraceable as error:

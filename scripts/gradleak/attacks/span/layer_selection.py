@@ -15,24 +15,40 @@ class NoLayer(ValueError):
     """No layer of the model can be searched; the message gives the reason."""
 
 
-def select(model: keras.Model, public: np.ndarray, one_step: bool = True) -> tuple[DenseLayer, DenseLayer]:
+def select(
+    model: keras.Model, public: np.ndarray, one_step: bool = True, coupled: tuple[str, ...] = ()
+) -> tuple[DenseLayer, DenseLayer]:
     """The layer to search for images like ``public`` [P, H, W, C] (P ≥ 2), in float32 and in float64.
 
     The widest layer with nonlinear features that determine the image; no mixtures of members lie in its span.
     Where there is none, the widest with features linear in the image. Mixtures lie in its span, but are no
     extreme rays of its cone (``sparse_rays``), and their δ is in the row space under no label. one_step:
-    after several local steps neither is known of members. Raises NoLayer, gradients.trace.Untraceable.
+    after several local steps neither is known of members. coupled: names of BatchNormalization layers that
+    normalised by the batch; the features of ``model`` must be those of its members. Raises NoLayer,
+    gradients.trace.Untraceable.
     """
     pairs = list(zip(dense_layers(model), dense_layers(model, "float64"), strict=True))
     few = public[: thresholds.LAYER_IMAGES]
     pairs.sort(key=lambda pair: not pair[0].is_nonlinear(few))  # of each kind still the widest first
     inside, refused = ~receptive_field.mask(model), []
     for coarse, fine in pairs:
-        objection = _objection(coarse, public, inside, one_step)
+        objection = _coupling(coarse, coupled) or _objection(coarse, public, inside, one_step)
         if not objection:
             return coarse, fine
         refused.append(f"{coarse.name} receives {objection}")
     raise NoLayer("; ".join(refused) or "no dense layer that all data passes through: no span to search")
+
+
+def _coupling(layer: DenseLayer, coupled: tuple[str, ...]) -> str:
+    """Why no image can be tested for itself in ``layer``: one of ``coupled`` follows it. Else empty.
+
+    Then a member's δ depends on the whole batch. Right before such a layer the δ even sum to zero, so that
+    the span holds differences of features, and no feature.
+    """
+    behind = [step.stage.name for step in layer.steps[layer.place + 1 :] if step.stage.name in coupled]
+    if not behind:
+        return ""
+    return f"features whose δ {behind[0]} couples: in training mode they depend on the whole batch"
 
 
 def _objection(layer: DenseLayer, public: np.ndarray, inside: np.ndarray, one_step: bool) -> str:
