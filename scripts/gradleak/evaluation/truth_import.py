@@ -106,8 +106,9 @@ def _shaped(x: np.ndarray, shape: tuple[int, ...], labels: int) -> np.ndarray:
     if channels == 1 and x.ndim == 4 and x.shape[1:3] == (height, width) and (x == x[..., :1]).all():
         return x[..., :1]
     vectors = x.ndim == 2 and x.shape[1] == height * width * channels
+    wanted = ", ".join(map(str, shape))
     order = ", in which channels can come first or last" if vectors else ""
-    raise TruthError(f"has shape {x.shape}{order}; the model takes images {shape}, so give (N, *{shape})")
+    raise TruthError(f"has shape {x.shape}{order}; the model takes images {shape}, so give (N, {wanted})")
 
 
 def _labels(y: np.ndarray, classes: int) -> np.ndarray:
