@@ -17,8 +17,8 @@ SIGNS = ("after_minus_before", "before_minus_after")
 DECISIVE = 4.0  # standard errors
 BEYOND = 5.0  # standard deviations: white noise exceeds it in hardly one of a few thousand entries
 # Up to FEW_COLUMNS columns of one sign count on a confident model only if at most INCOHERENT of the update is
-# along public features. COHERENT: by how much more of the update is along public features under one sign, of a
-# model that is not confident; at most 0.1 under the wrong sign. By tests/benchmarks/bench_mapping.py.
+# along public features. COHERENT: by how much more of the update is along public features under one sign, of
+# a model that is not confident; at most 0.1 under the wrong sign. By tests/benchmarks/bench_mapping.py.
 FEW_COLUMNS, INCOHERENT, COHERENT = 3, 0.2, 0.3
 
 

@@ -20,8 +20,8 @@ MOST = 0.6  # ε that counts as one
 NONE = 0.005  # ε below which the labels count as hard
 # A plateau: the larger columns differ by at most EQUAL, the expected softmax of their classes by a factor of
 # more than exp(UNEQUAL) (standard deviation of its logarithm). Of hard labels the columns differ by 0.17 or
-# more where the softmax does by 0.3. LEAST_COLUMNS that are ALIKE, whatever the others, are a doubt, and so is
-# a PAIR among few.
+# more where the softmax does by 0.3. LEAST_COLUMNS that are ALIKE, whatever the others, are a doubt, and so
+# is a PAIR among few.
 EQUAL, ALIKE, PAIR, UNEQUAL, LEAST_COLUMNS = 0.08, 0.1, 0.25, 0.3, 3
 # Median public softmax of the true class from which smoothed labels lower it again.
 CONFIDENT, FEW_COLUMNS = 0.75, 5
