@@ -6,11 +6,11 @@ import numpy as np
 
 from gradleak.mapping.finding import Finding
 
-LEAST_ENTRIES = 256  # of a tensor that shows a step
+LEAST_ENTRIES = 1024  # of a tensor that shows a step
 MOST_BITS = 16
 # The last place of a float32 weight w is at most 2⁻²³ |w|. The differences of rounded weights are multiples
-# of such places, so only a step that is well above them is one of quantisation.
-ABOVE_ROUNDING = 4 * 2.0**-23
+# of the finest of those places, so only a step above that of the median weight is one of quantisation.
+ABOVE_ROUNDING = 2 * 2.0**-23
 
 
 def find_quantisation(
@@ -29,7 +29,7 @@ def find_quantisation(
         if first.size < LEAST_ENTRIES or not first.any():
             continue
         step = lattice_step(first)
-        if step <= ABOVE_ROUNDING * abs(factor) * float(np.abs(weight).max()):
+        if step <= ABOVE_ROUNDING * abs(factor) * float(np.median(np.abs(weight))):
             return Finding(0, 0.9, "the entries are no multiples of a step"), np.zeros(len(deltas))
         steps[place] = step
         levels.append(round(float(np.ptp(first)) / step) + 1)
@@ -53,12 +53,14 @@ def lattice_step(values: np.ndarray) -> float:
     step = float(gaps.min())
     if step * 2**MOST_BITS < (levels[-1] - levels[0]) * 0.9:
         return 0.0
-    offsets, reach = levels - levels[0], step
-    while reach < offsets[-1]:  # each pass doubles the distance over which multiples can be counted
+    # Levels are dense about the median, where multiples are counted first.
+    offsets, reach = levels - np.median(values), 8 * step
+    offsets -= offsets[np.argmin(np.abs(offsets))]
+    while reach < 2 * np.abs(offsets).max():  # each pass doubles the distance over which they can be
         reach *= 2
-        near = offsets[(offsets > 0) & (offsets <= max(reach, gaps[0]))]
+        near = offsets[np.abs(offsets) <= reach]
         counts = np.round(near / step)
-        if len(near) and counts[-1] > 0:
+        if counts.any():
             step = float(near @ counts / (counts @ counts))
     off = np.abs(offsets / step - np.round(offsets / step))
     # Values are rounded to float32 after they were scaled back.

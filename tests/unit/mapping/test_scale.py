@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from mapped import simulated
 
 from gradleak.artifacts.leak import Leak
 from gradleak.mapping.classifier import look_at
-from gradleak.mapping.scale import absent_class_scale, find_scale
+from gradleak.mapping.scale import Estimate, absent_class_scale, find_scale
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,43 @@ def test_a_scale_that_contradicts_the_update_is_noted(fedsgd, settle):
     assert (contradiction["source"], contradiction["stated"]) == ("metadata", 5.0)
     assert "contradict" not in settle(fedsgd[3]).report["scale"]["evidence"]
     assert settle(fedsgd[3]).report["scale"]["contradicts"] == []
+
+
+@pytest.mark.parametrize(
+    ("factor", "what"),
+    [(20.0, "the gradient itself"), (0.5, "half the loss"), (8.0, "the sum over eight images")],
+)
+def test_a_delta_of_another_size_than_stated_is_used_as_it_is(fedsgd, settle, factor, what):
+    """The metadata state a rate of 0.05 and one step. The update of an untrained model shows its own scale."""
+    leaks = [
+        Leak(k.model_json, k.before, {key: np.float32(factor) * a for key, a in k.delta.items()}, k.meta)
+        for k in fedsgd[3]
+    ]
+    scale = settle(leaks).report["scale"]
+    assert scale["value"] == pytest.approx(0.05 * factor, rel=0.1)
+    assert scale["value"] == scale["estimate"]
+    assert scale["contradicts"][0]["stated"] == pytest.approx(0.05)
+    assert scale["confidence"] <= 0.3
+
+
+@pytest.mark.parametrize(("steps", "contradicts"), [(1, True), (30, False), (None, False)])
+def test_a_small_estimate_contradicts_a_single_step_alone(steps, contradicts):
+    """Probabilities of absent classes fall during local training, and the estimate with them."""
+    found = find_scale(
+        Estimate(0.2, 0.03), "auto", {"learning_rate": 1.0 / (steps or 1), "local_steps": steps or 2}
+    )
+    assert bool(found.contradicts) == contradicts
+
+
+def test_the_confidence_of_an_estimate_follows_from_its_error():
+    confidence = [find_scale(Estimate(0.05, error), "auto", {}).confidence for error in (0.03, 0.3, 0.8)]
+    assert confidence == sorted(confidence, reverse=True)
+    assert confidence[-1] <= 0.3
+
+
+def test_a_trained_model_gives_an_estimate_with_a_large_error(digits, settle):
+    *_, leaks = simulated(digits, pretrain_epochs=5)
+    leaks = [Leak(k.model_json, k.before, k.delta, {"samples": 8}) for k in leaks]
+    scale = settle(leaks).report["scale"]
+    assert scale["error"] >= 0.3
+    assert scale["confidence"] <= 0.45

@@ -75,6 +75,41 @@ def test_clipping_sparsification_and_half_precision_are_suspected(changed, repor
     assert max(half["ranks"][1]["ranks"]) <= 8
 
 
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.8])
+def test_clipping_by_entry_is_suspected_and_is_no_adaptive_optimizer(changed, report, share):
+    def clip(arrays):
+        sizes = np.concatenate([np.abs(a[a != 0]) for a in arrays])
+        limit = np.float32(np.quantile(sizes, 1 - share))
+        return [np.clip(a, -limit, limit) for a in arrays]
+
+    found = report(changed(1, change=clip))
+    assert found["entry_clipping"]["value"] > 0
+    assert found["optimizer"]["value"] == "unknown"
+    assert found["samples"]["images_times_steps_at_least"] is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"optimizer": "adam", "learning_rate": 1e-3}, {"optimizer": "adam", "learning_rate": 1e-2}],
+    ids=str,
+)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_no_optimizer_is_taken_for_clipping_or_dropping(changed, report, options, steps):
+    found = report(changed(local_steps=steps, **options))
+    assert found["entry_clipping"]["value"] == 0
+    assert found["sparsity"]["value"] == 0
+    assert "step" not in found["optimizer"]["evidence"]  # their number does not show
+
+
+def test_a_few_dropped_entries_are_found_and_add_no_images(changed, report):
+    def sparsify(arrays):
+        return [np.where(np.abs(a) >= np.quantile(np.abs(a[a != 0]), 0.3), a, 0) for a in arrays]
+
+    found = report(changed(1, change=sparsify), sign="after_minus_before")
+    assert found["sparsity"]["value"] > 0
+    assert found["samples"]["images_times_steps_at_least"] is None
+
+
 def test_a_zero_update_is_of_no_precision_and_no_noise():
     zeros = [np.zeros((1, 30, 10), np.float32)]
     assert suspicions.find_precision(zeros).value == "float32"
