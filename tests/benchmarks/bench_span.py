@@ -133,6 +133,7 @@ def update_of(name: str, draws: int) -> tuple[Problem, list[np.ndarray], list[np
         found.rounding,
         found.noise,
         found.steps,
+        scale_confidence=found.scale_confidence,
     )
     return problem, [to_float(d.private.x) for d in made], [d.private.y for d in made]
 

@@ -38,8 +38,9 @@ def test_copies_in_the_batch_do_not_dissent_and_class_weights_do():
     weighted = vote(made(4, weight=[12.0, 12.0, 7.5, 7.5], uncertainty=1e-4), True)
     assert weighted.dissent == (7.5, 7.5)
     assert weighted.differs
-    one = vote(made(6, weight=[12.0] * 5 + [7.5], uncertainty=1e-4), True)
+    one = vote(made(11, weight=[12.0] * 10 + [7.5], uncertainty=1e-4), True)
     assert (one.dissent, one.differs) == ((7.5,), False)
+    assert vote(made(10, weight=[12.0] * 9 + [7.5], uncertainty=1e-4), True).differs
     unclear = vote(made(2, weight=[12.0, 7.5], uncertainty=1e-4, label_margin=[1e3, 9]), True, 12)
     assert unclear.dissent == ()
 

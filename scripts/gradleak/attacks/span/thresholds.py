@@ -124,7 +124,7 @@ VOTE_UNCERTAINTY = 0.005
 # Share of the weight up to which coarse voters agree where no number of images is stated. Set by hand.
 COARSE_VOTE_DEVIATION = 0.1
 # Weights differ if for every so many voters that agree one member has another weight. Set by hand.
-AGREEING_VOTERS = 4
+AGREEING_VOTERS = 10
 # Least confidence of a scale that is stated and not contradicted. Derived: as ``mapping.scale`` gives it.
 STATED_SCALE = 0.9
 # The same of a scale that an untrained model gives. Derived: as ``mapping.scale`` gives it.
