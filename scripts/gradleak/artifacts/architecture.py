@@ -83,11 +83,12 @@ def _model(value: Any) -> Architecture:
     if len(entries) > limits.MAX_LAYERS:
         raise Refused(f"{len(entries)} layers are more than the limit of {limits.MAX_LAYERS}")
     notes: list[str] = []
-    if not value.get("module"):
+    of_keras_3 = _is_of_keras_3(value, entries)
+    if not value.get("module") and not of_keras_3:
         notes.append(f"upgraded from Keras {short(value.get('keras_version', 'of unknown version'))} JSON")
     shape = _input_shape(entries, config)
     layers = [_layer(entry, notes) for entry in entries if not _is_input(entry)]
-    if not _is_of_keras_3(value, entries):
+    if not of_keras_3:
         _refuse_other_functions(layers)
     if kind == "Sequential":
         source, layers, output = _chained(layers)
@@ -113,8 +114,10 @@ def _model(value: Any) -> Architecture:
 
 
 def _is_of_keras_3(value: dict, entries: list) -> bool:
-    """Whether Keras 3 wrote a checked model. Keras 2 gives the input's shape another name."""
-    return bool(value.get("module")) and not any("batch_input_shape" in one["config"] for one in entries)
+    """Whether Keras 3 wrote the model. Keras 2 gives the input's shape another name."""
+    claimed = value.get("module") or str(value.get("keras_version")).startswith("3.")
+    configs = [one.get("config") for one in entries if isinstance(one, dict)]
+    return bool(claimed) and not any("batch_input_shape" in c for c in configs if isinstance(c, dict))
 
 
 def _refuse_other_functions(layers: list[Layer]) -> None:

@@ -6,6 +6,7 @@ Use it in the confined child process alone: HDF5 is read by a C library.
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +15,7 @@ import ml_dtypes  # noqa: F401  it makes bfloat16 known to NumPy, which safetens
 import numpy as np
 
 from gradleak.artifacts import limits
+from gradleak.artifacts.bounded_json import parse_json
 from gradleak.artifacts.errors import ArtifactError
 from gradleak.artifacts.numpy_files import check_zip
 from gradleak.artifacts.tensors import BROKEN, damaged, natural_order, plain_weights, reason
@@ -70,25 +72,32 @@ def _by_layer(sets: dict[str, Any], path: Path) -> dict[str, Any]:
     return found
 
 
-def read_h5_model(path: Path) -> bytes | None:
-    """The JSON of the model in an HDF5 file, or None if it holds weights alone."""
+def read_h5_model(path: Path) -> str | None:
+    """The JSON of the model in an HDF5 file with its version of Keras, or None if it holds weights alone."""
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
             if "model_config" not in file.attrs:
                 return None
-            kept = file.attrs.get_id("model_config")
-            if kept.shape != () or kept.get_storage_size() > limits.MAX_JSON:
-                raise ArtifactError(f"{path}: its model_config is no text, or too large")
-            text = file.attrs["model_config"]
+            text, version = (_text(file, name, path) for name in ("model_config", "keras_version"))
     except ArtifactError:
         raise
     except (*BROKEN, KeyError, TypeError, UnicodeError, RecursionError, AttributeError) as error:
         raise damaged(path, error) from None
+    value = parse_json(text, f"{path}: model_config")
+    return json.dumps({"keras_version": version[:20], **value} if isinstance(value, dict) else value)
+
+
+def _text(file: Any, name: str, path: Path) -> str:
+    """An attribute of a file; empty if the file does not have it."""
+    if name not in file.attrs:
+        return ""
+    kept = file.attrs.get_id(name)
+    text = file.attrs[name] if kept.shape == () and kept.get_storage_size() <= limits.MAX_JSON else None
     if not isinstance(text, str | bytes):
-        raise ArtifactError(f"{path}: its model_config is no text, but {type(text).__name__}")
-    return text.encode() if isinstance(text, str) else bytes(text)
+        raise ArtifactError(f"{path}: its {name} is no text, or too large")
+    return text if isinstance(text, str) else text.decode()
 
 
 def _datasets(file: Any, h5py: Any, path: Path) -> dict[str, Any]:

@@ -213,13 +213,15 @@ def test_a_whole_model_of_keras_2_in_hdf5(leak):
 
 
 def test_a_whole_model_that_keras_3_wrote_in_hdf5(tmp_path):
-    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    hidden = keras.layers.Dense(10, activation="hard_sigmoid")  # Keras 3's own
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), hidden])
     model.save(tmp_path / "w.h5")
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "delta.npz", *[1e-3 * rng.normal(size=w.shape) for w in model.get_weights()])
     found = inspect(tmp_path)
     assert sorted(found.before) == sorted(f"{model.layers[-1].name}/{v.name}" for v in model.weights)
     assert {a.shape for a in found.before.values()} == {(64, 10), (10,)}
+    assert found.manifest["notes"] == []
 
 
 CONTAINERS = {
