@@ -95,13 +95,11 @@ def test_a_delta_of_another_size_than_stated_is_used_as_it_is(fedsgd, settle, fa
     assert scale["confidence"] <= 0.3
 
 
-@pytest.mark.parametrize(("steps", "contradicts"), [(1, True), (30, False), (None, False)])
+@pytest.mark.parametrize(("steps", "contradicts"), [(1, True), (2, False), (30, False)])
 def test_a_small_estimate_contradicts_a_single_step_alone(steps, contradicts):
     """Probabilities of absent classes fall during local training, and the estimate with them."""
-    found = find_scale(
-        Estimate(0.2, 0.03), "auto", {"learning_rate": 1.0 / (steps or 1), "local_steps": steps or 2}
-    )
-    assert bool(found.contradicts) == contradicts
+    meta = {"learning_rate": 1.0 / steps, "local_steps": steps}
+    assert bool(find_scale(Estimate(0.2, 0.03), "auto", meta).contradicts) == contradicts
 
 
 def test_the_confidence_of_an_estimate_follows_from_its_error():
