@@ -24,7 +24,7 @@ from gradleak.mapping.perturbations import Perturbations, find_perturbations
 from gradleak.mapping.ranks import Errors, lower_bound, rank_kernels, read_once
 from gradleak.mapping.samples import count, find_samples
 from gradleak.mapping.scale import absent_class_scale, find_scale, positive
-from gradleak.mapping.sign import Entries, find_sign, places_of, sign_evidence
+from gradleak.mapping.sign import Entries, draw_evidence, find_sign, places_of, sign_evidence
 from gradleak.mapping.smoothing import find_smoothing
 from gradleak.mapping.weights import find_weights
 
@@ -111,8 +111,8 @@ def _findings(
     deltas, before, weight = aligned.deltas, aligned.before, _client_weight(meta)
     optimizer, entries = _entries(aligned, perturbations, weight, meta)
     entries = replace(entries, samples=count(claims.samples or meta.get("samples")))
-    evidence, of_draws = sign_evidence(deltas, public, entries)
-    sign = find_sign(evidence, claims.sign, meta)
+    draws = draw_evidence(deltas, public, entries)
+    sign = find_sign(sign_evidence(deltas, public, entries, draws), claims.sign, meta)
     estimate = absent_class_scale(deltas, _direction(sign.value), public)
     scale = find_scale(estimate, claims.scale, meta)
     steps = count(meta.get("local_steps"))
@@ -125,7 +125,7 @@ def _findings(
         scale=scale,
         samples=find_samples(claims.samples, meta, bound),
         optimizer=optimizer,
-        smoothing=find_smoothing([one.smoothing for one in of_draws], len(public.softmax), scale),
+        smoothing=find_smoothing([one.smoothing for one in draws], len(public.softmax), scale),
         perturbations=perturbations,
         ranks=ranks,
         bound=bound,

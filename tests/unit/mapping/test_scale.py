@@ -83,9 +83,9 @@ def test_a_scale_that_contradicts_the_update_is_noted(fedsgd, settle):
     [(20.0, "the gradient itself"), (0.5, "half the loss"), (8.0, "the sum over eight images")],
 )
 def test_a_delta_of_another_size_than_stated_is_used_as_it_is(fedsgd, settle, factor, what):
-    """The metadata state a rate of 0.05 and one step. The update of an untrained model shows its own scale."""
+    """The metadata state a rate of 0.05 and one step; the update of an untrained model shows its scale."""
     leaks = [
-        Leak(k.model_json, k.before, {key: np.float32(factor) * a for key, a in k.delta.items()}, k.meta)
+        Leak(k.model_json, k.before, {n: np.float32(factor) * a for n, a in k.delta.items()}, k.meta)
         for k in fedsgd[3]
     ]
     scale = settle(leaks).report["scale"]
