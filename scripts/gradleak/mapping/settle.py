@@ -34,7 +34,7 @@ from gradleak.mapping.perturbations import Perturbations, find_perturbations
 from gradleak.mapping.ranks import Errors, lower_bound, rank_kernels, read_once
 from gradleak.mapping.samples import find_samples
 from gradleak.mapping.scale import absent_class_scale, find_scale
-from gradleak.mapping.sign import Entries, find_sign, sign_evidence
+from gradleak.mapping.sign import Entries, draw_evidence, find_sign, sign_evidence
 from gradleak.mapping.smoothing import find_smoothing
 
 if TYPE_CHECKING:
@@ -157,8 +157,8 @@ def _findings(
     modes = layer_modes(model, aligned, optimizer.value, perturbations.noise.value, weight, is_sparse)
     batch_norm = find_batch_norm(modes, claims.batch_norm, meta)
     public = replace(public, is_known=batch_norm.value in (INFERENCE, NONE))
-    evidence, of_draws = sign_evidence(deltas, public, entries)
-    sign = find_sign(evidence, claims.sign, meta)
+    draws = draw_evidence(deltas, public, entries)
+    sign = find_sign(sign_evidence(deltas, public, entries, draws), claims.sign, meta)
     estimate = absent_class_scale(deltas, public, _direction(sign.value))
     scale = find_scale(estimate, claims.scale, meta)
     errors = Errors(perturbations.errors, perturbations.precision.rounding, meta.get("local_steps"))
@@ -170,7 +170,7 @@ def _findings(
         scale=scale,
         samples=find_samples(claims.samples, meta, bound),
         optimizer=optimizer,
-        smoothing=find_smoothing([one.smoothing for one in of_draws], len(public.softmax), scale),
+        smoothing=find_smoothing([one.smoothing for one in draws], len(public.softmax), scale),
         perturbations=perturbations,
         batch_norm=batch_norm,
         coupled=coupled_layers(modes, batch_norm.value),

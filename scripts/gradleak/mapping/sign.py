@@ -125,61 +125,75 @@ def coherence(kernel: np.ndarray, features: np.ndarray, direction: int) -> float
     return float((2 * counts @ moments - counts @ gram @ counts) / total)
 
 
-def sign_evidence(
-    deltas: list[np.ndarray], public: Public, entries: Entries = Entries()
-) -> tuple[Finding, list[DrawEvidence]]:
-    """The sign by the update alone, over all draws. value: one of SIGNS, or None if it is undetermined.
-
-    deltas: [D, …] each. Also returns what each draw shows. The rules hold for losses whose gradient at the
-    logits is w_n (p_n − target_n) with w_n > 0: cross-entropy with hard or smoothed labels, weighted by class
-    or not, the focal loss, and any factor or temperature. Where the sums over the classes are not zero,
-    another loss was used, and the evidence is None.
-    """
-    if public.head is None:
-        return Finding(None, 0.0, public.no_head), []
-    kernel, bias = head_of(deltas, public.head)
+def draw_evidence(deltas: list[np.ndarray], public: Public, entries: Entries) -> list[DrawEvidence]:
+    """What each draw shows by the columns of its last kernel, or as a single image. deltas: [D, …] each."""
     if entries.shrinks:
-        name = SIGNS[0] if entries.shrinks > 0 else SIGNS[1]
-        return Finding(name, 0.99, "weight decay shrinks the weights"), [DrawEvidence(entries.shrinks)]
-    if not entries.sums_hold:
-        why = "the last layer's sums over the classes are not zero, so the loss is none of the softmax alone"
-        return Finding(None, 0.0, why), []
-    confident = bool(np.median(np.diag(public.softmax)) >= smoothing.CONFIDENT)
-    votes, least, counted = _votes(kernel, bias, public, entries)
-    draws = [
-        _of_draw(
-            kernel[d],
-            None if bias is None else bias[d],
-            public,
-            entries,
-            int(votes[d]) if abs(votes[d]) >= least else 0,
-        )
+        return [DrawEvidence(entries.shrinks)]
+    if public.head is None or not entries.sums_hold:
+        return []
+    kernel, bias = head_of(deltas, public.head)
+    votes, least, _ = _votes(kernel, bias, public, entries)
+    counted = np.where(np.abs(votes) >= least, votes, 0)
+    return [
+        _of_draw(kernel[d], None if bias is None else bias[d], public, entries, int(counted[d]))
         for d in range(len(kernel))
     ]
+
+
+def sign_evidence(
+    deltas: list[np.ndarray],
+    public: Public,
+    entries: Entries = Entries(),
+    draws: list[DrawEvidence] | None = None,
+) -> Finding:
+    """The sign by the update alone, over all draws. value: one of SIGNS, or None if it is undetermined.
+
+    deltas: [D, …] each. draws: of ``draw_evidence``, which is called if they are None. The rules hold for
+    losses whose gradient at the logits is w_n (p_n − target_n) with w_n > 0: cross-entropy with hard or
+    smoothed labels, weighted by class or not, the focal loss, and any factor or temperature. Where the sums
+    over the classes are not zero, another loss was used, and the value is None.
+    """
+    if entries.shrinks:
+        name = SIGNS[0] if entries.shrinks > 0 else SIGNS[1]
+        return Finding(name, 0.99, "weight decay shrinks the weights")
+    if public.head is None:
+        return Finding(None, 0.0, public.no_head)
+    kernel, bias = head_of(deltas, public.head)
+    if not entries.sums_hold:
+        why = "the last layer's sums over the classes are not zero, so the loss is none of the softmax alone"
+        return Finding(None, 0.0, why)
+    draws = draw_evidence(deltas, public, entries) if draws is None else draws
+    votes, _, counted = _votes(kernel, bias, public, entries)
     evidence = f"{counted}: {', '.join(map(str, votes[:8].tolist()))}"
-    directions = np.array([one.direction for one in draws])
-    total = int(np.sign(directions.sum()))
-    if confident:
+    total = int(np.sign(sum(one.direction for one in draws)))
+    if np.median(np.diag(public.softmax)) >= smoothing.CONFIDENT:
         # On a confident model smoothed labels reverse the growth along a class's own features, too.
-        return _decided(total, directions, draws, entries.adaptive, evidence), draws
+        return _decided(total, draws, evidence, is_guess=entries.adaptive)
     score = float(class_features(kernel, public.features).sum() / np.sqrt(len(kernel)))
     evidence += f"; growth along each class's own public features: {score:+.1f} standard errors"
-    if total == 0 and abs(score) >= DECISIVE:
-        return Finding(SIGNS[0] if score > 0 else SIGNS[1], 0.95, evidence), draws
-    if total == 0 and not entries.adaptive:
-        along = [[coherence(one, public.features, sign) for sign in (1, -1)] for one in kernel]
-        gap = float(np.mean(np.array(along) @ [1, -1]))
+    if total and abs(score) >= DECISIVE and np.sign(score) != total:
+        return Finding(None, 0.0, f"{evidence}; the two contradict each other")
+    if total:
+        return _decided(total, draws, evidence)
+    if abs(score) >= DECISIVE:
+        return Finding(SIGNS[0] if score > 0 else SIGNS[1], 0.95, evidence)
+    return _without_columns(kernel, public, entries, evidence)
+
+
+def _without_columns(kernel: np.ndarray, public: Public, entries: Entries, evidence: str) -> Finding:
+    """The sign of a model that is not confident, where columns and the growth of classes show none."""
+    if not entries.adaptive:
+        along = np.array([[coherence(one, public.features, sign) for sign in (1, -1)] for one in kernel])
+        gap = float(np.mean(along @ [1, -1]))
         evidence += f"; along public features under either sign: {along[0][0]:.0%}, {along[0][1]:.0%} of it"
         if abs(gap) >= COHERENT:
-            return Finding(SIGNS[0] if gap > 0 else SIGNS[1], 0.9, evidence), draws
-    if total == 0 and public.positive and entries.samples and not entries.dropped:
+            return Finding(SIGNS[0] if gap > 0 else SIGNS[1], 0.9, evidence)
+    if public.positive and entries.samples and not entries.dropped:
         total = _by_number(kernel, entries.noise, entries.samples)
         if total:
             evidence += f"; more columns have the other sign than {entries.samples} images have classes"
-            return Finding(SIGNS[0] if total > 0 else SIGNS[1], 0.9, evidence), draws
-    if abs(score) >= DECISIVE and np.sign(score) != total:
-        return Finding(None, 0.0, f"{evidence}; the two contradict each other"), draws
-    return _decided(total, directions, draws, False, evidence), draws
+            return Finding(SIGNS[0] if total > 0 else SIGNS[1], 0.9, evidence)
+    return Finding(None, 0.0, evidence)
 
 
 def _by_number(kernel: np.ndarray, noise: float, samples: int) -> int:
@@ -195,9 +209,7 @@ def _by_number(kernel: np.ndarray, noise: float, samples: int) -> int:
     return int(np.sign(votes.sum()))
 
 
-def _decided(
-    total: int, directions: np.ndarray, draws: list[DrawEvidence], is_guess: bool, evidence: str
-) -> Finding:
+def _decided(total: int, draws: list[DrawEvidence], evidence: str, is_guess: bool = False) -> Finding:
     """is_guess: smoothed labels would show the opposite sign."""
     if any(one.smoothing[0] == "plateau" for one in draws):
         evidence += "; columns of absent classes are equal, as of smoothed labels on a trained model"
@@ -205,7 +217,7 @@ def _decided(
         evidence += "; the residual of a single image fits one sign only"
     if total == 0:
         return Finding(None, 0.0, evidence)
-    confidence = 0.99 if (directions == total).all() else 0.9
+    confidence = 0.99 if all(one.direction == total for one in draws) else 0.9
     if is_guess:
         confidence = 0.6
         evidence += "; for hard labels, since steps of one size do not show smoothing"

@@ -61,14 +61,15 @@ def _fit(residual: np.ndarray, softmax: np.ndarray) -> tuple[float, float]:
     hard = softmax - np.eye(classes)[label]
     size = max(float(residual @ hard / (hard @ hard)), 0.0)
     best = float(np.linalg.norm(residual - size * hard)) / norm, 0.0
-    absent = np.arange(classes) != label
-    design = np.stack([softmax[absent], -np.ones(classes - 1)], axis=1)
-    (slope, level), *_ = np.linalg.lstsq(design, residual[absent], rcond=None)
-    epsilon = classes * level / slope if slope > 0 else -1.0
-    if not NONE < epsilon < MOST:
-        return best
-    misfit = float(np.linalg.norm(residual[absent] - design @ [slope, level])) / norm
-    return (misfit, float(epsilon)) if misfit < 0.5 * best[0] else best
+    for label in range(classes):  # where p_y is above its target, the label has the largest residual
+        absent = np.arange(classes) != label
+        design = np.stack([softmax[absent], -np.ones(classes - 1)], axis=1)
+        (slope, level), *_ = np.linalg.lstsq(design, residual[absent], rcond=None)
+        epsilon = classes * level / slope if slope > 0 else -1.0
+        misfit = float(np.linalg.norm(residual[absent] - design @ [slope, level])) / norm
+        if NONE < epsilon < MOST and misfit < 0.5 * best[0]:
+            best = misfit, float(epsilon)
+    return best
 
 
 def plateau(kernel: np.ndarray, columns: np.ndarray, public: Public) -> float:

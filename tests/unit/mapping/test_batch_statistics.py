@@ -261,5 +261,5 @@ def test_the_sign_is_not_read_from_probabilities_of_another_network(settle, publ
     seen = Public(softmax, features, True, False, 0.1, 0.1, Head(0, 1, "last"), "")
     bias = np.array([[-0.1] * 9 + [0.9]])
     kernel = bias[:, None, :] * np.ones((1, 5, 1))
-    assert sign_evidence([kernel, bias], seen)[0].value == "after_minus_before"
-    assert sign_evidence([kernel, bias], replace(seen, is_known=False))[0].value is None
+    assert sign_evidence([kernel, bias], seen).value == "after_minus_before"
+    assert sign_evidence([kernel, bias], replace(seen, is_known=False)).value is None

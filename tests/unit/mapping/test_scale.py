@@ -90,9 +90,9 @@ def test_a_scale_that_contradicts_the_update_is_noted(fedsgd, settle):
     [(20.0, "the gradient itself"), (0.5, "half the loss"), (8.0, "the sum over eight images")],
 )
 def test_a_delta_of_another_size_than_stated_is_used_as_it_is(fedsgd, settle, factor, what):
-    """The metadata state a rate of 0.05 and one step. An untrained model shows the scale itself."""
+    """The metadata state a rate of 0.05 and one step; the update of an untrained model shows its scale."""
     leaks = [
-        Leak(k.model_json, k.before, {key: np.float32(factor) * a for key, a in k.delta.items()}, k.meta)
+        Leak(k.model_json, k.before, {n: np.float32(factor) * a for n, a in k.delta.items()}, k.meta)
         for k in fedsgd[3]
     ]
     scale = settle(leaks).report["scale"]
@@ -102,13 +102,11 @@ def test_a_delta_of_another_size_than_stated_is_used_as_it_is(fedsgd, settle, fa
     assert scale["confidence"] <= 0.3
 
 
-@pytest.mark.parametrize(("steps", "contradicts"), [(1, True), (30, False), (None, False)])
+@pytest.mark.parametrize(("steps", "contradicts"), [(1, True), (2, False), (30, False)])
 def test_a_small_estimate_contradicts_a_single_step_alone(steps, contradicts):
     """Probabilities of absent classes fall during local training, and the estimate with them."""
-    found = find_scale(
-        Estimate(0.2, 0.03), "auto", {"learning_rate": 1.0 / (steps or 1), "local_steps": steps or 2}
-    )
-    assert bool(found.contradicts) == contradicts
+    meta = {"learning_rate": 1.0 / steps, "local_steps": steps}
+    assert bool(find_scale(Estimate(0.2, 0.03), "auto", meta).contradicts) == contradicts
 
 
 def test_the_confidence_of_an_estimate_follows_from_its_error():

@@ -35,14 +35,17 @@ def test_the_sign_is_found_by_every_single_draw(digits, public, changes):
     _, model, _, leaks = simulated(digits, range(12), **changes)
     for leak in leaks:
         negated = Leak(leak.model_json, leak.before, {k: -a for k, a in leak.delta.items()}, leak.meta)
-        may_abstain = [None] if changes.get("model") == "lenet_sigmoid" else []
+        # A few columns of a confident model could also be those of smoothed labels.
+        doubtful = changes.get("model") == "lenet_sigmoid" or changes.get("pretrain_epochs") == 5
+        may_abstain = [None] if doubtful else []
         assert sign_of(model, leak, public) in ["after_minus_before", *may_abstain]
         assert sign_of(model, negated, public) in ["before_minus_after", *may_abstain]
 
 
 def sign_of(model, leak, public):
-    found, _ = sign_evidence([a[None] for a in leak.delta.values()], look_at(model, *public))
-    return found.value
+    before = [v.numpy() for v in model.trainable_variables]
+    deltas = [a[None] for a in leak.delta.values()]
+    return sign_evidence(deltas, look_at(model, *public), Entries(before)).value
 
 
 def test_the_clients_sign_does_not_change_the_gradient(digits, settle):
@@ -115,7 +118,7 @@ def trained(digits):
 def said(trained, public):
     """Delta → the sign found."""
     before, look = [v.numpy() for v in trained.trainable_variables], look_at(trained, *public)
-    return lambda delta: sign_evidence([part[None] for part in delta], look, Entries(before))[0].value
+    return lambda delta: sign_evidence([part[None] for part in delta], look, Entries(before)).value
 
 
 def smoothed(epsilon):
@@ -165,8 +168,8 @@ def test_the_smoothing_of_one_image_is_found_with_the_sign(digits, trained, sett
 
 
 def test_equal_columns_of_absent_classes_are_smoothed_labels(digits, trained, settle):
-    delta = delta_under(trained, smoothed(0.2), *batch(digits, 32, [1, 4], 0))
-    meta = {"samples": 32, "local_steps": 1, "learning_rate": 0.05}
+    delta = delta_under(trained, smoothed(0.2), *batch(digits, 16, [0, 6], 0))
+    meta = {"samples": 16, "local_steps": 1, "learning_rate": 0.05}
     report = settle([leak_of(trained, delta, meta)]).report
     assert report["sign"]["value"] == "after_minus_before"
     assert report["smoothing"]["value"] == pytest.approx(0.2, rel=0.2)
