@@ -90,18 +90,8 @@ def settle(
     Raises MappingError with the reason if the update cannot be mapped, or is zero.
     """
     model, output = logits_model(leaks[0].model_json, public_x.shape[1:])
-    classes = model.output_shape[-1]
-    if public_y.max(initial=0) >= classes:
-        raise MappingError(
-            f"the model has {classes} classes, the public data set {public_y.max() + 1}; "
-            "choose another `dataset`"
-        )
     aligned = align(leaks, model)
-    if not any(np.any(delta) for delta in aligned.deltas):
-        raise MappingError(
-            "the update is zero in every entry, so it says nothing about any image: check that the weights "
-            "after the round were not subtracted from themselves"
-        )
+    _refuse(model, aligned, public_y)
     public = look_at(model, public_x, public_y)
     claims = claims or UserClaims()
     doubt = weights.doubt(model, aligned.missing_weights, public, public_x, public_y)
@@ -110,7 +100,7 @@ def settle(
     perturbations, deltas = find_perturbations(aligned.deltas, aligned.before, weight, public.head)
     aligned = replace(aligned, deltas=deltas)
     findings = _findings(model, aligned, public, perturbations, stated.values, claims)
-    findings = replace(findings, weights=weights.find_weights(public), doubt=doubt)
+    findings = replace(findings, weights=weights.find_weights(public, doubt), doubt=doubt)
     if findings.coupled:
         findings = replace(findings, statistics=_statistics(model, aligned, findings, stated))
         batch_statistics.put(model, findings.statistics)
@@ -139,6 +129,21 @@ def settle(
         coupled=tuple(findings.coupled),
         has_statistics=bool(findings.statistics.values),
     )
+
+
+def _refuse(model: keras.Model, aligned: Aligned, public_y: np.ndarray) -> None:
+    """Raise MappingError if the model has fewer classes than the public images, or the update is zero."""
+    classes = model.output_shape[-1]
+    if public_y.max(initial=0) >= classes:
+        raise MappingError(
+            f"the model has {classes} classes, the public data set {public_y.max() + 1}; "
+            "choose another `dataset`"
+        )
+    if not any(np.any(delta) for delta in aligned.deltas):
+        raise MappingError(
+            "the update is zero in every entry, so it says nothing about any image: check that the weights "
+            "after the round were not subtracted from themselves"
+        )
 
 
 def _findings(

@@ -27,8 +27,8 @@ def scale_under(fedsgd, public):
         ({"learning_rate": 0.05, "local_steps": 1, "momentum": 0.9}, 0.05),
         ({"learning_rate": 0.1, "local_steps": 3, "momentum": 0.5}, 0.1 * (1 + 1.5 + 1.75)),
         ({"learning_rate": 1, "local_steps": 2, "optimizer": "sgd", "momentum": 0.0}, 2.0),
-        ({"learning_rate": 0.1, "local_steps": 1, "optimizer": "momentum"}, 0.1),
-        ({"learning_rate": 0.1, "local_steps": 1, "optimizer": "nesterov", "momentum": 0.9}, 0.19),
+        ({"learning_rate": 0.05, "local_steps": 1, "optimizer": "momentum"}, 0.05),
+        ({"learning_rate": 0.025, "local_steps": 1, "optimizer": "nesterov", "momentum": 0.9}, 0.0475),
     ],
 )
 def test_the_scale_is_rate_times_effective_steps_times_weight(scale_under, meta, expected):

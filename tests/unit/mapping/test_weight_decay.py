@@ -8,6 +8,7 @@ from keras import layers
 from mapped import gradient, leak_of, small
 
 from gradleak.images import to_float
+from gradleak.mapping.head import Head
 from gradleak.mapping.weight_decay import find_weight_decay, without_decay
 
 
@@ -42,10 +43,10 @@ def test_the_decay_is_found_with_its_size_and_removed(net, decay, steps):
     model, x, y, before = net
     with_decay, plain = (round_of(model, x, y, decay=d, steps=steps) for d in (decay, 0.0))
     deltas = [part[None] for part in with_decay]
-    found = find_weight_decay(deltas, before, (4, 5))
+    found = find_weight_decay(deltas, before, Head(4, 5, "last"))
     assert found.finding.value == pytest.approx(1 - (1 - 0.05 * decay) ** steps, rel=0.03)
     assert found.direction == 1
-    assert find_weight_decay([-part for part in deltas], before, (4, 5)).direction == -1
+    assert find_weight_decay([-part for part in deltas], before, Head(4, 5, "last")).direction == -1
     if steps == 1:  # later steps have other gradients
         for one, other in zip(without_decay(deltas, before, found), plain, strict=True):
             np.testing.assert_allclose(one[0], other, atol=2e-7)
@@ -55,7 +56,7 @@ def test_without_decay_nothing_is_found_or_changed(net):
     model, x, y, before = net
     for optimizer in (keras.optimizers.SGD(0.05, momentum=0.9), keras.optimizers.Adam(1e-3)):
         deltas = [part[None] for part in round_of(model, x, y, steps=3, optimizer=optimizer)]
-        found = find_weight_decay(deltas, before, (4, 5))
+        found = find_weight_decay(deltas, before, Head(4, 5, "last"))
         assert (found.finding.value, found.direction) == (0.0, 0)
         assert all(a is b for a, b in zip(without_decay(deltas, before, found), deltas, strict=True))
 
@@ -63,7 +64,7 @@ def test_without_decay_nothing_is_found_or_changed(net):
 def test_the_decoupled_decay_of_adamw_is_found(net):
     model, x, y, before = net
     delta = round_of(model, x, y, steps=4, optimizer=keras.optimizers.AdamW(1e-3, weight_decay=0.01))
-    found = find_weight_decay([part[None] for part in delta], before, (4, 5))
+    found = find_weight_decay([part[None] for part in delta], before, Head(4, 5, "last"))
     assert found.finding.value == pytest.approx(4e-5, rel=0.05)
 
 
@@ -71,7 +72,7 @@ def test_a_penalty_on_one_layer_is_removed_from_that_layer(net):
     model, x, y, before = net
     delta = round_of(model, x, y)
     delta[0] = delta[0] - np.float32(0.05 * 0.01) * before[0]
-    found = find_weight_decay([part[None] for part in delta], before, (4, 5))
+    found = find_weight_decay([part[None] for part in delta], before, Head(4, 5, "last"))
     assert found.factors[0] == pytest.approx(-5e-4, rel=0.03)
     assert not found.factors[1:].any()
 
