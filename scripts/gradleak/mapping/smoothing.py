@@ -21,8 +21,8 @@ NONE = 0.005  # ε below which the labels count as hard
 # A plateau: the larger columns differ by at most EQUAL, the expected softmax of their classes by a factor of
 # more than exp(UNEQUAL) (standard deviation of its logarithm). Of hard labels the columns differ by 0.17 or
 # more where the softmax does by 0.3. LEAST_COLUMNS that are ALIKE, whatever the others, are a doubt, and so
-# is a PAIR among few.
-EQUAL, ALIKE, PAIR, UNEQUAL, LEAST_COLUMNS = 0.08, 0.1, 0.25, 0.3, 3
+# is one more that are ROUGHLY alike, or two of a few.
+EQUAL, ALIKE, ROUGHLY, UNEQUAL, LEAST_COLUMNS = 0.08, 0.1, 0.25, 0.3, 3
 # Median public softmax of the true class from which smoothed labels lower it again.
 CONFIDENT, FEW_COLUMNS = 0.75, 5
 RARE = 0.03  # largest median softmax of classes that smoothed labels turn around, ε / C for ε = 0.3
@@ -91,18 +91,18 @@ def plateau(kernel: np.ndarray, columns: np.ndarray, public: Public) -> float:
 def is_doubtful(kernel: np.ndarray, columns: np.ndarray, public: Public) -> bool:
     """Whether some of the columns are nearly equal, as of smoothed labels, and the others of present classes.
 
-    Arguments as of ``plateau``. Three columns are enough where those of hard labels would differ. Two are
-    enough among a few columns of a confident model.
+    Arguments as of ``plateau``. Three or four columns are enough where those of hard labels would differ. Two
+    are enough among a few columns of a confident model.
     """
     chosen, expected = kernel[:, columns].astype(np.float64), expected_softmax(columns, public)
     size = np.linalg.norm(chosen, axis=0)
     far = np.linalg.norm(chosen[:, :, None] - chosen[:, None, :], axis=0)
     relative = far / np.maximum(np.maximum(size[:, None], size), 1e-300)
-    near = relative <= ALIKE
-    if any(row.sum() >= LEAST_COLUMNS and _is_unequal(expected[row]) for row in near):
-        return True
+    for most, number in ((ALIKE, LEAST_COLUMNS), (ROUGHLY, LEAST_COLUMNS + 1)):
+        if any(row.sum() >= number and _is_unequal(expected[row]) for row in relative <= most):
+            return True
     is_confident = np.median(np.diag(public.softmax)) >= CONFIDENT
-    return bool(is_confident and len(size) <= FEW_COLUMNS and (relative <= PAIR).sum() > len(size))
+    return bool(is_confident and len(size) <= FEW_COLUMNS and (relative <= ROUGHLY).sum() > len(size))
 
 
 def _is_unequal(expected: np.ndarray) -> bool:
