@@ -240,8 +240,8 @@ def _of_draw(d: int, deltas: list[np.ndarray], public: Public, entries: Entries,
         return DrawEvidence(direction)
     least = BEYOND * entries.noise
     columns = (-direction * kernel >= -least).all(axis=0) & (-direction * kernel > least).any(axis=0)
-    if entries.before is not None and not entries.noise:
-        weight = entries.before[places_of(deltas)[0]]
+    if not entries.noise:
+        weight = None if entries.before is None else entries.before[places_of(deltas)[0]]
         if columns.sum() < kernel.shape[1] - _present_at_most(kernel, weight):
             return DrawEvidence(0)
     apart = smoothing.plateau(kernel, columns, public)
@@ -257,16 +257,18 @@ def _of_draw(d: int, deltas: list[np.ndarray], public: Public, entries: Entries,
     return DrawEvidence(direction, ("sizes", None) if np.isfinite(apart) else ("", None))
 
 
-def _present_at_most(kernel: np.ndarray, weight: np.ndarray) -> int:
+def _present_at_most(kernel: np.ndarray, weight: np.ndarray | None) -> int:
     """The largest number of classes in the batch by the rank of the last kernel's delta [d, C].
 
-    The rank is that of the images' residuals, unless it is C − 1, their most.
+    The rank is that of the images' residuals, unless it is C − 1, their most. weight: that was subtracted,
+    whose rounding is the floor; if it is None, a thousandth of the largest singular value is.
     """
     values = np.linalg.svd(kernel.astype(np.float64), compute_uv=False)
-    rounding = (
-        FLOAT32_ROUNDING * np.sqrt(np.mean(np.square(weight, dtype=float))) * sum(np.sqrt(weight.shape))
-    )
-    rank = int((values > max(1e-6 * values[0], rounding)).sum())
+    floor = 1e-3 * values[0]
+    if weight is not None:
+        size = FLOAT32_ROUNDING * float(np.sqrt(np.mean(np.square(weight, dtype=float))))
+        floor = max(1e-6 * values[0], size * sum(np.sqrt(weight.shape)))
+    rank = int((values > floor).sum())
     return rank if rank < kernel.shape[1] - 1 else kernel.shape[1]
 
 
