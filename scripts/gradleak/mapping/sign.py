@@ -264,10 +264,10 @@ def _present_at_most(kernel: np.ndarray, weight: np.ndarray | None) -> int:
     whose rounding is the floor; if it is None, a thousandth of the largest singular value is.
     """
     values = np.linalg.svd(kernel.astype(np.float64), compute_uv=False)
-    floor = 1e-3 * values[0]
+    floor = 1e-3 * float(values[0])
     if weight is not None:
         size = FLOAT32_ROUNDING * float(np.sqrt(np.mean(np.square(weight, dtype=float))))
-        floor = max(1e-6 * values[0], size * sum(np.sqrt(weight.shape)))
+        floor = max(1e-6 * float(values[0]), size * float(sum(np.sqrt(weight.shape))))
     rank = int((values > floor).sum())
     return rank if rank < kernel.shape[1] - 1 else kernel.shape[1]
 
