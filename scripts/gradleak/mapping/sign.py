@@ -241,8 +241,8 @@ def _of_draw(d: int, deltas: list[np.ndarray], public: Public, entries: Entries,
     least = BEYOND * entries.noise
     columns = (-direction * kernel >= -least).all(axis=0) & (-direction * kernel > least).any(axis=0)
     if not entries.noise:
-        weight = None if entries.before is None else entries.before[places_of(deltas)[0]]
-        if columns.sum() < kernel.shape[1] - _present_at_most(kernel, weight):
+        own = None if entries.before is None else entries.before[places_of(deltas)[0]]
+        if columns.sum() < kernel.shape[1] - _present_at_most(kernel, own):
             return DrawEvidence(0)
     apart = smoothing.plateau(kernel, columns, public)
     if apart <= smoothing.EQUAL:
