@@ -241,7 +241,7 @@ def _of_draw(
     # np.all, since the method is typed as one bool.
     agree = np.all(-direction * kernel >= -least, axis=0)
     columns = agree & np.any(-direction * kernel > least, axis=0)
-    if weight is not None and not entries.noise:
+    if not entries.noise:
         absent = kernel.shape[1] - _present_at_most(kernel, weight)
         if columns.sum() < absent:
             return DrawEvidence(0)
@@ -258,16 +258,18 @@ def _of_draw(
     return DrawEvidence(direction, ("sizes", None) if np.isfinite(apart) else ("", None))
 
 
-def _present_at_most(kernel: np.ndarray, weight: np.ndarray) -> int:
+def _present_at_most(kernel: np.ndarray, weight: np.ndarray | None) -> int:
     """The largest number of classes in the batch by the rank of the last kernel's delta [d, C].
 
-    The rank is that of the images' residuals, unless it is C − 1, their most.
+    The rank is that of the images' residuals, unless it is C − 1, their most. weight: that was subtracted,
+    whose rounding is the floor; if it is None, a thousandth of the largest singular value is.
     """
     values = np.linalg.svd(kernel.astype(np.float64), compute_uv=False)
-    rounding = (
-        FLOAT32_ROUNDING * np.sqrt(np.mean(np.square(weight, dtype=float))) * sum(np.sqrt(weight.shape))
-    )
-    rank = int((values > max(1e-6 * values[0], rounding)).sum())
+    floor = 1e-3 * float(values[0])
+    if weight is not None:
+        size = FLOAT32_ROUNDING * float(np.sqrt(np.mean(np.square(weight, dtype=float))))
+        floor = max(1e-6 * float(values[0]), size * float(sum(np.sqrt(weight.shape))))
+    rank = int((values > floor).sum())
     return rank if rank < kernel.shape[1] - 1 else kernel.shape[1]
 
 

@@ -31,6 +31,7 @@ def block_of(shape=(8, 8, 1), samples=6):
         steps=1,
         draws=np.array([0]),
         head=None,
+        scale_confidence=0.9,
     )
 
 
