@@ -97,5 +97,5 @@ def test_of_a_rounded_update_it_tells_what_rounding_leaves(digits):
 def test_dropped_entries_are_taken_as_evenly_spread_below_the_least_kept():
     delta = np.array([[[3.0, 0.0, 0.0, -0.6]]])
     none, full = Finding(0.0, 1.0, ""), Finding("float32", 1.0, "")
-    dropped = suspicions.standard_deviations([delta], none, full, Finding(0.5, 1.0, ""))
+    dropped = suspicions.standard_deviations([delta], none, full, Finding(0.5, 1.0, ""), np.zeros(1))
     np.testing.assert_allclose(dropped, [np.sqrt(0.5 * 0.36 / 3)])
