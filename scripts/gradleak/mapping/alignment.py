@@ -9,7 +9,7 @@ import numpy as np
 
 from gradleak.artifacts import architecture
 from gradleak.artifacts.leak import Leak
-from gradleak.mapping.assign import Match, assign_tensors, match
+from gradleak.mapping.assign import Match, assigned, match
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.layouts import Flattened
 
@@ -22,7 +22,7 @@ class Aligned:
     """Tensors in the order of ``model.trainable_variables``.
 
     before: weights of the round. deltas: as shared, float32 [D, *shape] each. rows: of the first delta, one
-    for each variable (see ``assign_tensors``). weights_matched_by: how the weights were matched.
+    for each variable (see ``assigned``). weights_matched_by: how the weights were matched.
     missing_weights: paths of the variables that the file of weights does not have; they keep Keras's initial
     values. untrained: deltas of the other variables that every update holds (moving statistics), path →
     float32 [D, *shape]. layout: of the deltas, keras or torch.
@@ -52,7 +52,7 @@ def align(leaks: list[Leak], model: keras.Model) -> Aligned:
         ):
             raise MappingError(f"draw {index} starts from other weights than draw 0")
     found = [match(leak.delta, variables, model.weights, "delta", flat) for leak in leaks]
-    mapped = [assign_tensors(leak.delta, variables, model.weights, "delta", flat) for leak in leaks]
+    mapped = [assigned(one, variables) for one in found]
     deltas = [np.stack([arrays[i] for arrays, _ in mapped]) for i in range(len(variables))]
     return Aligned(
         before,
@@ -109,8 +109,8 @@ def _load_weights(
 ) -> tuple[list[np.ndarray], list[dict], tuple[str, ...]]:
     """Load the weights of the round. Returns the trainable ones, their rows, and what the file has not."""
     variables = model.trainable_variables
-    before, rows = assign_tensors(arrays, variables, model.weights, "weights before", flat)
     found = match(arrays, variables, model.weights, "weights before", flat)
+    before, rows = assigned(found, variables)
     for variable in model.weights:
         value = found.arrays.get(id(variable))
         if value is None:

@@ -54,15 +54,8 @@ class Pairing:
     how: str
 
 
-def assign_tensors(
-    arrays: dict[str, np.ndarray],
-    variables: list,
-    everything: list,
-    what: str,
-    flat: Flattened | None = None,
-) -> tuple[list[np.ndarray], list[dict]]:
+def assigned(found: Match, variables: list) -> tuple[list[np.ndarray], list[dict]]:
     """Arrays in the order of ``variables``, and one row a variable: variable, shape, key, matched by."""
-    found = match(arrays, variables, everything, what, flat)
     rows = [
         {"variable": v.path, "shape": list(v.shape), "key": found.keys[id(v)], "matched_by": found.how}
         for v in variables

@@ -5,12 +5,13 @@ import pytest
 from keras import layers
 from mapped import anonymous, arr, small
 
-from gradleak.mapping.assign import assign_tensors, match
+from gradleak.mapping.assign import assigned, match
 from gradleak.mapping.errors import MappingError
 
 
 def assign(arrays, model, variables=None):
-    found, rows = assign_tensors(arrays, variables or model.trainable_variables, model.weights, "delta")
+    wanted = variables or model.trainable_variables
+    found, rows = assigned(match(arrays, wanted, model.weights, "delta"), wanted)
     return found, [row["matched_by"] for row in rows]
 
 
