@@ -21,7 +21,7 @@ SENTENCES = {
     ),
     note_kinds.SCALE_OR_SAMPLES: (
         "The weights of members agree on {weight:.4g}, and {samples} images are stated. Either {weight:.0f} "
-        "images are behind the update, or the stated scale must be divided by {factor:.4g}. N is not proven."
+        "images are behind the update, or the scale is {factor:.4g} times the stated one. N is not proven."
     ),
     note_kinds.SAMPLES_REFUTED: (
         "{samples} images are stated, and the update shows at least {least} images, or images × local steps. "

@@ -24,9 +24,10 @@ def test_words_name_numbers_and_what_is_not_known(kind):
 
 
 def test_both_possibilities_are_said():
+    """Half the loss of 8 images, with the rate stated as the scale: the scale is half the rate."""
     note = {"kind": note_kinds.SCALE_OR_SAMPLES, "weight": 16.0, "samples": 8, "factor": 0.5}
     words = trial_notes.text([note])
-    assert "Either 16 images are behind the update, or the stated scale must be divided by 0.5" in words
+    assert "Either 16 images are behind the update, or the scale is 0.5 times the stated one" in words
 
 
 def test_notes_reach_the_table_and_the_report(results):
