@@ -180,7 +180,8 @@ class Public:
     features: mean input of the head by true class [C, d]; d is 0 without head.
     positive: no feature is below zero. sparse: features are often exactly zero, as after a ReLU. accuracy: on
     public images. chance: the accuracy of the most frequent class. is_known: the client evaluated this
-    network; False if BatchNorm layers may have normalised by the batch, which makes it another one.
+    network; False if BatchNorm layers may have normalised by the batch, which makes it another one. doubt:
+    why it may not be the client's model, of ``weights.doubt``, or ''.
     """
 
     softmax: np.ndarray
@@ -192,6 +193,7 @@ class Public:
     head: Head | None
     no_head: str
     is_known: bool = True
+    doubt: str = ""
 
 
 def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:

@@ -93,14 +93,14 @@ def settle(
     aligned = align(leaks, model)
     _refuse(model, aligned, public_y)
     public = look_at(model, public_x, public_y)
-    claims = claims or UserClaims()
     doubt = weights.doubt(model, aligned.missing_weights, public, public_x, public_y)
+    public = replace(public, doubt=doubt)
+    claims = claims or UserClaims()
     stated = metadata.read(leaks[0].meta, claims.samples)
     weight = stated.client_weight or 1.0
     perturbations, deltas = find_perturbations(aligned.deltas, aligned.before, weight, public.head)
     aligned = replace(aligned, deltas=deltas)
     findings = _findings(model, aligned, public, perturbations, stated.values, claims)
-    findings = replace(findings, weights=weights.find_weights(public, doubt), doubt=doubt)
     if findings.coupled:
         findings = replace(findings, statistics=_statistics(model, aligned, findings, stated))
         batch_statistics.put(model, findings.statistics)
@@ -181,6 +181,7 @@ def _findings(
         coupled=coupled_layers(modes, batch_norm.value),
         ranks=ranks,
         bound=bound,
+        doubt=public.doubt,
     )
 
 

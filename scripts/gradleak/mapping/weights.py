@@ -36,15 +36,17 @@ FEWEST = 50  # public images, below which an accuracy says little
 STATISTICS = ("moving_mean", "moving_variance")
 
 
-def find_weights(public: Public, doubt: str = "") -> Finding:
-    """value: trained or untrained, or unknown. doubt: of ``doubt``."""
+def find_weights(public: Public) -> Finding:
+    """value: trained or untrained, or unknown where there is a doubt."""
     evidence = (
         f"the model is right on {public.accuracy:.0%} of public images; "
         f"the most frequent class has {public.chance:.0%}"
     )
     if public.accuracy > public.chance + BETTER:
         return Finding("trained", 0.95, evidence)
-    return Finding(UNKNOWN, 0.0, f"{evidence}. {doubt}") if doubt else Finding("untrained", 0.95, evidence)
+    if public.doubt:
+        return Finding(UNKNOWN, 0.0, f"{evidence}. {public.doubt}")
+    return Finding("untrained", 0.95, evidence)
 
 
 def doubt(model: keras.Model, missing: tuple[str, ...], public: Public, x: np.ndarray, y: np.ndarray) -> str:
