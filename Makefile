@@ -18,8 +18,8 @@ run: setup  ## the default study, start to report
 	@echo "Report:    $(CURDIR)/results/report.html"
 	@echo "MLflow UI: make ui   (then open http://127.0.0.1:5000)"
 
-test: setup  ## the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+test: setup  ## the whole test suite, one worker per core (at most 8)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 fuzz: setup  ## the loaders of untrusted files under $(FUZZ) examples of each kind, anew each time
 	FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/unit/artifacts/test_fuzz.py $(ARGS)
