@@ -4,6 +4,7 @@ import numpy as np
 
 from gradleak import records
 from gradleak.attacks import inversion_files
+from gradleak.datasets.pools import read_pool
 from gradleak.evaluation import reference_classifier, scoring
 from gradleak.evaluation.truth import load_truth
 from gradleak.files import read_npz, write_json, write_npz
@@ -20,10 +21,12 @@ def main(snakemake) -> None:
     if snakemake.params.attack == "labels":
         rows = scoring.score_labels(read_npz(inputs.result), truth and truth.y, trials)
     elif truth is None:
-        rows, pairs = scoring.without_truth(inversion_files.read(inputs.result), trials)
+        found = inversion_files.read(inputs.result)
+        rows, pairs = scoring.without_truth(found, trials, read_pool(inputs.public).classes)
     else:
-        public = to_float(read_npz(inputs.public)["x"]).astype(np.float64)
-        references = scoring.References(reference_classifier.load(inputs.reference), public)
+        public = read_pool(inputs.public)
+        images = to_float(public.x).astype(np.float64)
+        references = scoring.References(reference_classifier.load(inputs.reference), images, public.classes)
         rows, pairs = scoring.score_images(inversion_files.read(inputs.result), truth, trials, references)
         if inputs.get("ceiling"):
             ceilings = scoring.prior_ceilings([read_npz(file) for file in inputs.ceiling], draws)

@@ -3,9 +3,9 @@
 import numpy as np
 
 from gradleak.artifacts.leak import write_leak
-from gradleak.federated.datasets import Images
+from gradleak.datasets.pools import read_pool
 from gradleak.federated.options import ClientOptions
-from gradleak.files import read_npz, replacing_folder, write_npz
+from gradleak.files import replacing_folder, write_npz
 from gradleak.jobs import job
 
 
@@ -14,8 +14,8 @@ def main(snakemake) -> None:
 
     options = ClientOptions(**snakemake.params.spec)
     draws = list(snakemake.params.draws)
-    model = client.global_model(options, Images(**read_npz(snakemake.input.pretraining)))
-    made = client.simulate(options, model, Images(**read_npz(snakemake.input.private)), draws)
+    model = client.global_model(options, read_pool(snakemake.input.pretraining))
+    made = client.simulate(options, model, read_pool(snakemake.input.private), draws)
     with replacing_folder(snakemake.output.artifacts) as folder:
         for draw, result in zip(draws, made, strict=True):
             write_leak(folder / f"draw-{draw:03d}", client.leak_of(model, result))

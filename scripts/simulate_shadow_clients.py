@@ -1,7 +1,7 @@
 """Mapped updates + public images → shadow clients, and the model on public and noise images."""
 
-from gradleak.federated.datasets import Images
-from gradleak.files import read_json, read_npz, write_npz
+from gradleak.datasets.pools import read_pool
+from gradleak.files import read_json, write_npz
 from gradleak.jobs import job
 from gradleak.labels.evidence import Client
 from gradleak.labels.packing import pack
@@ -15,7 +15,7 @@ def main(snakemake) -> None:
     model, unit = model_of(block), shadow_clients.delta_per_gradient(report)
     options = shadow_clients.published(report["metadata"]["read"], block.samples)
     finals = shadow_clients.final_weights(model, block, unit)
-    images = Images(**read_npz(snakemake.input.public))
+    images = read_pool(snakemake.input.public)
     public = shadow_clients.simulate(model, images, options, unit, finals)
     settings = None if options is None else Client(options.steps, options.learning_rate, options.optimizer)
     write_npz(snakemake.output.shadow, **pack(public, settings))

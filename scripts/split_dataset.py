@@ -1,21 +1,17 @@
 """A data set → its three disjoint pools."""
 
-from gradleak.federated import datasets
-from gradleak.files import write_npz
+import numpy as np
+
+from gradleak.datasets import builtin, pools
 from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
-    images = datasets.load(snakemake.wildcards.dataset, snakemake.params.path)
-    pools = datasets.split(snakemake.wildcards.dataset, images)
-    for name, pool in pools.items():
-        write_npz(snakemake.output[name], x=pool.x, y=pool.y)
-        job.log.info(
-            "%s: %d images, per class %s",
-            name,
-            len(pool.y),
-            [(pool.y == c).sum() for c in range(datasets.CLASSES)],
-        )
+    data = builtin.load(snakemake.wildcards.dataset, snakemake.params.path)
+    for name, pool in pools.split(snakemake.wildcards.dataset, data).items():
+        pools.write_pool(snakemake.output[name], pool)
+        counts = np.bincount(pool.y, minlength=pool.classes) if pool.y.ndim == 1 else pool.y.sum(axis=0)
+        job.log.info("%s: %d examples, per class %s", name, len(pool.y), counts.tolist())
 
 
 if "snakemake" in globals():

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from gradleak.files import read_npz, write_json, write_npz
+from gradleak.datasets.pools import read_pool
+from gradleak.files import write_json, write_npz
 from gradleak.images import to_float
 from gradleak.jobs import job
 from gradleak.priors.options import VaeOptions
@@ -12,7 +13,7 @@ def main(snakemake) -> None:
     from gradleak.priors import vae  # imports TensorFlow: only now is the log open
 
     options = VaeOptions(**snakemake.params.spec)
-    public = to_float(read_npz(snakemake.input.public)["x"])
+    public = to_float(read_pool(snakemake.input.public).x)
     trained = vae.train(options, public, job.log.info)
     write_npz(snakemake.output.weights, **vae.weights_of(trained))
     write_json(

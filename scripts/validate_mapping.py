@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from gradleak.artifacts.leak import read_leak
-from gradleak.files import read_npz, write_json, write_npz
+from gradleak.datasets.pools import read_pool
+from gradleak.files import write_json, write_npz
 from gradleak.images import to_float
 from gradleak.jobs import job
 from gradleak.mapping.claims import UserClaims
@@ -65,10 +66,10 @@ def log(report: dict[str, Any]) -> None:
 
 def main(snakemake) -> None:
     folders = sorted(path for path in Path(snakemake.input.artifacts).glob("draw-*") if path.is_dir())
-    public = read_npz(snakemake.input.public)
+    public = read_pool(snakemake.input.public)
     claims = UserClaims(**snakemake.params.user_claims)
     try:
-        found = settle([read_leak(one) for one in folders], to_float(public["x"]), public["y"], claims)
+        found = settle([read_leak(one) for one in folders], to_float(public.x), public.y, claims)
     except MappingError as error:
         raise MappingError(
             f"{snakemake.input.artifacts}: the update cannot be mapped to the model: {error}"

@@ -8,8 +8,8 @@ PSNR_CEILING = 100.0  # an exact copy would be infinite; float32 pixels are exac
 
 
 def to_float(x: np.ndarray) -> np.ndarray:
-    """uint8 0..255 → float32 [0, 1]."""
-    return x.astype(np.float32) / np.float32(255)
+    """uint8 0..255 → float32 [0, 1]; floats are in [0, 1] already."""
+    return x.astype(np.float32) if x.dtype.kind == "f" else x.astype(np.float32) / np.float32(255)
 
 
 def psnr(mse: np.ndarray) -> np.ndarray:

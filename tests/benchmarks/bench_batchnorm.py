@@ -38,8 +38,10 @@ from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.problem import Problem
 from gradleak.attacks.span import attack
 from gradleak.attacks.span.options import SpanOptions
+from gradleak.datasets import builtin
+from gradleak.datasets.pools import split
 from gradleak.evaluation import metrics
-from gradleak.federated import datasets
+from gradleak.federated import client_data
 from gradleak.images import psnr, to_float
 from gradleak.mapping.settle import settle
 
@@ -93,7 +95,7 @@ def measure(model: keras.Model, pools: dict, images: int, weight: float) -> dict
     public = to_float(pools["public"].x), pools["public"].y
     found: dict[str, list] = {way: [] for way in WAYS}
     for client in range(CLIENTS):
-        draw = datasets.draw_batch(pools["private"], images, None, [client, 0])
+        draw = client_data.draw_batch(pools["private"], images, None, [client, 0])
         leak = leak_of(model, to_float(draw.x), draw.y)
         mapped = settle([leak], *public)
         assert mapped.has_statistics, mapped.report["batch_norm"]
@@ -118,7 +120,7 @@ def measure_span(model: keras.Model, pools: dict, images: int) -> dict[str, np.n
     public = to_float(pools["public"].x), pools["public"].y
     found = {way: np.zeros(3, int) for way in ("moving statistics", "recovered")}
     for client in range(CLIENTS):
-        draw = datasets.draw_batch(pools["private"], images, None, [client, 0])
+        draw = client_data.draw_batch(pools["private"], images, None, [client, 0])
         mapped = settle([leak_of(model, to_float(draw.x), draw.y)], *public)
         shared = (mapped.gradients, mapped.layer, images, [client], None, *public)
         noise = {"rounding": mapped.rounding, "noise": mapped.noise, "steps": 1}
@@ -148,7 +150,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/batchnorm.json"))
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    pools = datasets.split("digits-8x8", datasets.load("digits-8x8"))
+    pools = split("digits-8x8", builtin.load("digits-8x8"))
     for kind in arguments.net:
         model = network(kind)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

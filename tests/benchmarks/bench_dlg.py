@@ -28,8 +28,10 @@ import tensorflow as tf
 from gradleak.attacks.matching import dlg
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.problem import Problem
+from gradleak.datasets import builtin
+from gradleak.datasets.pools import split
 from gradleak.evaluation import bootstrap, metrics
-from gradleak.federated import client, datasets, rounds
+from gradleak.federated import client, client_data, rounds
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 
@@ -61,7 +63,7 @@ SEVERAL = {
 def problem_of(net: str, images: int) -> tuple[Problem, np.ndarray]:
     """The 16 clients' leaks, and their images, [16, N, H, W, C]."""
     name, epochs = NETS[net]
-    pools = datasets.split("mnist-5k", datasets.load("mnist-5k"))
+    pools = split("mnist-5k", builtin.load("mnist-5k"))
     options = ClientOptions(
         model=name, pretrain_epochs=epochs, batch_size=images, learning_rate=1.0, alpha=None
     )
@@ -69,7 +71,7 @@ def problem_of(net: str, images: int) -> tuple[Problem, np.ndarray]:
     # Exact gradients, and no rounded differences of weights: that loss comes from the protocol.
     gradient = rounds.gradient_function(model)
     draws = [
-        datasets.draw_batch(pools["private"], images, options.alpha, [draw, 0]) for draw in range(CLIENTS)
+        client_data.draw_batch(pools["private"], images, options.alpha, [draw, 0]) for draw in range(CLIENTS)
     ]
     leaked = [[g.numpy() for g in gradient(to_float(draw.x), draw.y)] for draw in draws]
     leaked = [np.stack(tensors) for tensors in zip(*leaked)]

@@ -19,20 +19,22 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from gradleak.federated.options import ClientOptions
-
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
+
+from gradleak.datasets import builtin  # noqa: E402
+from gradleak.datasets.pools import split, write_pool  # noqa: E402
+from gradleak.federated.options import ClientOptions  # noqa: E402
 
 
 def prepare(folder: Path, trials: int) -> None:
     """The inputs of the attack rule: a mapping of ``trials`` draws, public images, label counts."""
-    from gradleak.federated import client, datasets
+    from gradleak.federated import client
     from gradleak.files import write_npz
     from gradleak.mapping.files import MappedBlock, trainable_places, write_block
     from gradleak.mapping.head import find_head
 
-    pools = datasets.split("mnist-5k", datasets.load("mnist-5k"))
+    pools = split("mnist-5k", builtin.load("mnist-5k"))
     options = ClientOptions(batch_size=1, pretrain_epochs=1, learning_rate=1.0)
     model = client.global_model(options, pools["pretraining"])
     draws = client.simulate(options, model, pools["private"], list(range(trials)))
@@ -53,7 +55,7 @@ def prepare(folder: Path, trials: int) -> None:
         scale_confidence=0.9,
     )
     write_block(folder / "mapping.npz", block)
-    write_npz(folder / "public.npz", x=pools["public"].x, y=pools["public"].y)
+    write_pool(folder / "public.npz", pools["public"])
     write_npz(folder / "labels.npz", counts=np.eye(10, dtype=int)[[draw.private.y[0] for draw in draws]])
 
 

@@ -27,8 +27,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pandas as pd
 
+from gradleak.datasets import builtin
+from gradleak.datasets.examples import Examples
+from gradleak.datasets.pools import split
 from gradleak.evaluation import metrics
-from gradleak.federated import client, datasets, shadow_clients
+from gradleak.federated import client, client_data, shadow_clients
 from gradleak.federated.last_layer import tapped
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
@@ -39,7 +42,7 @@ from gradleak.labels.simulated import linear, posterior, shadow
 TRAINED = {"untrained": 0, "100 steps": 100, "1000 steps": 1000}
 SPREADS = {"IID": None, "Dir .5": 0.5, "Dir .15": 0.15}
 SIZES = (8, 32, 128)
-DATASET = "mnist-5k"
+DATASET, CLASSES = "mnist-5k", 10
 
 
 def global_model(name: str, seed: int, steps: int, pools: dict):
@@ -49,13 +52,13 @@ def global_model(name: str, seed: int, steps: int, pools: dict):
 
 
 def indices(y: np.ndarray, batches: int, size: int, alpha: float | None, seed: int) -> np.ndarray:
-    """(batches, size) into the private pool, drawn like the clients of ``datasets.draw_batch``."""
-    pool = datasets.Images(np.arange(len(y)), y)
-    return np.stack([datasets.draw_batch(pool, size, alpha, [seed, size, b]).x for b in range(batches)])
+    """(batches, size) into the private pool, drawn like the clients of ``client_data.draw_batch``."""
+    pool = Examples(np.arange(len(y)), y, CLASSES)
+    return np.stack([client_data.draw_batch(pool, size, alpha, [seed, size, b]).x for b in range(batches)])
 
 
 def counts_of(y: np.ndarray) -> np.ndarray:
-    return np.stack([np.bincount(row, minlength=datasets.CLASSES) for row in y])
+    return np.stack([np.bincount(row, minlength=CLASSES) for row in y])
 
 
 def one_step(model, pools: dict, public, size: int, batches: int, seed: int) -> tuple[Evidence, np.ndarray]:
@@ -327,9 +330,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=50)
     parser.add_argument("--output", default="results/benchmarks")
     arguments = parser.parse_args()
-    images = datasets.load(DATASET)
+    images = builtin.load(DATASET)
     began = time.monotonic()
-    frame = PARTS[arguments.part](arguments, datasets.split(DATASET, images))
+    frame = PARTS[arguments.part](arguments, split(DATASET, images))
     Path(arguments.output).mkdir(parents=True, exist_ok=True)
     frame.to_csv(Path(arguments.output) / f"labels_{arguments.part}.csv", index=False)
     if arguments.part in ("fedsgd", "fedavg"):

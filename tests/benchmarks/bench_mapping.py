@@ -20,7 +20,8 @@ from mapping_clients import KINDS, MODELS, Update, global_model, settings, updat
 from scipy.stats import beta  # noqa: E402
 
 from gradleak.artifacts.leak import Leak  # noqa: E402
-from gradleak.federated import datasets  # noqa: E402
+from gradleak.datasets import builtin  # noqa: E402
+from gradleak.datasets.pools import split  # noqa: E402
 from gradleak.images import to_float  # noqa: E402
 from gradleak.jobs import job  # noqa: E402
 from gradleak.mapping.claims import UserClaims  # noqa: E402
@@ -97,7 +98,7 @@ def main() -> None:
     arguments = parser.parse_args()
     job.use_threads(1)
     rng = np.random.default_rng(arguments.seed)
-    pools = {name: datasets.split(name, datasets.load(name)) for name in MODELS}
+    pools = {name: split(name, builtin.load(name)) for name in MODELS}
     models, found = {}, []
     print(f"| kind | draws | {' | '.join(WHAT)} |\n| --- | --- | --- | --- | --- |")
     for name in arguments.kinds:

@@ -41,8 +41,10 @@ from gradleak.artifacts.leak import Leak
 from gradleak.attacks.problem import Inversion, Problem
 from gradleak.attacks.span import attack, control, deflation, layer_selection
 from gradleak.attacks.span.options import SpanOptions
+from gradleak.datasets import builtin
+from gradleak.datasets.pools import split
 from gradleak.evaluation import metrics
-from gradleak.federated import client, datasets
+from gradleak.federated import client
 from gradleak.federated.options import ClientOptions
 from gradleak.images import psnr, to_float
 from gradleak.mapping.claims import UserClaims
@@ -199,7 +201,7 @@ def main() -> None:
         kind, began = kind_of_leak(rng, arguments.plain), time.monotonic()
         options = ClientOptions(**NETS[kind["net"]], pretrain_epochs=kind["epochs"])
         name = options.dataset
-        pools.setdefault(name, datasets.split(name, datasets.load(name)))
+        pools.setdefault(name, split(name, builtin.load(name)))
         key = kind["net"], kind["epochs"]
         if key not in models:
             models[key] = client.global_model(options, pools[name]["pretraining"])

@@ -54,8 +54,11 @@ from gradleak.attacks.span import (
 )
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.attacks.span.search_context import search_context
+from gradleak.datasets import builtin
+from gradleak.datasets.examples import Examples
+from gradleak.datasets.pools import split
 from gradleak.evaluation import metrics
-from gradleak.federated import client, datasets
+from gradleak.federated import client
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 from gradleak.mapping.claims import UserClaims
@@ -106,10 +109,10 @@ PUBLIC = {"fashion-from-mnist": "mnist-5k"}  # starts from another data set than
 IMAGES = 5000  # of a data set that has more
 
 
-def pools_of(dataset: str) -> dict[str, datasets.Images]:
-    data = datasets.load(dataset)
+def pools_of(dataset: str) -> dict[str, Examples]:
+    data = builtin.load(dataset)
     keep = np.random.default_rng(0).permutation(len(data.y))[:IMAGES] if len(data.y) > IMAGES else slice(None)
-    return datasets.split(dataset, datasets.Images(data.x[keep], data.y[keep]))
+    return split(dataset, data.take(keep))
 
 
 def update_of(name: str, draws: int) -> tuple[Problem, list[np.ndarray], list[np.ndarray]]:
@@ -301,7 +304,7 @@ def one_client(
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
     if found.status[0] != "ok":
         return {"reason": found.reason}
-    data_set = to_float(datasets.load(ClientOptions(**SETTINGS[name]).dataset).x)
+    data_set = to_float(builtin.load(ClientOptions(**SETTINGS[name]).dataset).x)
     truth = images[draw], labels[draw], data_set, receptive_field.mask(problem.model)
     result, other = row(found, ClientUpdate(problem, draw), *truth) | spent, (draw + 1) % draws
     shown = found.images[0][found.accepted[0]]

@@ -41,8 +41,11 @@ import tensorflow as tf
 from gradleak.attacks.problem import Inversion, Problem
 from gradleak.attacks.span import attack, membership, thresholds
 from gradleak.attacks.span.options import SpanOptions
+from gradleak.datasets import builtin
+from gradleak.datasets.examples import Examples
+from gradleak.datasets.pools import split
 from gradleak.evaluation import metrics
-from gradleak.federated import client, datasets
+from gradleak.federated import client
 from gradleak.federated.options import ClientOptions
 from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.images import to_float
@@ -127,7 +130,7 @@ CLIENTS = {
 }
 
 
-def narrow_net(pool: datasets.Images) -> keras.Model:
+def narrow_net(pool: Examples) -> keras.Model:
     """64 → 128 → 32 → 10, trained for three epochs."""
     keras.utils.set_random_seed(0)
     dense = keras.layers.Dense
@@ -210,7 +213,7 @@ def margins(problem: Problem, options: SpanOptions) -> dict[str, list[float]]:
 def client_of(name: str, seed: int) -> tuple[Problem, np.ndarray, np.ndarray]:
     """The update of one client, and its images and labels."""
     options = ClientOptions(**CLIENTS[name])
-    pools = datasets.split(options.dataset, datasets.load(options.dataset))
+    pools = split(options.dataset, builtin.load(options.dataset))
     pretraining = pools["pretraining"]
     model = narrow_net(pretraining) if name == "digits" else client.global_model(options, pretraining)
     (draw,) = client.simulate(options, model, pools["private"], [seed])

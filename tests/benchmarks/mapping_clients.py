@@ -12,12 +12,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from gradleak.federated import client, datasets, rounds
-from gradleak.federated.datasets import Images
+from gradleak.datasets import builtin
+from gradleak.datasets.examples import Examples
+from gradleak.federated import client, client_data, rounds
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 
-CLASSES = datasets.CLASSES
+CLASSES = 10
 RATES = {
     "sgd": (0.001, 0.01, 0.05, 0.1, 0.5),
     "momentum": (0.001, 0.01, 0.05),
@@ -163,7 +164,7 @@ class Update:
 
     kind: str
     options: ClientOptions
-    private: Images
+    private: Examples
     before: Deltas
     delta: Deltas
     family: str = field(default="sgd")
@@ -198,7 +199,7 @@ def normalised(options: ClientOptions) -> keras.Model:
     keras.utils.set_random_seed(options.model_seed)
     return keras.Sequential(
         [
-            keras.Input(datasets.SHAPES[options.dataset]),
+            keras.Input(builtin.BUILTIN[options.dataset].shape),
             layers.Conv2D(8, 3, strides=2),
             layers.BatchNormalization(),
             layers.ReLU(),
@@ -211,7 +212,7 @@ def normalised(options: ClientOptions) -> keras.Model:
     )
 
 
-def global_model(kind: Kind, options: ClientOptions, pretraining: Images) -> keras.Model:
+def global_model(kind: Kind, options: ClientOptions, pretraining: Examples) -> keras.Model:
     """The model that the server sends out. Trained on ``pretraining`` by Adam, if the options say so."""
     if not kind.batch_norm:
         return client.global_model(options, pretraining)
@@ -224,10 +225,10 @@ def global_model(kind: Kind, options: ClientOptions, pretraining: Images) -> ker
     return model
 
 
-def update(name: str, options: ClientOptions, model: keras.Model, pool: Images, draw: int) -> Update:
+def update(name: str, options: ClientOptions, model: keras.Model, pool: Examples, draw: int) -> Update:
     """The update of one client. The model's weights are restored."""
     kind = KINDS[name]
-    private = datasets.draw_batch(pool, options.client_samples, options.alpha, [draw, 1])
+    private = client_data.draw_batch(pool, options.client_samples, options.alpha, [draw, 1])
     everything, before = model.get_weights(), rounds.weights_of(model)
     optimizer = kind.optimizer(options.learning_rate) if kind.optimizer else rounds.optimizer_of(options)
     for index in rounds.batches(options, [draw, 1]):

@@ -39,9 +39,10 @@ def plan_of(tmp_path):
 @pytest.fixture(scope="session")
 def digits():
     """The three pools of the 8×8 digits."""
-    from gradleak.federated import datasets
+    from gradleak.datasets import builtin
+    from gradleak.datasets.pools import split
 
-    return datasets.split("digits-8x8", datasets.load("digits-8x8"))
+    return split("digits-8x8", builtin.load("digits-8x8"))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ LIBRARY = SCRIPTS / "gradleak"
 FLOORS = (
     ("errors", "files", "records", "strict", "images", "float32"),
     ("optim", "gradients", "artifacts"),
-    ("mapping", "labels"),
+    ("mapping", "labels", "datasets"),
     ("federated",),
     ("priors",),
     ("attacks",),

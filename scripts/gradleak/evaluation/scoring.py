@@ -13,7 +13,6 @@ import numpy as np
 from gradleak.attacks.inversion_files import InversionFile, InversionTrial, padded
 from gradleak.evaluation import metrics, reference_classifier
 from gradleak.evaluation.reference_classifier import ReferenceClassifier
-from gradleak.federated.datasets import CLASSES
 from gradleak.images import psnr, to_float
 
 SHOWN = 32  # matched pairs of a trial that are kept for the figures
@@ -33,6 +32,7 @@ class References:
 
     classifier: ReferenceClassifier
     public: np.ndarray  # float64 [P, H, W, C] in [0, 1]: converted once, not for each trial
+    classes: int  # of the data set
 
 
 class MatchedPairs(NamedTuple):
@@ -74,7 +74,7 @@ def score_images(
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
     """Rows of an attack's block, and its matched pairs as ``as_arrays`` writes them."""
     rows, pairs = [], []
-    classes = max(CLASSES, int(found.labels.max(initial=0)) + 1, int(truth.y.max()) + 1)
+    classes = max(references.classes, int(found.labels.max(initial=0)) + 1, int(truth.y.max()) + 1)
     nothing = np.zeros((0, *found.images.shape[2:]))
     for index, trial in enumerate(trials):
         row, shown = {"seed": trial["seed"]}, MatchedPairs(nothing, nothing, np.zeros(0))
@@ -87,14 +87,19 @@ def score_images(
     return rows, as_arrays(pairs)
 
 
-def without_truth(found: InversionFile, trials: list[dict]) -> tuple[list[dict], dict[str, np.ndarray]]:
-    """Rows of an attack's block on an update without truth: its own certificates. Images have no pairs."""
+def without_truth(
+    found: InversionFile, trials: list[dict], classes: int
+) -> tuple[list[dict], dict[str, np.ndarray]]:
+    """Rows of an attack's block on an update without truth: its own certificates. Images have no pairs.
+
+    classes: of the data set; labels beyond count as well.
+    """
     rows, pairs = [], []
     for index, trial in enumerate(trials):
         one = found.trial(index)
         images, labels = one.images[one.accepted], one.labels[one.accepted]
         labels = labels[labels >= 0]  # −1: the update does not show it
-        row = {"seed": trial["seed"], "counts": np.bincount(labels, minlength=CLASSES).tolist()}
+        row = {"seed": trial["seed"], "counts": np.bincount(labels, minlength=classes).tolist()}
         if trial["status"] == "ok" and "expected_psnr" in one.certificates:
             row |= metrics.certified(one.accepted, one.certificates["expected_psnr"], one.samples_estimated)
         rows.append(row)

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 
 from gradleak.artifacts.leak import Leak
-from gradleak.federated import datasets, defences, rounds
-from gradleak.federated.datasets import Images
+from gradleak.datasets.examples import Examples
+from gradleak.federated import client_data, defences, rounds
 from gradleak.federated.models import build
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
@@ -29,17 +29,18 @@ class Draw:
     of ``model.trainable_variables``. meta: what the server publishes.
     """
 
-    private: Images
+    private: Examples
     delta: list[np.ndarray]
     meta: dict
 
 
-def global_model(options: ClientOptions, pretraining: Images) -> keras.Model:
+def global_model(options: ClientOptions, pretraining: Examples) -> keras.Model:
     """The model that the server sends out: untrained, or trained on other clients' data (Adam, 1e-3, batch
     32).
     """
     size, images = 32, len(pretraining.y)
-    model = build(options.model, datasets.SHAPES[options.dataset], options.model_seed, options.width)
+    shape = pretraining.x.shape[1:]
+    model = build(options.model, shape, pretraining.classes, options.model_seed, options.width)
     steps = round(options.pretrain_epochs * images / size)
     if steps:
         model.compile(
@@ -53,7 +54,7 @@ def global_model(options: ClientOptions, pretraining: Images) -> keras.Model:
     return model
 
 
-def simulate(options: ClientOptions, model: keras.Model, pool: Images, draws: list[int]) -> list[Draw]:
+def simulate(options: ClientOptions, model: keras.Model, pool: Examples, draws: list[int]) -> list[Draw]:
     """The updates of ``draws``, each of clients that start from ``model``'s weights (which are restored)."""
     gradient = rounds.gradient_function(model)
     made = []
@@ -71,11 +72,11 @@ def leak_of(model: keras.Model, draw: Draw) -> Leak:
 
 
 def _shared(
-    options: ClientOptions, model: keras.Model, gradient: Callable, pool: Images, client: int
-) -> tuple[Images, list[np.ndarray]]:
+    options: ClientOptions, model: keras.Model, gradient: Callable, pool: Examples, client: int
+) -> tuple[Examples, list[np.ndarray]]:
     """The private images of one client, and the delta that it shares."""
     seed = [client, crc32(f"client:{options.dataset}".encode())]
-    private = datasets.draw_batch(pool, options.client_samples, options.alpha, seed)
+    private = client_data.draw_batch(pool, options.client_samples, options.alpha, seed)
     factor = np.float32(options.scale if options.sign == "after_minus_before" else -options.scale)
     change = [factor * part for part in rounds.local_training(options, model, gradient, private, seed)]
     rng = np.random.default_rng([*seed, crc32(b"defence")])
@@ -89,10 +90,11 @@ def _shared(
     )
 
 
-def _aggregated(clients: list[tuple[Images, list[np.ndarray]]], options: ClientOptions) -> Draw:
+def _aggregated(clients: list[tuple[Examples, list[np.ndarray]]], options: ClientOptions) -> Draw:
     """The mean of what ``clients`` share; one alone stays as it is."""
     images, deltas = zip(*clients, strict=True)
-    private = Images(np.concatenate([own.x for own in images]), np.concatenate([own.y for own in images]))
+    x, y = (np.concatenate([getattr(own, name) for own in images]) for name in ("x", "y"))
+    private = Examples(x, y, images[0].classes)
     return Draw(private, [np.mean(parts, axis=0) for parts in zip(*deltas, strict=True)], _published(options))
 
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from gradleak.datasets.builtin import BUILTIN
 from gradleak.federated import defences
-from gradleak.federated.datasets import DATASETS
 from gradleak.federated.models import MODELS, WITH_WIDTH
 from gradleak.strict import StrictModel
 
@@ -16,7 +16,7 @@ class ClientOptions(StrictModel):
     """A simulated target: the client's data, model and training, and how it shares the delta."""
 
     source: Literal["simulate"] = "simulate"
-    dataset: Literal[*DATASETS] = Field(
+    dataset: Literal[*BUILTIN] = Field(
         "mnist-5k", description="Data set of the private, pretraining and public images."
     )
     model: Literal[*MODELS] = Field("cnn7", description="The classifier being trained.")

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from gradleak.federated.datasets import Images
+from gradleak.datasets.examples import Examples
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 
@@ -20,7 +20,7 @@ def local_training(
     options: ClientOptions,
     model: keras.Model,
     gradient: Callable,
-    private: Images,
+    private: Examples,
     seed: list[int],
     before_step: Callable[[], None] = lambda: None,
 ) -> list[np.ndarray]:

@@ -13,8 +13,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from gradleak.datasets.examples import Examples
 from gradleak.federated import rounds
-from gradleak.federated.datasets import Images
 from gradleak.federated.last_layer import tapped
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
@@ -67,7 +67,7 @@ def final_weights(model: keras.Model, block: MappedBlock, per_gradient: float) -
 
 def simulate(
     model: keras.Model,
-    public: Images,
+    public: Examples,
     options: ClientOptions | None,
     per_gradient: float,
     finals: list[list[np.ndarray]],
@@ -81,7 +81,7 @@ def simulate(
     half.
     """
     rng = np.random.default_rng(0)
-    public = Images(public.x[:IMAGES], public.y[:IMAGES])
+    public = public.take(slice(IMAGES))
     adversary = _Adversary(model, tapped(model), public)
     known = adversary.at_start(rng)
     head, _ = find_head(model)
@@ -116,7 +116,7 @@ class _Adversary:
 
     model: keras.Model
     tapped: keras.Model
-    public: Images
+    public: Examples
 
     def at_start(self, rng: np.random.Generator) -> Public:
         """Public and noise images at the model as it is."""
@@ -156,7 +156,7 @@ class _Training:
     options: ClientOptions
     model: keras.Model
     gradient: Callable
-    public: Images
+    public: Examples
     per_gradient: float  # delta per unit of gradient
     head: Head
 
@@ -164,8 +164,8 @@ class _Training:
         self, index: np.ndarray, seed: list[int], before_step: Callable[[], None] = lambda: None
     ) -> list[np.ndarray]:
         """After − before of a client with the public images ``index``, see ``rounds.local_training``."""
-        images = Images(self.public.x[index], self.public.y[index])
-        return rounds.local_training(self.options, self.model, self.gradient, images, seed, before_step)
+        private = self.public.take(index)
+        return rounds.local_training(self.options, self.model, self.gradient, private, seed, before_step)
 
     def gradients(self, index: np.ndarray, seed: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Pseudo-gradients of the last layer's kernel [d, C] and bias [C]; NaN where it has no bias."""

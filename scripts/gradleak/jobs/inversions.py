@@ -14,6 +14,7 @@ import tensorflow as tf
 from gradleak import records
 from gradleak.attacks import inversion_files
 from gradleak.attacks.problem import Inversion, Members, Problem
+from gradleak.datasets.pools import read_pool
 from gradleak.evaluation.truth import load_truth
 from gradleak.files import read_npz
 from gradleak.images import to_float
@@ -31,7 +32,7 @@ def load_problem(snakemake: Any) -> Problem:
     """
     params, inputs = snakemake.params, snakemake.input
     mapped = [read_block(file) for file in inputs.mapping]  # each holds a run of draws
-    model, first, public = model_of(mapped[0]), mapped[0], read_npz(inputs.public)
+    model, first, public = model_of(mapped[0]), mapped[0], read_pool(inputs.public)
     return Problem(
         model=model,
         gradients=gradients_of(mapped, params.draws),
@@ -39,8 +40,8 @@ def load_problem(snakemake: Any) -> Problem:
         samples=first.samples,
         seeds=list(params.seeds),
         counts=_counts(inputs, params.draws, model.output_shape[-1]),
-        public=to_float(public["x"]),
-        public_labels=public["y"],
+        public=to_float(public.x),
+        public_labels=public.y,
         rounding=first.rounding,
         noise=first.noise,
         steps=first.steps,

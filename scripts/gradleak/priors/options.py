@@ -6,14 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from gradleak.federated.datasets import DATASETS
+from gradleak.datasets.builtin import BUILTIN
 from gradleak.strict import StrictModel
 
 
 class VaeOptions(StrictModel):
     """A VAE trained on the adversary's public images."""
 
-    dataset: Literal[*DATASETS] = Field("mnist-5k", description="Whose public pool the VAE is trained on.")
+    dataset: Literal[*BUILTIN] = Field("mnist-5k", description="Whose public pool the VAE is trained on.")
     architecture: Literal["notebook", "conv"] = Field(
         "conv", description="notebook: one convolution each way; conv: strided, fit for use."
     )

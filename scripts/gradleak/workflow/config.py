@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.matching.latent_options import LatentOptions
 from gradleak.attacks.span.options import SpanOptions
-from gradleak.federated.datasets import DATASETS
+from gradleak.datasets.builtin import BUILTIN
 from gradleak.federated.options import ClientOptions
 from gradleak.labels.options import LabelOptions
 from gradleak.priors.options import VaeOptions
@@ -39,7 +39,7 @@ class ConfigError(Exception):
 class Leaked(StrictModel):
     """Settings of updates that were not simulated here. What the user does not state is estimated."""
 
-    dataset: Literal[*DATASETS] = Field(
+    dataset: Literal[*BUILTIN] = Field(
         "mnist-5k", description="Public data of the same kind, for priors and controls."
     )
     samples: int | None = Field(
@@ -126,7 +126,7 @@ class Config(StrictModel):
     targets: dict[str, Target] = Field({}, description="Leak sources by name.")
     priors: dict[str, VaeOptions] = Field({}, description="VAE priors by name.")
     studies: dict[str, Study] = Field({}, description="Studies by name.")
-    datasets: dict[Literal[*DATASETS], Dataset] = Field({}, description="Where data sets lie.")
+    datasets: dict[Literal[*BUILTIN], Dataset] = Field({}, description="Where data sets lie.")
     tracking: Tracking = Field(Tracking(), description="MLflow.")
     threads: int = Field(1, ge=1, description="Threads of an attack job.")
     gpus: int = Field(

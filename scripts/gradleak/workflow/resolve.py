@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gradleak.federated.datasets import SHAPES
+from gradleak.datasets.builtin import BUILTIN
 from gradleak.workflow.cells import COUNTS, Cell, Prior, Target, make_cell
 from gradleak.workflow.config import ATTACKS, Config, ConfigError, LocalTarget, nearest, not_one_of, parse
 from gradleak.workflow.identity import identify, spec_of
@@ -31,7 +31,7 @@ def resolve(point: dict[str, Any], config: Config, path: str, places: dict[str, 
         parse(ATTACKS["labels"], {"method": options.label_method}, path, {"method": where})
     prior = _prior(options, config, path)
     if prior:
-        drawn, wanted = SHAPES[prior.options.dataset], SHAPES[target.options.dataset]
+        drawn, wanted = (BUILTIN[one.options.dataset].shape for one in (prior, target))
         if drawn != wanted:
             raise ConfigError(
                 f"{path}.prior: {options.prior!r} draws images {drawn}, and target {name!r} has {wanted}"

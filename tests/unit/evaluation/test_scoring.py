@@ -20,7 +20,7 @@ def truth(rng):
 @pytest.fixture(scope="module")
 def references(digits):
     classifier = reference_classifier.train(to_float(digits["pretraining"].x), digits["pretraining"].y)
-    return scoring.References(classifier, to_float(digits["public"].x[:20]).astype(np.float64))
+    return scoring.References(classifier, to_float(digits["public"].x[:20]).astype(np.float64), 10)
 
 
 def inversion(truth, accepted, certificates=None):
@@ -78,7 +78,7 @@ def test_without_truth_the_certificates_speak(truth):
         "samples_estimated": np.array([0, 4]),
     }
     rows, pairs = scoring.without_truth(
-        inversion(truth, [True, False, True, True], certificates), [OK, OK | {"seed": 1}]
+        inversion(truth, [True, False, True, True], certificates), [OK, OK | {"seed": 1}], 10
     )
     assert [(row["certified"], row["expected_psnr"], row.get("samples_estimated")) for row in rows] == [
         (3, 30, None),
@@ -136,7 +136,7 @@ def test_a_label_that_is_not_known_counts_for_no_class(truth, references):
     labels = found.labels.copy()
     labels[:, 0], labels[1] = -1, -1
     found = replace(found, labels=labels)
-    rows, _ = scoring.without_truth(found, [OK, OK | {"seed": 1}])
+    rows, _ = scoring.without_truth(found, [OK, OK | {"seed": 1}], 10)
     assert [sum(row["counts"]) for row in rows] == [2, 0]
     (one, other), _ = scoring.score_images(found, truth, [OK, OK | {"seed": 1}], references)
     assert one["pair_label_accuracy"] == 1
