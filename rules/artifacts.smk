@@ -2,10 +2,13 @@
 
 
 rule split_dataset:
+    input:
+        own=lambda w: own_files.inputs_of(PLAN.config, w.dataset),
     output:
         private="results/data/{dataset}/private.npz",
         pretraining="results/data/{dataset}/pretraining.npz",
         public="results/data/{dataset}/public.npz",
+        description="results/data/{dataset}/dataset.json",
     log:
         "results/logs/split_dataset/{dataset}.log",
     localrule: True  # it may download, and a cluster's nodes may not
@@ -15,7 +18,7 @@ rule split_dataset:
         mem_mb=2000,
         runtime=10,
     params:
-        path=lambda w: PLAN.dataset_path(w.dataset),
+        options=lambda w: PLAN.dataset_options(w.dataset),
         code=code_of("split_dataset.py"),
     script:
         "../scripts/split_dataset.py"
@@ -25,6 +28,7 @@ rule simulate_client:
     input:
         private=lambda w: pool(target(w).options, "private"),
         pretraining=lambda w: pool(target(w).options, "pretraining"),
+        model=lambda w: own_files.model_of(target(w).options),
     output:
         artifacts=directory("results/targets/{target}/{block}"),
         truth="results/truth/{target}/{block}.npz",

@@ -1,17 +1,22 @@
-"""A data set → its three disjoint pools."""
+"""A data set → its three disjoint pools, and its description."""
 
 import numpy as np
 
-from gradleak.datasets import builtin, pools
+from gradleak.datasets import catalogue, pools
+from gradleak.datasets.description import write_description
+from gradleak.datasets.options import Dataset
 from gradleak.jobs import job
 
 
 def main(snakemake) -> None:
-    data = builtin.load(snakemake.wildcards.dataset, snakemake.params.path)
-    for name, pool in pools.split(snakemake.wildcards.dataset, data).items():
-        pools.write_pool(snakemake.output[name], pool)
+    name = snakemake.wildcards.dataset
+    data = catalogue.load(name, Dataset(**snakemake.params.options))
+    cut = pools.split(name, data.examples)
+    for part, pool in cut.items():
+        pools.write_pool(snakemake.output[part], pool)
         counts = np.bincount(pool.y, minlength=pool.classes) if pool.y.ndim == 1 else pool.y.sum(axis=0)
-        job.log.info("%s: %d examples, per class %s", name, len(pool.y), counts.tolist())
+        job.log.info("%s: %d examples, per class %s", part, len(pool.y), counts.tolist())
+    write_description(snakemake.output.description, data.description)
 
 
 if "snakemake" in globals():

@@ -1,4 +1,5 @@
 """The process in which untrusted files are read: ``python -m gradleak.artifacts.child TARGET FILE …``.
+With ``--model`` before TARGET, the one FILE is a model by itself.
 
 It first limits itself: memory, time, descriptors, new processes, the network, and files outside TARGET. Then
 it reads the files and writes the leak in plain form to TARGET. Standard output has a line ``reading FILE``
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from gradleak.artifacts import limits, roles
 from gradleak.artifacts.errors import ArtifactError
-from gradleak.artifacts.leak import write_leak
+from gradleak.artifacts.leak import Leak, write_leak
 
 # Auditing events (PEP 578) that a payload would raise and that reading arrays never raises. The process ends
 # at once, so a payload cannot catch the refusal.
@@ -81,10 +82,13 @@ def _stop(what: str) -> None:
     os._exit(3)
 
 
-def main(target: Path, files: list[Path]) -> int:
+MODEL = "--model"
+
+
+def main(target: Path, files: list[Path], is_model: bool = False) -> int:
     confine(target)
     try:
-        leak = roles.inspect(files, progress=lambda path: print(f"reading {path}", flush=True))
+        leak = _model(files[0]) if is_model else roles.inspect(files, progress=_say)
         write_leak(target, leak)
     except ArtifactError as error:
         print("refused", " ".join(str(error).split()), flush=True)
@@ -93,8 +97,18 @@ def main(target: Path, files: list[Path]) -> int:
     return 0
 
 
+def _model(path: Path) -> Leak:
+    _say(path)
+    return roles.inspect_model(path)
+
+
+def _say(path: Path) -> None:
+    print(f"reading {path}", flush=True)
+
+
 if __name__ == "__main__":
     import h5py  # noqa: F401  loaded while that is still allowed
     import safetensors  # noqa: F401
 
-    sys.exit(main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]]))
+    asked = [Path(name) for name in sys.argv[1:] if name != MODEL]
+    sys.exit(main(asked[0], asked[1:], sys.argv[1] == MODEL))

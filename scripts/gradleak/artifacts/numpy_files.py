@@ -1,6 +1,7 @@
 """Tensors in .npz and .npy files of an untrusted sender. Headers are checked before memory is allocated.
 
 Use it in the confined child process alone: it unpickles object arrays (with the restricted unpickler).
+``check_zip``, ``read_header``, and ``read_array`` where the header declares numbers, unpickle nothing.
 """
 
 from __future__ import annotations
@@ -82,25 +83,7 @@ def read_array(stream: BinaryIO, size: int, what: str) -> Any:
     Object arrays come unpickled, a 0-d one as what is in it.
     """
     counted = _Counting(stream)
-    try:
-        version = np.lib.format.read_magic(counted)
-        # Version 3 differs from 2 in that names of fields may be in UTF-8, and there are none in plain
-        # arrays.
-        reader = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = reader(counted, max_header_size=4096)
-    except (
-        ValueError,
-        EOFError,
-        SyntaxError,
-        TypeError,
-        RecursionError,
-        MemoryError,
-        zlib.error,
-        tokenize.TokenError,
-    ) as error:
-        raise ArtifactError(f"{what}: its .npy header cannot be read ({reason(error)})") from None
+    shape, fortran, dtype = read_header(counted, what)
     if dtype.hasobject:
         return _unpickled(counted, shape, what)
     if dtype.kind in "SU" and math.prod(shape) == 1 and size < limits.MAX_JSON:  # metadata as a JSON string
@@ -121,6 +104,29 @@ def read_array(stream: BinaryIO, size: int, what: str) -> Any:
         raise ArtifactError(f"{what}: damaged or cut off: {len(data)} of {declared} bytes came")
     flat = np.frombuffer(data, dtype)
     return (from_bfloat16(flat) if is_bfloat16 else flat).reshape(shape, order="F" if fortran else "C")
+
+
+def read_header(stream: Any, what: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, whether in Fortran's order, dtype) that an .npy declares. Nothing of the data is read."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        # Version 3 differs from 2 in that names of fields may be in UTF-8, and there are none in plain
+        # arrays.
+        reader = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        return reader(stream, max_header_size=4096)
+    except (
+        ValueError,
+        EOFError,
+        SyntaxError,
+        TypeError,
+        RecursionError,
+        MemoryError,
+        zlib.error,
+        tokenize.TokenError,
+    ) as error:
+        raise ArtifactError(f"{what}: its .npy header cannot be read ({reason(error)})") from None
 
 
 class _Counting:

@@ -36,7 +36,17 @@ def receive(files: list[Path], folder: Path) -> Leak:
     Raises ArtifactError with the file and the reason, also where reading exceeds the memory or the time, or
     crashes.
     """
-    done = _run_child(files, folder)
+    return _received(_run_child(files, folder), files, folder)
+
+
+def receive_model(path: Path, folder: Path) -> Leak:
+    """The same for a model by itself: ``before`` has the weights of the file, if it has any, and ``delta`` is
+    empty.
+    """
+    return _received(_run_child([path], folder, child.MODEL), [path], folder)
+
+
+def _received(done: _Outcome, files: list[Path], folder: Path) -> Leak:
     if done.code == 0 and not done.late:
         leak = read_leak(folder)
         # The child read untrusted bytes, so its model is checked again.
@@ -46,7 +56,7 @@ def receive(files: list[Path], folder: Path) -> Leak:
     raise ArtifactError(_refusal(done, str(files[0] if files else folder)))
 
 
-def _run_child(files: list[Path], folder: Path) -> _Outcome:
+def _run_child(files: list[Path], folder: Path, *flags: str) -> _Outcome:
     environment = {
         "PYTHONPATH": str(LIBRARY),
         "PATH": os.defpath,
@@ -56,7 +66,8 @@ def _run_child(files: list[Path], folder: Path) -> _Outcome:
     }
     environment |= {k: v for k, v in os.environ.items() if k.startswith(("OPENBLAS_", "LD_LIBRARY_PATH"))}
     environment["OPENBLAS_NUM_THREADS"] = "1"
-    command = [sys.executable, "-P", "-B", "-m", "gradleak.artifacts.child", str(folder), *map(str, files)]
+    module = [sys.executable, "-P", "-B", "-m", "gradleak.artifacts.child"]
+    command = [*module, *flags, str(folder), *map(str, files)]
     process = subprocess.Popen(
         command,
         env=environment,

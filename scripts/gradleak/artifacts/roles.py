@@ -86,6 +86,26 @@ def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None
     return Leak(model.json, tensors[before], tensors[delta], next(iter(metas.values()), {}), manifest)
 
 
+def inspect_model(path: Path) -> Leak:
+    """A model by itself: the JSON, or a .keras archive or HDF5 file with its weights. The delta is empty.
+
+    Raises ArtifactError where the file holds something else.
+    """
+    kind = sniff(path)
+    models: dict[Path, Architecture] = {}
+    tensors: dict[Path, dict[str, np.ndarray]] = {}
+    if kind == "json":
+        _take_json(path, models, {})
+    elif kind in ("keras", "h5"):
+        _take_model(path, kind, models, tensors)
+    if path not in models:
+        raise ArtifactError(f"{path}: is no Keras model; save its JSON (model.to_json()) or a .keras archive")
+    weights = tensors.get(path, {})
+    if path in tensors:
+        _check_amount(path, weights, models[path])
+    return Leak(models[path].json, weights, {}, {})
+
+
 def _without_single_numbers(
     path: Path, tensors: dict[str, np.ndarray], model: Architecture
 ) -> tuple[dict[str, np.ndarray], list[str]]:

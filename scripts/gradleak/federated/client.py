@@ -15,7 +15,7 @@ import numpy as np
 
 from gradleak.artifacts.leak import Leak
 from gradleak.datasets.examples import Examples
-from gradleak.federated import client_data, defences, rounds
+from gradleak.federated import client_data, defences, own_model, rounds
 from gradleak.federated.models import build
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
@@ -35,12 +35,11 @@ class Draw:
 
 
 def global_model(options: ClientOptions, pretraining: Examples) -> keras.Model:
-    """The model that the server sends out: untrained, or trained on other clients' data (Adam, 1e-3, batch
+    """The model that the server sends out: as it starts, or trained on other clients' data (Adam, 1e-3, batch
     32).
     """
     size, images = 32, len(pretraining.y)
-    shape = pretraining.x.shape[1:]
-    model = build(options.model, shape, pretraining.classes, options.model_seed, options.width)
+    model = _starting_model(options, pretraining.x.shape[1:], pretraining.classes)
     steps = round(options.pretrain_epochs * images / size)
     if steps:
         model.compile(
@@ -52,6 +51,12 @@ def global_model(options: ClientOptions, pretraining: Examples) -> keras.Model:
             index = order[step * size : (step + 1) * size]
             model.train_on_batch(to_float(pretraining.x[index]), pretraining.y[index])
     return model
+
+
+def _starting_model(options: ClientOptions, shape: tuple[int, int, int], classes: int) -> keras.Model:
+    if options.own_model:
+        return own_model.read(options.own_model, shape, classes, options.model_seed)
+    return build(options.model, shape, classes, options.model_seed, options.width)
 
 
 def simulate(options: ClientOptions, model: keras.Model, pool: Examples, draws: list[int]) -> list[Draw]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradleak.datasets.examples import Examples
+from gradleak.errors import UserError
 
 
 def draw_batch(pool: Examples, samples: int, alpha: float | None, seed: list[int]) -> Examples:
@@ -12,10 +13,13 @@ def draw_batch(pool: Examples, samples: int, alpha: float | None, seed: list[int
 
     ``alpha = None`` draws IID. Without replacement: once a class is used up, the others are drawn in
     proportion to their shares (Hsu et al. 2019 draw clients this way). Of examples with several labels, each
-    combination of labels counts as a class.
+    combination of labels counts as a class. Raises UserError for more samples than the pool has.
     """
     if samples > len(pool.y):
-        raise ValueError(f"a client of {samples} samples does not fit the private pool of {len(pool.y)}")
+        raise UserError(
+            f"a client of {samples} samples does not fit the private pool of {len(pool.y)}; set a smaller "
+            "`samples` or `batch_size` of the target"
+        )
     rng = np.random.default_rng(seed)
     if alpha is None:
         return pool.take(rng.choice(len(pool.y), samples, replace=False))

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticKnownError
 
-from gradleak.datasets.builtin import BUILTIN
+from gradleak.datasets.names import OwnOrBuiltin
 from gradleak.federated import defences
 from gradleak.federated.models import MODELS, WITH_WIDTH
 from gradleak.strict import StrictModel
+
+MODEL_FILES = (".json", ".keras")  # endings of the user's own models
+
+
+def _builtin_or_file(model: str) -> str:
+    if model not in MODELS and not model.endswith(MODEL_FILES):
+        names = ", ".join(repr(name) for name in (*MODELS, "path/to/model.json", "path/to/model.keras"))
+        raise PydanticKnownError("literal_error", {"expected": names})
+    return model
+
+
+ModelName = Annotated[
+    str,
+    AfterValidator(_builtin_or_file),
+    WithJsonSchema({"anyOf": [{"enum": list(MODELS)}, {"type": "string", "pattern": r"\.(json|keras)$"}]}),
+]
 
 
 class ClientOptions(StrictModel):
     """A simulated target: the client's data, model and training, and how it shares the delta."""
 
     source: Literal["simulate"] = "simulate"
-    dataset: Literal[*BUILTIN] = Field(
-        "mnist-5k", description="Data set of the private, pretraining and public images."
+    dataset: OwnOrBuiltin = Field(
+        "mnist-5k",
+        description="Data set of the private, pretraining and public images: a built-in one, or one of "
+        "`datasets`.",
     )
-    model: Literal[*MODELS] = Field("cnn7", description="The classifier being trained.")
+    model: ModelName = Field(
+        "cnn7",
+        description="The classifier being trained: a built-in one, or the path of a Keras model of yours.",
+    )
     width: int | None = Field(
         None,
         ge=1,
@@ -90,6 +112,11 @@ class ClientOptions(StrictModel):
                 f"model {self.model} has no width to choose; those that have: {', '.join(WITH_WIDTH)}"
             )
         return self
+
+    @property
+    def own_model(self) -> str | None:
+        """The path of a model of the user's, if it is one."""
+        return None if self.model in MODELS else self.model
 
     @property
     def client_samples(self) -> int:

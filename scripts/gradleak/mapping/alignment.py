@@ -82,6 +82,11 @@ def _untrained(model: keras.Model, found: list[Match]) -> dict[str, np.ndarray]:
     return deltas
 
 
+def load_weights(model: keras.Model, model_json: str, arrays: dict[str, np.ndarray]) -> None:
+    """Load the tensors of a file into ``model``. Raises MappingError if one cannot be matched."""
+    _load_weights(model, arrays, _flattened(model, model_json))
+
+
 def layer_index(model: keras.Model) -> np.ndarray:
     """The layer of each trainable variable, int [L]; only layers with trainable variables count."""
     owners = [layer for layer in model.layers if layer.trainable_variables]

@@ -6,14 +6,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from gradleak.datasets.builtin import BUILTIN
+from gradleak.datasets.names import OwnOrBuiltin
 from gradleak.strict import StrictModel
 
 
 class VaeOptions(StrictModel):
     """A VAE trained on the adversary's public images."""
 
-    dataset: Literal[*BUILTIN] = Field("mnist-5k", description="Whose public pool the VAE is trained on.")
+    dataset: OwnOrBuiltin = Field(
+        "mnist-5k",
+        description="Whose public pool the VAE is trained on: a built-in set or one of `datasets`.",
+    )
     architecture: Literal["notebook", "conv"] = Field(
         "conv", description="notebook: one convolution each way; conv: strided, fit for use."
     )

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.matching.latent_options import LatentOptions
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.datasets.builtin import BUILTIN
+from gradleak.datasets.names import PATTERN, OwnOrBuiltin
+from gradleak.datasets.options import Dataset
 from gradleak.federated.options import ClientOptions
 from gradleak.labels.options import LabelOptions
 from gradleak.priors.options import VaeOptions
@@ -25,6 +27,7 @@ from gradleak.strict import StrictModel
 
 ATTACKS = {"labels": LabelOptions, "dlg": DlgOptions, "latent": LatentOptions, "span": SpanOptions}
 COMBINE = ("product", "zip", "one_at_a_time")  # how the axes of an entry may be combined
+NO_DATASET = "none"
 RENAMED = {  # keys of earlier versions → their names now; CHANGELOG.md lists them too
     "optimiser": "optimizer",
     "fill_unseen": "fill_outside_receptive_field",
@@ -39,8 +42,10 @@ class ConfigError(Exception):
 class Leaked(StrictModel):
     """Settings of updates that were not simulated here. What the user does not state is estimated."""
 
-    dataset: Literal[*BUILTIN] = Field(
-        "mnist-5k", description="Public data of the same kind, for priors and controls."
+    dataset: OwnOrBuiltin = Field(
+        "mnist-5k",
+        description="Public data of the same kind, for priors and controls: a built-in set, or one of "
+        "`datasets`.",
     )
     samples: int | None = Field(
         None, ge=1, description="Images behind the update; default: what the metadata says."
@@ -100,10 +105,6 @@ class Study(StrictModel):
     )
 
 
-class Dataset(StrictModel):
-    path: str | None = Field(None, description="Folder of the IDX files, for the sets that need one.")
-
-
 class Tracking(StrictModel):
     enabled: bool = Field(True, description="Write the finished trials into MLflow at the end.")
     uri: str | None = Field(
@@ -126,7 +127,9 @@ class Config(StrictModel):
     targets: dict[str, Target] = Field({}, description="Leak sources by name.")
     priors: dict[str, VaeOptions] = Field({}, description="VAE priors by name.")
     studies: dict[str, Study] = Field({}, description="Studies by name.")
-    datasets: dict[Literal[*BUILTIN], Dataset] = Field({}, description="Where data sets lie.")
+    datasets: dict[Annotated[str, StringConstraints(pattern=PATTERN, max_length=60)], Dataset] = Field(
+        {}, description="Your own data sets by name, and where the files of built-in ones lie."
+    )
     tracking: Tracking = Field(Tracking(), description="MLflow.")
     threads: int = Field(1, ge=1, description="Threads of an attack job.")
     gpus: int = Field(
@@ -148,6 +151,15 @@ class Config(StrictModel):
     )
 
     @property
+    def dataset_names(self) -> list[str]:
+        """All that a target or prior can name."""
+        return list(dict.fromkeys([*BUILTIN, *self.datasets]))
+
+    def dataset(self, name: str) -> Dataset:
+        """What is said about a data set."""
+        return self.datasets.get(name, Dataset())
+
+    @property
     def selected(self) -> list[str]:
         if self.study == "all" and "all" not in self.studies:
             return list(self.studies)
@@ -166,6 +178,7 @@ def load(raw: dict[str, Any], studies_folder: str | Path = "config/studies") -> 
         if not _defines(merged, name) and path.exists():
             merged = _merge(_read_study(path), merged)
     config = parse(Config, merged, "")
+    _check_datasets(config)
     if not config.selected:
         raise ConfigError("study: names no study, so there is nothing to run")
     available = sorted({*config.studies, *(path.stem for path in Path(studies_folder).glob("*.yaml"))})
@@ -175,6 +188,24 @@ def load(raw: dict[str, Any], studies_folder: str | Path = "config/studies") -> 
                 f"study: there is no study {name!r}{nearest(name, available)}. Known: {', '.join(available)}"
             )
     return config
+
+
+def _check_datasets(config: Config) -> None:
+    """Raises ConfigError for data sets without a path, and for names of data sets that there are not."""
+    lines = [
+        f"datasets.{name}.path: is missing; {name!r} is no built-in set{nearest(name, BUILTIN)}"
+        for name, dataset in config.datasets.items()
+        if name not in BUILTIN and not dataset.path
+    ]
+    if NO_DATASET in config.datasets:
+        lines.append(f"datasets.{NO_DATASET}: means that there is no data set; choose another name")
+    for section in ("targets", "priors"):
+        for name, options in getattr(config, section).items():
+            if options.dataset not in config.dataset_names:
+                path = f"{section}.{name}.dataset"
+                lines.append(not_one_of(path, options.dataset, config.dataset_names))
+    if lines:
+        raise ConfigError("\n".join(lines))
 
 
 def _defines(raw: dict[str, Any], name: Any) -> bool:

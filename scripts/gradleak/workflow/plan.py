@@ -86,9 +86,9 @@ class Plan:
     def datasets(self) -> list[str]:
         return sorted({cell.target.options.dataset for cell in self.cells.values()})
 
-    def dataset_path(self, name: str) -> str | None:
-        """The folder that the config names for a data set."""
-        return self.config.datasets[name].path if name in self.config.datasets else None
+    def dataset_options(self, name: str) -> dict[str, Any]:
+        """What the config says about a data set, defaults left out."""
+        return self.config.dataset(name).model_dump(mode="json", exclude_defaults=True)
 
     def cell_ids(self, attack: str) -> str:
         """A wildcard constraint: the cells of one attack."""

@@ -31,10 +31,12 @@ def resolve(point: dict[str, Any], config: Config, path: str, places: dict[str, 
         parse(ATTACKS["labels"], {"method": options.label_method}, path, {"method": where})
     prior = _prior(options, config, path)
     if prior:
-        drawn, wanted = (BUILTIN[one.options.dataset].shape for one in (prior, target))
-        if drawn != wanted:
+        # The shape of the user's own data is not known before its files are read.
+        drawn, wanted = (BUILTIN.get(one.options.dataset) for one in (prior, target))
+        if drawn and wanted and drawn.shape != wanted.shape:
             raise ConfigError(
-                f"{path}.prior: {options.prior!r} draws images {drawn}, and target {name!r} has {wanted}"
+                f"{path}.prior: {options.prior!r} draws images {drawn.shape}, and target {name!r} has "
+                f"{wanted.shape}"
             )
     if getattr(options, "labels", None) == "oracle" and not target.has_truth:
         raise ConfigError(f"{path}.labels: oracle needs truth, and target {name!r} has none")
@@ -72,6 +74,8 @@ def _target(point: dict[str, Any], config: Config, path: str, places: dict[str, 
         written = {key.removeprefix(TARGET): place for key, place in places.items() if key.startswith(TARGET)}
         given = options.model_dump(exclude_unset=True)
         options = parse(type(options), {**given, **overrides}, path, written)
+        if options.dataset not in config.dataset_names:
+            raise ConfigError(not_one_of(written["dataset"], options.dataset, config.dataset_names))
     spec = spec_of(options, *COUNTS, *(["truth"] if isinstance(options, LocalTarget) else []))
     return Target(identify(spec), options, spec)
 

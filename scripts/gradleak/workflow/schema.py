@@ -86,7 +86,7 @@ def _type(entry: dict[str, Any]) -> str:
     if "$ref" in entry:
         return entry["$ref"].rsplit("/", 1)[-1]
     if entry.get("type") == "array":
-        return f"list of {_type(entry.get('items', {}))}"
+        return f"list of {_type(entry.get('items') or entry.get('prefixItems', [{}])[0])}"
     return {"object": "mapping", "boolean": "true or false", "number": "number", "integer": "integer"}.get(
         entry.get("type", ""), entry.get("type", "any")
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradleak.workflow import own_files
 from gradleak.workflow.cells import COUNTS, Cell
 from gradleak.workflow.config import Config, ConfigError, LocalTarget, Study
 from gradleak.workflow.grid import expand
@@ -31,6 +32,7 @@ def plan(config: Config) -> Plan:
             raise ConfigError(f"studies.{name}: every cell is excluded, nothing is left to run")
         studies.append(StudyPlan(name, study.description, own))
     _check_targets(cells)
+    own_files.check(config, cells.values())
     return Plan(config, studies, cells, blocks)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gradleak.datasets import builtin
+from gradleak.datasets.errors import DataError
 from gradleak.datasets.idx import read_idx
 
 
@@ -55,18 +56,18 @@ def test_a_damaged_idx_file_is_named(idx_folder, damage, message):
     folder, *_ = idx_folder
     path = folder / "train-images-idx3-ubyte"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_idx(folder)
     assert str(path) in str(caught.value)
 
 
 def test_a_missing_idx_file_says_where_to_point(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte.*datasets.<name>.path"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.*datasets.<name>.path"):
         read_idx(tmp_path)
 
 
 def test_labels_must_be_as_many_as_images(idx_folder):
     folder, _, y = idx_folder
     (folder / "train-labels-idx1-ubyte").write_bytes(idx(y[:-1]))
-    with pytest.raises(ValueError, match="6 images but 5 labels"):
+    with pytest.raises(DataError, match="6 images but 5 labels"):
         read_idx(folder)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tagged_examples import identities, tagged
 
+from gradleak.errors import UserError
 from gradleak.federated import client_data
 
 
@@ -19,7 +20,7 @@ def test_a_client_holds_what_it_asks_for_and_no_image_twice(alpha, samples):
 
 
 def test_a_client_of_more_than_the_pool_is_an_error():
-    with pytest.raises(ValueError, match="401 samples does not fit the private pool of 400"):
+    with pytest.raises(UserError, match="401 samples does not fit the private pool of 400"):
         client_data.draw_batch(tagged(), 401, 0.15, [0])
 
 

@@ -1,0 +1,15 @@
+"""A data set by its name: built in, or the user's own."""
+
+from __future__ import annotations
+
+from gradleak.datasets import builtin, own
+from gradleak.datasets.description import Loaded
+from gradleak.datasets.options import Dataset
+
+
+def load(name: str, options: Dataset) -> Loaded:
+    """The whole data set ``name`` and what is known about it. Raises DataError."""
+    if name not in builtin.BUILTIN:
+        return own.load(name, options)
+    examples = builtin.load(name, options.path)
+    return Loaded(examples, builtin.describe(name, examples))
