@@ -62,7 +62,7 @@ def _label(frame: pd.DataFrame, path: Path, name: str, options: Dataset) -> str:
 
 def _nearest(name: str, frame: pd.DataFrame) -> str:
     found = difflib.get_close_matches(name, list(frame.columns), 1, 0.5)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    return f" (the nearest is {found[0]!r})" if found else ""
 
 
 def _csv(path: Path) -> pd.DataFrame:
@@ -73,8 +73,11 @@ def _csv(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: {size} bytes are more than the limit of {limits.MAX_BYTES}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
-            header = next(csv.reader(handle), [])
+            lines = csv.reader(handle)
+            header, first = next(lines, []), next(lines, [])
         _check_names(header, path)
+        if len(first) > len(header):  # pandas would take the first column for the names of the rows
+            raise DataError(f"{path}: row 1 has more columns than the first line has names; name each column")
         frame = pd.read_csv(
             path,
             encoding="utf-8-sig",
@@ -90,8 +93,6 @@ def _csv(path: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, ValueError) as error:
         first_line, _, _ = str(error).partition("\n")
         raise DataError(f"{path}: cannot be read as CSV ({first_line[:200]})") from None
-    if not isinstance(frame.index, pd.RangeIndex):  # the first column became the names of the rows
-        raise DataError(f"{path}: row 1 has more columns than the first line has names; name each column")
     frame.columns = [one.strip() for one in header]
     return _bounded(frame, path)
 

@@ -48,10 +48,13 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     Wang et al. 2004, DOI 10.1109/TIP.2003.819861:
     SSIM = mean over windows and channels of (2 μ_a μ_b + c₁) (2 σ_ab + c₂) / ((μ_a² + μ_b² + c₁) (σ_a² + σ_b²
     + c₂)), c₁ = 0.01², c₂ = 0.03². Windows are uniform, 7×7; on images with a shorter side the largest odd
-    size that fits.
+    size that fits. NaN for vectors and other images of less than three rows or columns, which have no
+    structure in this sense.
     """
     side = min(7, *a.shape[:2])
     window = side - (side + 1) % 2  # odd
+    if window < 3:
+        return float("nan")
     return float(structural_similarity(a, b, data_range=1.0, channel_axis=-1, win_size=window))
 
 

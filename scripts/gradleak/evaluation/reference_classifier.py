@@ -33,12 +33,14 @@ class ReferenceClassifier(NamedTuple):
 def train(x: np.ndarray, y: np.ndarray) -> ReferenceClassifier:
     """Train on the first TRAIN_ON images. x: float32 (n, H, W, C) in [0, 1]; y: int (n,)."""
     pca, svc = fitted(x, y)
+    # scikit-learn turns the sign of its two-class machine, against that of each pair among more classes.
+    sign = -1 if len(svc.classes_) == 2 else 1
     return ReferenceClassifier(
         pca.mean_,
         pca.components_,
         svc.support_vectors_,
-        svc.dual_coef_,
-        svc.intercept_,
+        sign * svc.dual_coef_,
+        sign * svc.intercept_,
         svc.n_support_,
         np.asarray(svc._gamma),
         svc.classes_,
@@ -46,14 +48,15 @@ def train(x: np.ndarray, y: np.ndarray) -> ReferenceClassifier:
 
 
 def fitted(x: np.ndarray, y: np.ndarray) -> tuple:
-    """The PCA and the SVC themselves, for three classes or more."""
+    """The PCA and the SVC themselves, for two classes or more."""
     # scikit-learn takes a second to import, and scoring needs ``predict`` alone.
     from sklearn.decomposition import PCA
     from sklearn.svm import SVC
 
     x, y = x[:TRAIN_ON], y[:TRAIN_ON]
-    pca = PCA(COMPONENTS, random_state=0)
-    return pca, SVC(C=5.0).fit(pca.fit_transform(x.reshape(len(x), -1)), y)
+    flat = x.reshape(len(x), -1)
+    pca = PCA(min(COMPONENTS, *flat.shape), random_state=0)
+    return pca, SVC(C=5.0).fit(pca.fit_transform(flat), y)
 
 
 def save(classifier: ReferenceClassifier, path: str | Path) -> None:

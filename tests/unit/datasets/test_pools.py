@@ -5,6 +5,7 @@ import pytest
 from tagged_examples import CLASSES, identities, tagged
 
 from gradleak.datasets import builtin
+from gradleak.datasets.errors import DataError
 from gradleak.datasets.examples import Examples
 from gradleak.datasets.pools import POOLS, SHARES, read_pool, split, write_pool
 
@@ -75,3 +76,24 @@ def test_examples_of_several_labels_are_cut_by_their_combination(rng):
             row = y[data.strata == combination][0]
             share = (pool.y == row).all(axis=1).sum() / whole[combination]
             assert share == pytest.approx(SHARES[name], abs=1 / whole[combination])
+
+
+@pytest.mark.parametrize("per_class", [3, 4, 5])
+def test_every_pool_has_examples_of_small_classes(per_class):
+    for pool in split("mine", tagged(per_class=per_class)).values():
+        assert set(pool.y) == set(range(CLASSES))
+
+
+def test_classes_of_one_or_two_examples_are_spread_over_the_pools():
+    data = tagged(per_class=2)
+    sizes = {name: len(pool.y) for name, pool in split("mine", data).items()}
+    assert sizes == {name: len(data.y) * share for name, share in SHARES.items()}
+
+
+def test_too_few_examples_for_three_pools_say_how_many_are_needed():
+    with pytest.raises(DataError) as caught:
+        split("mine", tagged().take(slice(2)))
+    assert str(caught.value) == (
+        "mine: 2 examples do not make three pools; 3 are needed at least, and as many of each class for it "
+        "to be in every pool"
+    )

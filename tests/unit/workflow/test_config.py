@@ -185,6 +185,15 @@ def test_a_target_may_be_called_like_a_source(raw, name):
         (("studies", "demo", "cells", 0, "combine"), "zipp", "studies.demo.cells[0].combine", "zip"),
         (("study",), "dmeo", "study", "demo"),
         (("datasets", "mnits"), {"path": "x"}, "datasets.mnits", "mnist"),
+        (("datasets", "mnits"), {}, "datasets.mnits.path", "mnist"),
+        (("priors", "vae", "dataset"), "mnist5k", "priors.vae.dataset", "mnist-5k"),
+        (("targets", "demo", "model"), "cnn8", "targets.demo.model", "cnn7"),
+        (
+            ("studies", "demo", "cells", 0, "target.dataset"),
+            "mnits",
+            "studies.demo.cells[0].target.dataset",
+            "mnist",
+        ),
     ],
 )
 def test_wrong_name_names_its_path_and_the_nearest_one(raw, path, value, place, nearest):

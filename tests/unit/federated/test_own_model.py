@@ -1,0 +1,84 @@
+"""The user's own Keras models as the classifiers of simulated clients."""
+
+import keras
+import numpy as np
+import pytest
+
+from gradleak.errors import UserError
+from gradleak.federated import client, own_model
+from gradleak.federated.options import ClientOptions
+
+dense = keras.layers.Dense
+
+
+def net(shape=(64,), outputs=10, activation="softmax"):
+    layers = [dense(12, "relu"), dense(outputs, activation)]
+    flat = [] if len(shape) == 1 else [keras.layers.Flatten()]
+    return keras.Sequential([keras.Input(shape), *flat, *layers])
+
+
+def saved(model, path):
+    path.write_text(model.to_json()) if path.suffix == ".json" else model.save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (64,), (8, 8)])
+def test_a_model_from_json_starts_by_its_seed(tmp_path, shape):
+    path = saved(net(shape), tmp_path / "net.json")
+    first, again, other = (own_model.read(path, (8, 8, 1), 10, seed) for seed in (0, 0, 1))
+    assert first.input_shape == (None, 8, 8, 1)
+    for one, same, different in zip(first.get_weights(), again.get_weights(), other.get_weights()):
+        np.testing.assert_array_equal(one, same)
+        assert one.ndim == 1 or not np.array_equal(one, different)
+
+
+def test_a_keras_file_brings_its_weights_and_gives_logits(tmp_path, rng):
+    model = net()
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    read = own_model.read(saved(model, tmp_path / "net.keras"), (8, 8, 1), 10, 0)
+    for one, other in zip(read.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    x = rng.uniform(size=(3, 8, 8, 1)).astype(np.float32)
+    np.testing.assert_allclose(keras.ops.softmax(read(x)), model(x.reshape(3, 64)), rtol=1e-5, atol=1e-6)
+
+
+def test_clients_train_it(tmp_path, digits):
+    options = ClientOptions(dataset="digits-8x8", model=saved(net(), tmp_path / "net.json"), batch_size=2)
+    model = client.global_model(options, digits["pretraining"])
+    (draw,) = client.simulate(options, model, digits["private"], [0])
+    assert all(np.any(delta) for delta in draw.delta)
+    leak = client.leak_of(model, draw)
+    assert len(leak.before) == len(draw.delta) == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (net(outputs=5), "net.json: the model has 5 outputs, and the data set 10 classes"),
+        (net(shape=(63,)), r"net.json: the model takes images? \(63,\)"),
+        (
+            net(outputs=1, activation="linear"),
+            "net.json: the model has 1 outputs, and the data set 10 classes; a model of one output is not "
+            "simulated yet, give it two",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_the_data_is_refused(tmp_path, model, message):
+    path = saved(model, tmp_path / "net.json")
+    with pytest.raises(UserError, match=message):
+        own_model.read(path, (8, 8, 1), 10, 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"a": 1}', "net.json: is no Keras model"),
+        ('{"class_name": "Sequential", "config": {"layers": [{"class_name": "Lambda"}]}}', "net.json: "),
+        ("<html>", "net.json: this is a web page"),
+        ("", "net.json: the file is empty"),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused(tmp_path, content, message):
+    (tmp_path / "net.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        own_model.read(str(tmp_path / "net.json"), (8, 8, 1), 10, 0)
