@@ -21,6 +21,7 @@ rule validate_mapping:
         runtime=30,
     params:
         user_claims=lambda w: target(w).user_claims,
+        preprocess=lambda w: target(w).preprocess,
         code=code_of("validate_mapping.py"),
     script:
         "../scripts/validate_mapping.py"

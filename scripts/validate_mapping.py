@@ -13,6 +13,7 @@ from gradleak.jobs import job
 from gradleak.mapping.claims import UserClaims
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.files import MappedBlock, trainable_places, write_block
+from gradleak.mapping.preprocess import Preprocess, preprocessed
 from gradleak.mapping.settle import Mapping, settle
 
 LOGGED = (
@@ -67,9 +68,12 @@ def log(report: dict[str, Any]) -> None:
 def main(snakemake) -> None:
     folders = sorted(path for path in Path(snakemake.input.artifacts).glob("draw-*") if path.is_dir())
     public = read_pool(snakemake.input.public)
+    stated = snakemake.params.preprocess
+    preprocess = None if stated is None else Preprocess(**stated)
     claims = UserClaims(**snakemake.params.user_claims)
     try:
-        found = settle([read_leak(one) for one in folders], to_float(public.x), public.y, claims)
+        leaks = [preprocessed(read_leak(one), preprocess) for one in folders]
+        found = settle(leaks, to_float(public.x), public.y, claims)
     except MappingError as error:
         raise MappingError(
             f"{snakemake.input.artifacts}: the update cannot be mapped to the model: {error}"

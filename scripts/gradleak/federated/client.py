@@ -19,6 +19,7 @@ from gradleak.federated import client_data, defences, own_model, rounds
 from gradleak.federated.models import build
 from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
+from gradleak.mapping.preprocess import in_front
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,14 @@ def global_model(options: ClientOptions, pretraining: Examples) -> keras.Model:
 
 def _starting_model(options: ClientOptions, shape: tuple[int, int, int], classes: int) -> keras.Model:
     if options.own_model:
-        return own_model.read(options.own_model, shape, classes, options.model_seed)
-    return build(options.model, shape, classes, options.model_seed, options.width)
+        model = own_model.read(options.own_model, shape, classes, options.model_seed)
+    else:
+        model = build(options.model, shape, classes, options.model_seed, options.width)
+    if options.preprocess is None:
+        return model
+    rescaled = keras.models.model_from_json(in_front(model.to_json(), options.preprocess))
+    rescaled.set_weights(model.get_weights())
+    return rescaled
 
 
 def simulate(options: ClientOptions, model: keras.Model, pool: Examples, draws: list[int]) -> list[Draw]:

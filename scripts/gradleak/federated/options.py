@@ -10,6 +10,7 @@ from pydantic_core import PydanticKnownError
 from gradleak.datasets.names import OwnOrBuiltin
 from gradleak.federated import defences
 from gradleak.federated.models import MODELS, WITH_WIDTH
+from gradleak.mapping.preprocess import Preprocess
 from gradleak.strict import StrictModel
 
 MODEL_FILES = (".json", ".keras")  # endings of the user's own models
@@ -46,6 +47,11 @@ class ClientOptions(StrictModel):
         None,
         ge=1,
         description=f"Units of each hidden dense layer; null: the model's own. For {', '.join(WITH_WIDTH)}.",
+    )
+    preprocess: Preprocess | None = Field(
+        None,
+        description="What a client does to its examples, which are in [0, 1], before the model: `{mean: …, "
+        "std: …}` or `{range: [lo, hi]}`; null: nothing.",
     )
     model_seed: int = Field(0, ge=0, description="Seed of the starting weights, shared by all draws.")
     pretrain_epochs: float = Field(

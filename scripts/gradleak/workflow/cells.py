@@ -33,6 +33,13 @@ class Target:
             return {"samples": None, "sign": "auto", "scale": "auto", "batch_norm": "auto"}
         return {key: getattr(self.options, key) for key in ("samples", "sign", "scale", "batch_norm")}
 
+    @property
+    def preprocess(self) -> dict[str, Any] | None:
+        """What the client did to its examples outside of the model that it shared."""
+        if isinstance(self.options, ClientOptions) or self.options.preprocess is None:
+            return None  # a simulated client shares the model with the layer in it
+        return self.options.preprocess.model_dump(mode="json", exclude_none=True)
+
     def draw_blocks(self, draws: list[int]) -> list[str]:
         """The blocks of draws that hold ``draws``; one job simulates or maps one block."""
         return sorted({self._block(draw) for draw in draws})
@@ -88,6 +95,8 @@ class Cell:
         if "members" in flat:
             flat["members"] = self.members.in_words if self.members else "none"
         settings = self.target.options.model_dump(mode="json", exclude=set(COUNTS))
+        if self.target.options.preprocess:
+            settings["preprocess"] = self.target.options.preprocess.in_words  # tables have no mappings
         return flat | {f"target.{key}": value for key, value in settings.items()}
 
     @property

@@ -22,6 +22,7 @@ from gradleak.datasets.names import PATTERN, OwnOrBuiltin
 from gradleak.datasets.options import Dataset
 from gradleak.federated.options import ClientOptions
 from gradleak.labels.options import LabelOptions
+from gradleak.mapping.preprocess import Preprocess
 from gradleak.priors.options import VaeOptions
 from gradleak.strict import StrictModel
 
@@ -61,6 +62,12 @@ class Leaked(StrictModel):
         "auto",
         description="Whether the client's BatchNorm layers normalised by the statistics of its batch "
         "(training) or by the moving ones (inference); auto: decided from the update, with evidence.",
+    )
+
+    preprocess: Preprocess | None = Field(
+        None,
+        description="What the client did to its examples, as numbers in [0, 1], before the model: "
+        "`{mean: …, std: …}` or `{range: [lo, hi]}`; null: nothing, or the model does it itself.",
     )
 
     @property
@@ -278,6 +285,8 @@ def _fields(model: Any, keys: list, tag: str | None) -> list[str]:
     """The valid names where an unknown key was found."""
     if not keys or (isinstance(model, type) and model is not Config):
         return list(getattr(model, "model_fields", ()))
+    if keys[2:] == ["preprocess"]:
+        return list(Preprocess.model_fields)
     section: Any = {
         "studies": Study,
         "priors": VaeOptions,

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from gradleak.federated.options import ClientOptions
+from gradleak.mapping.preprocess import Preprocess
 from gradleak.priors.options import VaeOptions
 from gradleak.workflow.config import (
     ATTACKS,
@@ -27,6 +28,7 @@ SECTIONS: dict[str, Any] = {
     "`targets.<name>` with `source: simulate`": ClientOptions,
     "`targets.<name>` with `source: local`": LocalTarget,
     "`targets.<name>` with `source: drive`": DriveTarget,
+    "`preprocess` of a target": Preprocess,
     "`priors.<name>`": VaeOptions,
     "`studies.<name>`": Study,
     **{f"`studies.<name>.cells[]` with `attack: {name}`": model for name, model in ATTACKS.items()},

@@ -82,3 +82,14 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, content, message):
     (tmp_path / "net.json").write_text(content)
     with pytest.raises(UserError, match=message):
         own_model.read(str(tmp_path / "net.json"), (8, 8, 1), 10, 0)
+
+
+def test_preprocess_is_a_layer_of_the_model_and_its_weights_stay(digits):
+    plain, scaled = (
+        client.global_model(ClientOptions(dataset="digits-8x8", **more), digits["pretraining"])
+        for more in ({"model": "resnet20_gn"}, {"model": "resnet20_gn", "preprocess": {"range": [-1, 1]}})
+    )
+    for one, other in zip(plain.get_weights(), scaled.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    x = digits["public"].x[:2].astype(np.float32) / 255
+    np.testing.assert_allclose(scaled(x), plain(2 * x - 1), rtol=1e-4, atol=1e-5)

@@ -126,3 +126,35 @@ def test_a_built_in_model_is_no_file(raw):
 def test_an_own_model_has_no_width(raw):
     raw["targets"]["demo"] |= {"model": "mine.keras", "width": 7}
     assert "model mine.keras has no width to choose" in error_of(raw)
+
+
+def test_preprocess_changes_the_id_and_is_one_word_in_tables(raw):
+    plain = plan(raw).asked()
+    raw["targets"]["demo"]["preprocess"] = None
+    assert plan(raw).asked() == plain
+    raw["targets"]["demo"]["preprocess"] = {"mean": 0.1307, "std": 0.3081}
+    cell = next(iter(plan(raw).cells.values()))
+    assert plan(raw).asked() != plain
+    assert cell.parameters["target.preprocess"] == "mean 0.1307, std 0.3081"
+    assert cell.target.preprocess is None, "the simulated client shares the model with the layer in it"
+
+
+def test_preprocess_of_a_local_target_goes_to_the_mapping(raw, tmp_path):
+    (tmp_path / "model.json").touch()
+    raw["targets"]["mine"] = {"source": "local", "path": str(tmp_path), "preprocess": {"range": [-1, 1]}}
+    raw["studies"]["demo"]["cells"][0]["target"] = "mine"
+    cell = next(iter(plan(raw).cells.values()))
+    assert cell.target.preprocess == {"range": [-1.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"men": 1}, "targets.demo.preprocess.men: unknown key; did you mean 'mean'?"),
+        ({"mean": 1}, "targets.demo.preprocess: give mean and std, or range"),
+        ({"mean": "x", "std": 1}, "targets.demo.preprocess.mean: "),
+    ],
+)
+def test_a_wrong_preprocess_is_named(raw, stated, message):
+    raw["targets"]["demo"]["preprocess"] = stated
+    assert any(line.startswith(message) for line in error_of(raw).splitlines())

@@ -47,9 +47,9 @@ def save(figure: Figure, *paths: str | Path) -> None:
 
 
 def picture(axis: Any, image: np.ndarray) -> None:
-    """Draw an image [H, W, C], uint8 or in [0, 1], without ticks and frame."""
+    """Draw an image [H, W, C], uint8 or in [0, 1], without ticks and frame; a vector is one row of it."""
     axis.imshow(
-        image.squeeze(),
+        image[..., 0] if image.shape[-1] == 1 else image,
         cmap="gray",
         vmin=0,
         vmax=255 if image.dtype == np.uint8 else 1,
