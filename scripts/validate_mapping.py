@@ -19,6 +19,7 @@ LOGGED = (
     "scale",
     "samples",
     "optimizer",
+    "loss",
     "weights",
     "smoothing",
     "weight_decay",
@@ -51,6 +52,7 @@ def block_of(found: Mapping, draws: list[int]) -> MappedBlock:
         scale_confidence=found.scale_confidence,
         coupled=found.coupled,
         has_statistics=found.has_statistics,
+        loss=found.loss,
     )
 
 

@@ -20,6 +20,7 @@ from gradleak.attacks.span.options import SpanOptions
 from gradleak.federated.datasets import DATASETS
 from gradleak.federated.options import ClientOptions
 from gradleak.labels.options import LabelOptions
+from gradleak.losses import LOSSES
 from gradleak.priors.options import VaeOptions
 from gradleak.strict import StrictModel
 
@@ -56,6 +57,12 @@ class Leaked(StrictModel):
         "auto",
         description="Whether the client's BatchNorm layers normalised by the statistics of its batch "
         "(training) or by the moving ones (inference); auto: decided from the update, with evidence.",
+    )
+    loss: Literal["auto", *LOSSES] = Field(
+        "auto",
+        description="Loss of the client: that of a softmax (categorical_crossentropy), or that of sigmoids, "
+        "one in all or one a class (binary_crossentropy); auto: decided from the model and the update, with "
+        "evidence.",
     )
 
     @property
