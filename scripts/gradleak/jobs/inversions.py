@@ -14,7 +14,7 @@ import tensorflow as tf
 from gradleak import records
 from gradleak.attacks import inversion_files
 from gradleak.attacks.problem import Inversion, Members, Problem
-from gradleak.evaluation.truth import load_truth
+from gradleak.evaluation.truth import class_counts, load_truth
 from gradleak.files import read_npz
 from gradleak.images import to_float
 from gradleak.jobs.job import log, stop_if_asked
@@ -48,6 +48,7 @@ def load_problem(snakemake: Any) -> Problem:
         scale_confidence=first.scale_confidence,
         coupled=first.coupled,
         has_statistics=first.has_statistics,
+        loss=first.loss,
     )
 
 
@@ -57,7 +58,7 @@ def _counts(inputs: Any, draws: list[int], classes: int) -> np.ndarray | None:
         return read_npz(inputs.labels[0])["counts"]
     if inputs.get("truth"):
         _, labels = load_truth(list(inputs.truth), draws)
-        return np.stack([np.bincount(y, minlength=classes) for y in labels])
+        return np.stack([class_counts(y, classes) for y in labels])
     return None
 
 

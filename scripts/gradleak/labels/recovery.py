@@ -11,6 +11,7 @@ import numpy as np
 from gradleak.labels import members, registry
 from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, Members, NotApplicable, Public
 from gradleak.labels.packing import of_draws, unpack
+from gradleak.losses import BINARY
 from gradleak.mapping.files import MappedBlock
 from gradleak.mapping.head import head_of, head_weights
 
@@ -48,6 +49,7 @@ class Source:
             client,
             known,
             self.meta.get("local_steps", 1) is not None,
+            self.block.loss == BINARY,
         )
 
     def _public(self, index: np.ndarray) -> tuple[Public | None, Client | None]:

@@ -135,8 +135,9 @@ def draw_evidence(deltas: list[np.ndarray], public: Public, entries: Entries) ->
     if public.head is None or not entries.sums_hold:
         return []
     if public.head.output == SIGMOIDS:
-        known = entries.before is not None and not entries.is_coarse
-        found = single_images(deltas, entries.before, public.head) if known else [None] * len(deltas[0])
+        if entries.before is None or entries.is_coarse:
+            return [DrawEvidence(0)] * len(deltas[0])
+        found = single_images(deltas, entries.before, public.head)
         return [DrawEvidence(one.direction if one else 0, is_exact=one is not None) for one in found]
     kernel, bias = head_of(deltas, public.head)
     votes, least, _ = _votes(kernel, bias, public, entries)
