@@ -47,7 +47,8 @@ class Problem:
     coupled: names of the BatchNormalization layers that normalised by the batch (training mode).
     has_statistics: the statistics of the batch are known.
     loss: of the model's logits, one of ``losses.LOSSES``. With binary_crossentropy an image has any number of
-    labels, so that counts are between 0 and N each, and public_labels may be multi-hot [P, C].
+    labels, so that counts are between 0 and N each (−1 where the label method gave none), and public_labels
+    may be multi-hot [P, C].
     """
 
     model: keras.Model

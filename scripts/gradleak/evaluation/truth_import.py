@@ -28,8 +28,8 @@ class TruthError(UserError):
 
 
 def read_truth(path: str | Path, block: MappedBlock) -> tuple[np.ndarray, np.ndarray]:
-    """(x uint8 [N, H, W, C], y int64 [N]) of a user's file. block: the mapped update. With one sigmoid a class
-    y is multi-hot uint8 [N, C].
+    """(x uint8 [N, H, W, C], y int64 [N]) of a user's file. block: the mapped update. With one sigmoid a
+    class y is multi-hot uint8 [N, C].
 
     Raises TruthError with the file, the key and the reason.
     """

@@ -18,7 +18,8 @@ from gradleak.evaluation.truth import class_counts, load_truth
 from gradleak.files import read_npz
 from gradleak.images import to_float
 from gradleak.jobs.job import log, stop_if_asked
-from gradleak.mapping.files import gradients_of, model_of, read_block
+from gradleak.losses import BINARY
+from gradleak.mapping.files import MappedBlock, gradients_of, model_of, read_block
 from gradleak.optim.limits import Limits
 
 REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the label method gave no counts"}
@@ -38,7 +39,7 @@ def load_problem(snakemake: Any) -> Problem:
         layer=first.layer,
         samples=first.samples,
         seeds=list(params.seeds),
-        counts=_counts(inputs, params.draws, model.output_shape[-1]),
+        counts=_counts(inputs, params.draws, first, model.output_shape[-1]),
         public=to_float(public["x"]),
         public_labels=public["y"],
         rounding=first.rounding,
@@ -52,10 +53,14 @@ def load_problem(snakemake: Any) -> Problem:
     )
 
 
-def _counts(inputs: Any, draws: list[int], classes: int) -> np.ndarray | None:
-    """Images per class int [T, C]: estimated ones, the true ones of oracle cells, or None."""
+def _counts(inputs: Any, draws: list[int], block: MappedBlock, classes: int) -> np.ndarray | None:
+    """Images per class int [T, C]: estimated ones, the true ones of oracle cells, or None. Without an
+    estimate they are 0, or −1 where an image may have no label.
+    """
     if inputs.get("labels"):
-        return read_npz(inputs.labels[0])["counts"]
+        found = read_npz(inputs.labels[0])
+        no_estimate = np.isnan(found["raw"]).all(axis=1, keepdims=True)
+        return np.where(no_estimate & (block.loss == BINARY), -1, found["counts"])
     if inputs.get("truth"):
         _, labels = load_truth(list(inputs.truth), draws)
         return np.stack([class_counts(y, classes) for y in labels])

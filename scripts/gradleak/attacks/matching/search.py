@@ -86,7 +86,8 @@ def inversion(
         labels = given_labels(problem, options)
     status = list(result.status)
     if problem.counts is not None and options.labels != "joint":
-        empty = problem.counts.sum(axis=1) == 0
+        least = problem.counts.min(axis=1)  # an image may have none of many labels
+        empty = least < 0 if problem.is_multi_label else problem.counts.sum(axis=1) == 0
         status = ["not applicable" if none else s for s, none in zip(status, empty, strict=True)]
     return Inversion(
         images=images.astype(np.float32),
