@@ -25,6 +25,7 @@ from gradleak.mapping.classifier import logits_model
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.files import model_of, read_block, write_block
 from gradleak.mapping.head import SIGMOIDS
+from gradleak.mapping.preflight import prospects, update_of
 
 UNSIGNED = {"learning_rate": None, "sign": None}
 
@@ -197,6 +198,9 @@ def test_attacks_that_need_one_class_an_image_do_not_apply(private, public):
     ):
         assert (result.status, result.images.shape[1]) == (["not applicable"], 0)
         assert reason in result.reason
+    block = validate_mapping.block_of(found, [0])
+    expected = {row["attack"]: row["expect"] for row in prospects(update_of(block, found.report))}
+    assert expected["span"] == "none"
 
 
 def test_the_mean_sigmoids_of_a_label_are_those_of_images_that_have_it(private, public):

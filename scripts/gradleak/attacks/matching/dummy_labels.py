@@ -35,6 +35,8 @@ def objection(problem: Problem, options: MatchingOptions) -> str:
     """Why the labels of the dummies are not known as ``options`` want them, or ''."""
     if not problem.is_multi_label or options.labels == "joint":
         return ""
+    if problem.members is not None:
+        return "with one sigmoid a class span inversion finds no members: leave members out"
     if problem.samples > 1 or problem.dummies(options) > 1:
         return (
             f"with one sigmoid a class the counts of {problem.samples} images do not show which image has "
