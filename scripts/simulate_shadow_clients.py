@@ -5,6 +5,7 @@ from gradleak.files import read_json, write_npz
 from gradleak.jobs import job
 from gradleak.labels.evidence import Client
 from gradleak.labels.packing import pack
+from gradleak.losses import BINARY
 from gradleak.mapping.files import model_of, read_block
 
 
@@ -14,6 +15,8 @@ def main(snakemake) -> None:
     block, report = read_block(snakemake.input.gradients), read_json(snakemake.input.report)
     model, unit = model_of(block), shadow_clients.delta_per_gradient(report)
     options = shadow_clients.published(report["metadata"]["read"], block.samples)
+    if block.loss == BINARY:  # no method that learns from shadow clients reads one sigmoid a class
+        options = None
     finals = shadow_clients.final_weights(model, block, unit)
     images = read_pool(snakemake.input.public)
     public = shadow_clients.simulate(model, images, options, unit, finals)

@@ -21,6 +21,7 @@ LOGGED = (
     "scale",
     "samples",
     "optimizer",
+    "loss",
     "weights",
     "smoothing",
     "weight_decay",
@@ -53,6 +54,7 @@ def block_of(found: Mapping, draws: list[int]) -> MappedBlock:
         scale_confidence=found.scale_confidence,
         coupled=found.coupled,
         has_statistics=found.has_statistics,
+        loss=found.loss,
     )
 
 

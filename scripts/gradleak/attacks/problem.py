@@ -9,6 +9,8 @@ from zlib import crc32
 
 import numpy as np
 
+from gradleak.losses import BINARY, CATEGORICAL
+
 if TYPE_CHECKING:
     import keras
 
@@ -44,6 +46,9 @@ class Problem:
     scale_confidence: of the scale that the updates were divided by, from 0 (unknown) to 1 (stated).
     coupled: names of the BatchNormalization layers that normalised by the batch (training mode).
     has_statistics: the statistics of the batch are known.
+    loss: of the model's logits, one of ``losses.LOSSES``. With binary_crossentropy an image has any number of
+    labels, so that counts are between 0 and N each (−1 where the label method gave none), and public_labels
+    may be multi-hot [P, C].
     """
 
     model: keras.Model
@@ -61,6 +66,11 @@ class Problem:
     scale_confidence: float = 1.0
     coupled: tuple[str, ...] = ()
     has_statistics: bool = False
+    loss: str = CATEGORICAL
+
+    @property
+    def is_multi_label(self) -> bool:
+        return self.loss == BINARY
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -95,7 +105,7 @@ class Inversion:
     """The result of an attack on one block."""
 
     images: np.ndarray  # float32 [T, M, H, W, C] in [0, 1]
-    labels: np.ndarray  # int64 [T, M]
+    labels: np.ndarray  # int64 [T, M]; of a model of many labels multi-hot [T, M, C]
     seeds: np.ndarray  # int64 [T]
     objective: np.ndarray  # float64 [T], the attack's own, lower is better
     accepted: np.ndarray  # bool [T, M]
@@ -108,3 +118,20 @@ class Inversion:
     certificates: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     # [T], of span inversion: what each update proves and what it contradicts, see ``verdict``; else empty
     notes: list[list[dict[str, str | float | int]]] = dataclasses.field(default_factory=list)
+
+
+def not_applicable(problem: Problem, reason: str) -> Inversion:
+    """The result of an attack that cannot be run on the block."""
+    trials = len(problem.seeds)
+    return Inversion(
+        images=np.zeros((trials, 0, *problem.shape), np.float32),
+        labels=np.zeros((trials, 0), np.int64),
+        seeds=np.asarray(problem.seeds, np.int64),
+        objective=np.full(trials, np.nan),
+        accepted=np.zeros((trials, 0), bool),
+        status=["not applicable"] * trials,
+        history_steps=np.zeros(0, np.int64),
+        history=np.zeros((trials, 0), np.float32),
+        seconds={},
+        reason=reason,
+    )

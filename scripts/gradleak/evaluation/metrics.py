@@ -136,19 +136,23 @@ def _rank(one: np.ndarray, other: np.ndarray) -> float | None:
     return float(spearmanr(one, other).statistic)
 
 
-def label_metrics(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def label_metrics(estimate: np.ndarray, truth: np.ndarray, images: int = 0) -> dict[str, float]:
     """Estimated counts n̂ (C,) against true counts n (C,), Σ n = N.
 
     Counts of certified images may sum to less than N.
     leacc: share of classes whose presence is right; lnacc: share whose count is right (both Ma et al. 2023,
     iLRG, https://openreview.net/forum?id=FIrQfNSOoTr); irec: share of images whose label is recovered, Σ
     min(n̂, n) / N; skill: (irec − u) / (1 − u) with u the irec of the uniform guess N / C; count_mae: mean
-    |n̂ − n|; labels_exact: 1 if all counts are right.
+    |n̂ − n|; labels_exact: 1 if all counts are right. images: N, where an image has any number of labels. Then
+    each label is a problem of two classes, and irec is the mean over them, 1 − |n̂ − n| / N.
     """
-    samples = truth.sum()
-    irec = np.minimum(estimate, truth).sum() / samples
-    even = np.full(len(truth), samples / len(truth))
-    baseline = np.minimum(even, truth).sum() / samples
+    if images:
+        irec, baseline = (1 - np.abs(one - truth).mean() / images for one in (estimate, images / 2))
+    else:
+        samples = truth.sum()
+        irec = np.minimum(estimate, truth).sum() / samples
+        even = np.full(len(truth), samples / len(truth))
+        baseline = np.minimum(even, truth).sum() / samples
     return {
         "leacc": float(((estimate > 0) == (truth > 0)).mean()),
         "lnacc": float((estimate == truth).mean()),

@@ -13,6 +13,7 @@ import numpy as np
 from gradleak.attacks.inversion_files import InversionFile, InversionTrial, padded
 from gradleak.evaluation import metrics, reference_classifier
 from gradleak.evaluation.reference_classifier import ReferenceClassifier
+from gradleak.evaluation.truth import class_counts
 from gradleak.images import psnr, to_float
 
 SHOWN = 32  # matched pairs of a trial that are kept for the figures
@@ -23,7 +24,7 @@ class Truth(NamedTuple):
     """The private batches of T trials."""
 
     x: np.ndarray  # uint8 [T, N, H, W, C]
-    y: np.ndarray  # int [T, N]
+    y: np.ndarray  # int [T, N], or multi-hot [T, N, C]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class MatchedPairs(NamedTuple):
 def score_labels(found: dict[str, np.ndarray], y: np.ndarray | None, trials: list[dict]) -> list[dict]:
     """Rows of a label block.
 
-    found: the arrays of results/labels/{cell}/{block}.npz. y: true labels [T, N], None without truth.
+    found: the arrays of results/labels/{cell}/{block}.npz. y: true labels [T, N], or multi-hot [T, N, C];
+    None without truth.
     """
     rows = []
     shown = int(np.abs(found["levels"] - SHOWN_LEVEL).argmin()) if len(found["levels"]) else 0
@@ -74,7 +76,10 @@ def score_images(
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
     """Rows of an attack's block, and its matched pairs as ``as_arrays`` writes them."""
     rows, pairs = [], []
-    classes = max(references.classes, int(found.labels.max(initial=0)) + 1, int(truth.y.max()) + 1)
+    if truth.y.ndim == 3:
+        classes = truth.y.shape[2]
+    else:
+        classes = max(references.classes, int(found.labels.max(initial=0)) + 1, int(truth.y.max()) + 1)
     nothing = np.zeros((0, *found.images.shape[2:]))
     for index, trial in enumerate(trials):
         row, shown = {"seed": trial["seed"]}, MatchedPairs(nothing, nothing, np.zeros(0))
@@ -98,8 +103,8 @@ def without_truth(
     for index, trial in enumerate(trials):
         one = found.trial(index)
         images, labels = one.images[one.accepted], one.labels[one.accepted]
-        labels = labels[labels >= 0]  # −1: the update does not show it
-        row = {"seed": trial["seed"], "counts": np.bincount(labels, minlength=classes).tolist()}
+        labels = labels[labels >= 0] if labels.ndim == 1 else labels  # −1: the update does not show it
+        row = {"seed": trial["seed"], "counts": class_counts(labels, classes).tolist()}
         if trial["status"] == "ok" and "expected_psnr" in one.certificates:
             row |= metrics.certified(one.accepted, one.certificates["expected_psnr"], one.samples_estimated)
         rows.append(row)
@@ -110,19 +115,22 @@ def without_truth(
 def _score_trial(
     trial: InversionTrial, x: np.ndarray, y: np.ndarray, classes: int, references: References
 ) -> tuple[dict[str, Any], MatchedPairs]:
-    """Metrics of the images that one trial accepted, and its best pairs. x: float32 (N, H, W, C); y: (N,)."""
+    """Metrics of the images that one trial accepted, and its best pairs. x: float32 (N, H, W, C); y: (N,), or
+    multi-hot (N, C).
+    """
     images, labels = trial.images[trial.accepted], trial.labels[trial.accepted]
     row, pairs = metrics.image_metrics(images, x)
     matched, of = pairs["found"], pairs["truth"]
-    if len(matched):
+    if len(matched) and y.ndim == 1:
         row["reference_accuracy"] = reference_classifier.accuracy(
             references.classifier, images[matched], y[of]
         )
     nearest = metrics.pairwise_mse(x, references.public).min(axis=1)
     row["nearest_public_psnr"] = float(psnr(nearest).mean())
-    known = labels >= 0  # −1: the update does not show it
-    counts = np.bincount(labels[known], minlength=classes)
+    known = labels >= 0 if y.ndim == 1 else np.ones(len(labels), bool)  # −1: the update does not show it
+    counts = class_counts(labels[known], classes)
     row["counts"] = counts.tolist()
+    # Of many labels the share of them that are right.
     right = (labels[matched] == y[of])[known[matched]]
     if len(right) or not len(labels):
         row["pair_label_accuracy"] = float(right.mean()) if len(right) else 0.0
@@ -132,8 +140,11 @@ def _score_trial(
 
 
 def _against_labels(counts: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    truth = np.bincount(y, minlength=len(counts))
-    return {"true_counts": truth.tolist(), **metrics.label_metrics(counts, truth)}
+    truth = class_counts(y, len(counts))
+    return {
+        "true_counts": truth.tolist(),
+        **metrics.label_metrics(counts, truth, len(y) if y.ndim == 2 else 0),
+    }
 
 
 def _against_certificates(trial: InversionTrial, truth: np.ndarray) -> dict[str, float]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gradleak.errors import UserError
+from gradleak.losses import BINARY
 from gradleak.mapping.files import MappedBlock
 
 IMAGES = ("x", "images", "image", "xtrue", "inputs")
@@ -27,14 +28,16 @@ class TruthError(UserError):
 
 
 def read_truth(path: str | Path, block: MappedBlock) -> tuple[np.ndarray, np.ndarray]:
-    """(x uint8 [N, H, W, C], y int64 [N]) of a user's file. block: the mapped update.
+    """(x uint8 [N, H, W, C], y int64 [N]) of a user's file. block: the mapped update. With one sigmoid a
+    class y is multi-hot uint8 [N, C].
 
     Raises TruthError with the file, the key and the reason.
     """
     arrays = _arrays(path)
     x_key, y_key = _key(arrays, IMAGES, path), _key(arrays, LABELS, path)
     try:
-        y = _labels(arrays[y_key], len(block.public_softmax))
+        classes = len(block.public_softmax)
+        y = (_multi_hot if block.loss == BINARY else _labels)(arrays[y_key], classes)
     except TruthError as error:
         raise TruthError(f"{path}: {y_key} {error}") from None
     try:
@@ -109,6 +112,15 @@ def _shaped(x: np.ndarray, shape: tuple[int, ...], labels: int) -> np.ndarray:
     wanted = ", ".join(map(str, shape))
     order = ", in which channels can come first or last" if vectors else ""
     raise TruthError(f"has shape {x.shape}{order}; the model takes images {shape}, so give (N, {wanted})")
+
+
+def _multi_hot(y: np.ndarray, classes: int) -> np.ndarray:
+    """uint8 [N, C], from rows of zeros and ones, or from the one label of each image."""
+    if y.ndim == 2 and y.shape[1] == classes and np.isin(y, (0, 1)).all():
+        return y.astype(np.uint8)
+    if y.ndim == 2 and y.shape[1] == classes:
+        raise TruthError("has other values than 0 and 1; give one column a label")
+    return np.eye(classes, dtype=np.uint8)[_labels(y, classes)]
 
 
 def _labels(y: np.ndarray, classes: int) -> np.ndarray:

@@ -43,9 +43,8 @@ def global_model(options: ClientOptions, pretraining: Examples) -> keras.Model:
     model = _starting_model(options, pretraining.x.shape[1:], pretraining.classes)
     steps = round(options.pretrain_epochs * images / size)
     if steps:
-        model.compile(
-            keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        )
+        loss = rounds.loss_of(pretraining.y, model.output_shape[-1])
+        model.compile(keras.optimizers.Adam(1e-3), loss)
         rng = np.random.default_rng([options.model_seed, crc32(b"pretrain")])
         order = np.concatenate([rng.permutation(images) for _ in range(steps * size // images + 1)])
         for step in range(steps):

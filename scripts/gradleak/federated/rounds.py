@@ -44,16 +44,26 @@ def local_training(
 
 
 def gradient_function(model: keras.Model) -> Callable:
-    """(x float32 [N, H, W, C], y int [N]) → gradients of the mean cross-entropy, compiled."""
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    """(x float32 [N, H, W, C], y) → gradients of ``loss_of``, compiled."""
 
     @tf.function(reduce_retracing=True)
     def gradient(x: tf.Tensor, y: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            value = loss(y, model(x, training=False))
+            value = loss_of(y, model.output_shape[-1])(y, model(x, training=False))
         return tape.gradient(value, model.trainable_variables)
 
     return gradient
+
+
+def loss_of(y: tf.Tensor | np.ndarray, outputs: int) -> keras.losses.Loss:
+    """The mean cross-entropy of logits (N, ``outputs``).
+
+    y: int (N,), of a softmax, or of one sigmoid unit where ``outputs`` is 1; or multi-hot (N, outputs), of
+    one sigmoid a class.
+    """
+    if len(y.shape) == 2 or outputs == 1:
+        return keras.losses.BinaryCrossentropy(from_logits=True)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def optimizer_of(options: ClientOptions) -> keras.optimizers.Optimizer:

@@ -11,6 +11,7 @@ from gradleak.gradients.layers import Coupling
 from gradleak.gradients.objectives import Products
 from gradleak.gradients.products import Gradient, as_tensor, products
 from gradleak.gradients.trace import Step, Untraceable, deviations, forward, trace
+from gradleak.losses import BINARY, CATEGORICAL
 
 log = logging.getLogger("gradleak")
 
@@ -19,14 +20,16 @@ log = logging.getLogger("gradleak")
 class Matcher:
     """Gradients of one classifier's parameters, for many trials at once.
 
-    Everywhere: images x [T, N, H, W, C]; labels [T, N, K], each row a probability vector; the loss of
-    a trial is the mean over its N images of the cross-entropy from logits. T and N are static.
+    Everywhere: images x [T, N, H, W, C]; labels [T, N, K]; the loss of a trial is the mean over its N
+    images of the cross-entropy from logits. loss: categorical_crossentropy, where each row of labels is a
+    probability vector, or binary_crossentropy, of K sigmoids with labels in [0, 1]. T and N are static.
     No trial's result depends on another's images. Twice differentiable in x and labels. A model that could
     not be traced is evaluated at inference, whatever the coupling.
     """
 
     model: keras.Model
     steps: tuple[Step, ...] | None  # None: the model could not be traced
+    loss: str = CATEGORICAL
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -65,13 +68,13 @@ class Matcher:
 
     def _gradients(self, x: tf.Tensor, labels: tf.Tensor) -> list[Gradient]:
         if self.steps is None:
-            return _map_trials(self.model, x, labels)
+            return _map_trials(self.model, x, labels, self.loss)
         trials, images = x.shape[:2]
         folded = tf.reshape(x, [trials * images, *x.shape[2:]])
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(folded)  # so that what follows is recorded; its own gradient is not asked for
             logits, captured = forward(self.steps, folded)
-        signal = _logit_signal(logits, tf.reshape(labels, logits.shape), images)
+        signal = _logit_signal(logits, tf.reshape(labels, logits.shape), images, self.loss)
         deltas = tape.gradient(logits, [part.left for part in captured], signal)
         found: dict[int, Gradient] = {}
         for part, delta in zip(captured, deltas):
@@ -81,11 +84,11 @@ class Matcher:
         return [found[id(variable)] for variable in self.variables]
 
 
-def build_matcher(model: keras.Model, coupling: Coupling | None = None) -> Matcher:
+def build_matcher(model: keras.Model, coupling: Coupling | None = None, loss: str = CATEGORICAL) -> Matcher:
     """The engine for a classifier (B, H, W, C) -> (B, K) logits; its last activation must be linear.
 
     coupling: BatchNormalization layers that normalise each trial by its own images; x must then have
-    ``coupling.images`` images a trial. None: all layers are evaluated at inference.
+    ``coupling.images`` images a trial. None: all layers are evaluated at inference. loss: as of ``Matcher``.
     A layer without algebra of its own falls back to a gradient that is materialised per trial, and a
     model that cannot be traced does so as a whole. Both are said once in the log.
     """
@@ -93,24 +96,27 @@ def build_matcher(model: keras.Model, coupling: Coupling | None = None) -> Match
         steps = trace(model, coupling)
     except Untraceable as reason:
         log.warning("%s: per-trial gradients of the whole model are materialised: %s", model.name, reason)
-        return Matcher(model, None)
+        return Matcher(model, None, loss)
     for step in steps:
         if step.stage.is_general:
             log.warning("%s: per-trial gradients of layer %s are materialised", model.name, step.stage.name)
-    return Matcher(model, steps)
+    return Matcher(model, steps, loss)
 
 
-def _logit_signal(logits: tf.Tensor, labels: tf.Tensor, images: int) -> tf.Tensor:
-    """Gradient of each trial's mean cross-entropy at the logits, ``(softmax(z) - y) / N``.
+def _logit_signal(logits: tf.Tensor, labels: tf.Tensor, images: int, loss: str) -> tf.Tensor:
+    """Gradient of each trial's mean cross-entropy at the logits, ``(softmax(z) - y) / N``, or of K sigmoids
+    ``(sigmoid(z) - y) / (N K)``.
 
     Written out because TensorFlow's own cross-entropy loses the derivative of this very quantity in
     the labels when it is differentiated a second time (it returns zero), and joint label recovery
     lives on that derivative.
     """
+    if loss == BINARY:
+        return (tf.nn.sigmoid(logits) - labels) / (images * logits.shape[-1])
     return (tf.nn.softmax(logits) - labels) / images
 
 
-def _map_trials(model: keras.Model, x: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
+def _map_trials(model: keras.Model, x: tf.Tensor, labels: tf.Tensor, loss: str) -> list[tf.Tensor]:
     """Gradients [T, *shape] of a model that is a black box: one trial after the other, by plain autodiff."""
     variables = [variable.value for variable in model.trainable_variables]
 
@@ -119,7 +125,7 @@ def _map_trials(model: keras.Model, x: tf.Tensor, labels: tf.Tensor) -> list[tf.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             logits = model(images, training=False)
-        signal = _logit_signal(logits, rows, images.shape[0])
+        signal = _logit_signal(logits, rows, images.shape[0], loss)
         return tape.gradient(logits, variables, signal, unconnected_gradients="zero")
 
     signature = [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]

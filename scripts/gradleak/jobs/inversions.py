@@ -15,11 +15,12 @@ from gradleak import records
 from gradleak.attacks import inversion_files
 from gradleak.attacks.problem import Inversion, Members, Problem
 from gradleak.datasets.pools import read_pool
-from gradleak.evaluation.truth import load_truth
+from gradleak.evaluation.truth import class_counts, load_truth
 from gradleak.files import read_npz
 from gradleak.images import to_float
 from gradleak.jobs.job import log, stop_if_asked
-from gradleak.mapping.files import gradients_of, model_of, read_block
+from gradleak.losses import BINARY
+from gradleak.mapping.files import MappedBlock, gradients_of, model_of, read_block
 from gradleak.optim.limits import Limits
 
 REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the label method gave no counts"}
@@ -39,7 +40,7 @@ def load_problem(snakemake: Any) -> Problem:
         layer=first.layer,
         samples=first.samples,
         seeds=list(params.seeds),
-        counts=_counts(inputs, params.draws, model.output_shape[-1]),
+        counts=_counts(inputs, params.draws, first, model.output_shape[-1]),
         public=to_float(public.x),
         public_labels=public.y,
         rounding=first.rounding,
@@ -49,16 +50,21 @@ def load_problem(snakemake: Any) -> Problem:
         scale_confidence=first.scale_confidence,
         coupled=first.coupled,
         has_statistics=first.has_statistics,
+        loss=first.loss,
     )
 
 
-def _counts(inputs: Any, draws: list[int], classes: int) -> np.ndarray | None:
-    """Images per class int [T, C]: estimated ones, the true ones of oracle cells, or None."""
+def _counts(inputs: Any, draws: list[int], block: MappedBlock, classes: int) -> np.ndarray | None:
+    """Images per class int [T, C]: estimated ones, the true ones of oracle cells, or None. Without an
+    estimate they are 0, or −1 where an image may have no label.
+    """
     if inputs.get("labels"):
-        return read_npz(inputs.labels[0])["counts"]
+        found = read_npz(inputs.labels[0])
+        no_estimate = np.isnan(found["raw"]).all(axis=1, keepdims=True)
+        return np.where(no_estimate & (block.loss == BINARY), -1, found["counts"])
     if inputs.get("truth"):
         _, labels = load_truth(list(inputs.truth), draws)
-        return np.stack([np.bincount(y, minlength=classes) for y in labels])
+        return np.stack([class_counts(y, classes) for y in labels])
     return None
 
 

@@ -89,8 +89,9 @@ class Evidence:
         (D, d, C) and (D, C); bias and its gradient are None where the layer has none.
     samples: N, the number of images behind each update; None where it is unknown.
     public: public data at this model, or None. client: published settings, or None where unknown.
-    members: images that are known to be in the batches, or None. knows_steps: False if the metadata speak of
-        several local steps, but not of how many.
+    members: images that are known to be in the batches, or None. multi_label: the C outputs are one sigmoid
+    each, whose mean binary cross-entropy was minimised; an image has any number of labels. knows_steps:
+    False if the metadata speak of several local steps, but not of how many.
     """
 
     weight: np.ndarray
@@ -102,6 +103,7 @@ class Evidence:
     client: Client | None = Client()
     members: Members | None = None
     knows_steps: bool = True
+    multi_label: bool = False
 
     @property
     def draws(self) -> int:
@@ -137,7 +139,8 @@ class Evidence:
 class Estimate:
     """The result of a method for D draws.
 
-    counts: int (D, C), each row sums to ``samples``. raw: float (D, C), before projection.
+    counts: int (D, C), each row sums to ``samples``; of many labels each entry is from 0 to ``samples``.
+    raw: float (D, C), before projection.
     samples: int (D,). low, high: int (L, D, C), conformal intervals at LEVELS, or None.
     abstain: bool (D,), with the reason of each draw. chosen: of ``auto``, the method that gave each draw's
     counts.
@@ -163,6 +166,12 @@ def counted(raw: np.ndarray, samples: int | np.ndarray, **more) -> Estimate:
     """The estimate with the counts nearest to ``raw`` (D, C)."""
     each = np.broadcast_to(np.asarray(samples, int), len(raw))
     return Estimate(np.stack([project(r, n) for r, n in zip(raw, each, strict=True)]), raw, each, **more)
+
+
+def counted_each(raw: np.ndarray, samples: int) -> Estimate:
+    """The same for images with any number of labels: each count (D, C) for itself, from 0 to ``samples``."""
+    counts = np.clip(np.round(np.nan_to_num(raw)), 0, samples).astype(int)
+    return Estimate(counts, raw, np.full(len(raw), samples))
 
 
 def simplex(raw: np.ndarray, samples: int | np.ndarray) -> np.ndarray:
@@ -192,6 +201,10 @@ def project(raw: np.ndarray, samples: int) -> np.ndarray:
 def softmax(logits: np.ndarray) -> np.ndarray:
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
 
 
 def class_means(values: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -11,8 +11,9 @@ import numpy as np
 from gradleak.labels import members, registry
 from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, Members, NotApplicable, Public
 from gradleak.labels.packing import of_draws, unpack
+from gradleak.losses import BINARY
 from gradleak.mapping.files import MappedBlock
-from gradleak.mapping.head import head_of
+from gradleak.mapping.head import head_of, head_weights
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ class Source:
         public, client = self._public(index)
         grad_weight, grad_bias = head_of(self.block.gradients, head)
         return Evidence(
-            self.block.weight(head.kernel_index),
-            None if head.bias_index is None else self.block.weight(head.bias_index),
+            *head_weights(self.block.start, head),
             grad_weight[index],
             None if grad_bias is None else grad_bias[index],
             self.block.samples,
@@ -49,6 +49,7 @@ class Source:
             client,
             known,
             self.meta.get("local_steps", 1) is not None,
+            self.block.loss == BINARY,
         )
 
     def _public(self, index: np.ndarray) -> tuple[Public | None, Client | None]:

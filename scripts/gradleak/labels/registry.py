@@ -49,6 +49,8 @@ class Method:
     shadow_clients: learns from shadow clients, which updates of several local steps need simulated
     beforehand.
     intervals: gives conformal intervals.
+    multi_label: reads models of one sigmoid a class, too, whose images have any number of labels. All methods
+    read a softmax, and one sigmoid unit as the softmax of two classes.
     published: has been published; False: introduced here.
     """
 
@@ -64,6 +66,7 @@ class Method:
     settings: bool = False
     shadow_clients: bool = False
     intervals: bool = False
+    multi_label: bool = False
     published: bool = True
 
     @property
@@ -99,10 +102,10 @@ METHODS = {
     "plra": Method(plra.estimate, multi_step=False, public=True, unknown_n=True),
     "wang": Method(wang.estimate, bias=False, public=True, unknown_n=True),
     "soft_label": Method(wang.estimate_soft, public=True, settings=True, unknown_n=True),
-    "aux_mean": Method(aux_mean.estimate, public=True, unknown_n=True),
-    "uniform": Method(uniform.estimate, bias=False),
+    "aux_mean": Method(aux_mean.estimate, public=True, unknown_n=True, multi_label=True),
+    "uniform": Method(uniform.estimate, bias=False, multi_label=True),
     "aux_prior": Method(aux_prior.estimate, bias=False, public=True),
-    "rank1": Method(rank1.estimate, unknown_n=True, published=False),
+    "rank1": Method(rank1.estimate, unknown_n=True, multi_label=True, published=False),
     "rank1_weighted": Method(rank1.estimate_weighted, unknown_n=True, published=False),
     "linear": Method(linear.estimate, public=True, settings=True, shadow_clients=True, published=False),
     "fixed_point": Method(
@@ -132,6 +135,10 @@ def modules(name: str) -> tuple[str, ...]:
 def refusal(name: str, evidence: Evidence) -> str:
     """Why the method cannot read this update, or ''."""
     method = METHODS[name]
+    if evidence.multi_label:
+        reason = _multi_label_refusal(name, method, evidence)
+        if reason:
+            return reason
     if method.bias and (evidence.bias is None or evidence.grad_bias is None):
         return f"the last layer has no bias, and {name} reads its gradient"
     if method.public and (evidence.public is None or not len(evidence.public.features)):
@@ -154,6 +161,17 @@ def refusal(name: str, evidence: Evidence) -> str:
         return f"{name} needs the number of images, which is unknown"
     if method.shadow_clients and evidence.steps > 1 and evidence.public.shadow_clients is None:
         return f"{name} needs shadow clients of {evidence.steps} local steps, which were not simulated"
+    return ""
+
+
+def _multi_label_refusal(name: str, method: Method, evidence: Evidence) -> str:
+    """The same, of a model of one sigmoid a class."""
+    if not method.multi_label:
+        return f"{name} reads the gradient of a softmax, and the model has one sigmoid a class"
+    if evidence.samples is None:
+        return f"{name} needs the number of images, which the counts of labels do not sum to"
+    if evidence.members is not None:
+        return f"{name} cannot use members, since with one sigmoid a class no attack certifies any"
     return ""
 
 

@@ -12,9 +12,11 @@ class UserClaims:
     """samples: images behind the update, None if not stated. sign, scale: ``auto`` if not stated.
 
     batch_norm: mode of the BatchNormalization layers, training or inference; ``auto`` if not stated.
+    loss: one of ``losses.LOSSES``; ``auto`` if not stated.
     """
 
     samples: int | None = None
     sign: str = AUTO
     scale: float | str = AUTO
     batch_norm: str = AUTO
+    loss: str = AUTO

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,17 +13,47 @@ import numpy as np
 from gradleak.artifacts import architecture
 from gradleak.artifacts.errors import ArtifactError
 from gradleak.mapping.errors import MappingError
-from gradleak.mapping.head import Head, before_identities, find_head, layer_of
+from gradleak.mapping.head import (
+    SIGMOID,
+    SIGMOIDS,
+    SOFTMAX,
+    Head,
+    before_identities,
+    find_head,
+    layer_of,
+    two_logits,
+)
 
 if TYPE_CHECKING:
     import keras
 
+LINEAR = "linear"  # the activation of logits
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """model: with a linear output (logits). changes: what was changed for it. activation: of the last layer
+    in the file, one of SOFTMAX, SIGMOID and LINEAR. is_unit: it has one output, whose logit z became the two
+    logits (0, z).
+    """
+
+    model: keras.Model
+    changes: str
+    activation: str
+    is_unit: bool = False
+
 
 def logits_model(model_json: str, image: tuple[int, ...] | None = None) -> tuple[keras.Model, str]:
-    """The model with a linear output, and what was changed for it. Raises MappingError with the reason.
+    """The model with a linear output, and what was changed for it. See ``read_classifier``."""
+    found = read_classifier(model_json, image)
+    return found.model, found.changes
+
+
+def read_classifier(model_json: str, image: tuple[int, ...] | None = None) -> Classifier:
+    """The classifier that the JSON describes. Raises MappingError with the reason.
 
     image: (H, W, C) of the public images. A model that takes the same grey values in another shape, such as
-    (784,) or (28, 28), gets a Reshape in front.
+    (784,) or (28, 28), gets a Reshape in front. A single linear output is read as the logit of a sigmoid.
     """
     model = _built(model_json)
     if len(model.output_shape) != 2:
@@ -42,8 +72,11 @@ def logits_model(model_json: str, image: tuple[int, ...] | None = None) -> tuple
             "needs images in (None, H, W, C) and classes out (None, K); "
             f"this model maps {model.input_shape} → {model.output_shape}"
         )
-    linear, what = _linear(model)
-    return linear, f"{changes}{what}"
+    linear, activation, what = _linear(model)
+    if linear.output_shape[-1] == 1 and activation != SOFTMAX:
+        what += ", and its one logit z became the two logits (0, z)"
+        return Classifier(two_logits(linear), f"{changes}{what}", activation, is_unit=True)
+    return Classifier(linear, f"{changes}{what}", activation)
 
 
 def _built(model_json: str) -> keras.Model:
@@ -103,33 +136,39 @@ def _reshaped(model_json: str, image: tuple[int, ...]) -> str:
     return json.dumps(model)
 
 
-def _linear(model: keras.Model) -> tuple[keras.Model, str]:
-    """``model`` up to its logits, and what was changed for it."""
+def _linear(model: keras.Model) -> tuple[keras.Model, str, str]:
+    """``model`` up to its logits, its last activation, and what was changed for it."""
     import keras
 
     end = before_identities(model.outputs[0])
     last = layer_of(end)
     function = getattr(last, "activation", None)
-    softmaxes = (keras.activations.softmax, keras.activations.log_softmax)
-    if isinstance(last, keras.layers.Softmax) or (
-        isinstance(last, keras.layers.Activation) and function in softmaxes
-    ):
+    probabilities = {
+        keras.activations.softmax: SOFTMAX,
+        keras.activations.log_softmax: SOFTMAX,
+        keras.activations.sigmoid: SIGMOID,
+    }
+    is_softmax = isinstance(last, keras.layers.Softmax)
+    name = SOFTMAX if is_softmax else probabilities.get(function, LINEAR)
+    if is_softmax or (isinstance(last, keras.layers.Activation) and name != LINEAR):
         logits = before_identities(last.input)
-        return keras.Model(model.inputs[0], logits, name=model.name), "a final softmax layer was removed"
-    if function in softmaxes:
-        return _cut(
-            keras.models.clone_model(model, clone_function=_without_activation(last.name)), last.name
-        ), ("the softmax of the last layer was made linear")
+        cut = keras.Model(model.inputs[0], logits, name=model.name)
+        return cut, name, f"a final {name} layer was removed"
+    if name != LINEAR:
+        copy = keras.models.clone_model(model, clone_function=_without_activation(last.name))
+        return _cut(copy, last.name), name, f"the {name} of the last layer was made linear"
     if function not in (None, keras.activations.linear):
         raise MappingError(
             f"the last layer {last.name} ends in {getattr(function, '__name__', function)}; "
-            "needs logits or a softmax, since the gradient is of their cross-entropy"
+            "needs logits, a softmax or a sigmoid, since the gradient is of their cross-entropy"
         )
     _refuse_early_softmax(last)
     if end is model.outputs[0]:
-        return model, "the last layer is already linear"
-    return keras.Model(model.inputs[0], end, name=model.name), (
-        "the last layer is already linear; what follows it changes nothing at inference"
+        return model, LINEAR, "the last layer is already linear"
+    return (
+        keras.Model(model.inputs[0], end, name=model.name),
+        LINEAR,
+        "the last layer is already linear; what follows it changes nothing at inference",
     )
 
 
@@ -176,7 +215,8 @@ def _refuse_early_softmax(last: keras.Layer) -> None:
 class Public:
     """Statistics of the model on public images, at the weights before the round.
 
-    softmax: mean softmax by true class [C, C]. head: the last dense layer, or None, and no_head the reason.
+    softmax: mean softmax by true class [C, C]; with one sigmoid a class the mean sigmoids of the images that
+    have the label. head: the last dense layer, or None, and no_head the reason.
     features: mean input of the head by true class [C, d]; d is 0 without head.
     positive: no feature is below zero. sparse: features are often exactly zero, as after a ReLU. accuracy: on
     public images. chance: the accuracy of the most frequent class. is_known: the client evaluated this
@@ -197,16 +237,27 @@ class Public:
 
 
 def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
-    """The share of images that the model is right on. x: float32 [P, H, W, C]; y: int [P]."""
+    """The share of images that the model is right on; of multi-hot labels the share of all entries.
+
+    x: float32 [P, H, W, C]; y: int [P], or multi-hot [P, K].
+    """
     parts = [model(x[i : i + 256], training=False).numpy() for i in range(0, len(x), 256)]
-    return float((np.concatenate(parts).argmax(axis=1) == y).mean())
+    return _right(np.concatenate(parts), y)
 
 
-def look_at(model: keras.Model, x: np.ndarray, y: np.ndarray) -> Public:
-    """Run public images through the model. x: float32 [P, H, W, C]; y: int [P]."""
+def _right(logits: np.ndarray, y: np.ndarray) -> float:
+    return float((logits.argmax(axis=1) == y).mean() if y.ndim == 1 else ((logits > 0) == y).mean())
+
+
+def look_at(model: keras.Model, x: np.ndarray, y: np.ndarray, sigmoids: bool = False) -> Public:
+    """Run public images through the model. x: float32 [P, H, W, C]; y: int [P], or multi-hot [P, K].
+
+    sigmoids: the K outputs are the logits of one sigmoid each, and not of a softmax.
+    """
     import keras
 
     head, no_head = find_head(model)
+    head = replace(head, output=SIGMOIDS) if head and sigmoids else head
     entered = model.outputs[0] if head is None else model.get_layer(head.layer_name).input
     tapped = keras.Model(model.inputs[0], [entered, model.outputs[0]])
     parts = [tapped(x[i : i + 256], training=False) for i in range(0, len(x), 256)]
@@ -214,20 +265,21 @@ def look_at(model: keras.Model, x: np.ndarray, y: np.ndarray) -> Public:
     features = features if head else features[:, :0]
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     softmax = shifted / shifted.sum(axis=1, keepdims=True)
+    probabilities = 1 / (1 + np.exp(-logits)) if sigmoids else softmax
+    of_class = y[:, None] == np.arange(logits.shape[1]) if y.ndim == 1 else y > 0
+    share = of_class.mean(axis=0)
 
     def by_class(values: np.ndarray) -> np.ndarray:
         overall = values.mean(axis=0)
-        return np.stack(
-            [values[y == c].mean(axis=0) if (y == c).any() else overall for c in range(logits.shape[1])]
-        )
+        return np.stack([values[own].mean(axis=0) if own.any() else overall for own in of_class.T])
 
     return Public(
-        by_class(softmax),
+        by_class(probabilities),
         by_class(features),
         head is not None and bool(np.min(features) >= 0),
         head is not None and bool((features == 0).mean() > 0.01),
-        float((logits.argmax(axis=1) == y).mean()),
-        float(np.bincount(y).max() / len(y)),
+        _right(logits, y),
+        float(share.max() if y.ndim == 1 else np.maximum(share, 1 - share).mean()),
         head,
         no_head,
     )

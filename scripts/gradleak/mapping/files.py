@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradleak.files import read_npz, write_npz
-from gradleak.mapping.head import Head
+from gradleak.losses import CATEGORICAL
+from gradleak.mapping.head import SOFTMAX, Head
 
 if TYPE_CHECKING:
     import keras
@@ -35,7 +36,9 @@ class MappedBlock:
     the scale that the delta was divided by, from 0 (unknown) to 1 (stated in the settings). coupled: names of
     the BatchNormalization layers that normalised by the batch (training mode). has_statistics: ``weights``
     hold the statistics of that batch in the place of the moving ones, so that the model evaluates an image as
-    the client did.
+    the client did. loss: of the model's logits, one of ``losses.LOSSES``. A model of one sigmoid unit has two
+    logits here, whose softmax gives its loss. With binary_crossentropy an image has any number of the C
+    labels, and public_softmax holds mean sigmoids.
     """
 
     model_json: str
@@ -54,10 +57,16 @@ class MappedBlock:
     no_head: str = ""
     coupled: tuple[str, ...] = ()
     has_statistics: bool = False
+    loss: str = CATEGORICAL
 
     def weight(self, variable: int) -> np.ndarray:
         """The weights of trainable variable number ``variable``; negative numbers count from the last."""
         return self.weights[self.trainable[variable]]
+
+    @property
+    def start(self) -> list[np.ndarray]:
+        """The weights of the trainable variables."""
+        return [self.weights[place] for place in self.trainable]
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -87,6 +96,7 @@ def write_block(path: str | Path, block: MappedBlock) -> None:
         scale_confidence=block.scale_confidence,
         coupled=np.array(block.coupled, dtype=np.str_),
         has_statistics=block.has_statistics,
+        **({} if block.loss == CATEGORICAL else {"loss": np.array(block.loss)}),
     )
 
 
@@ -110,6 +120,7 @@ def read_block(path: str | Path) -> MappedBlock:
         scale_confidence=float(arrays["scale_confidence"]),
         coupled=tuple(str(name) for name in arrays["coupled"]),
         has_statistics=bool(arrays["has_statistics"]),
+        loss=str(arrays.get("loss", CATEGORICAL)),
     )
 
 
@@ -117,14 +128,16 @@ def _head_arrays(head: Head | None) -> dict[str, np.ndarray]:
     if head is None:
         return {}
     bias = [] if head.bias_index is None else [head.bias_index]
-    return {"head": np.array([head.kernel_index, *bias]), "head_layer": np.array(head.layer_name)}
+    arrays = {"head": np.array([head.kernel_index, *bias]), "head_layer": np.array(head.layer_name)}
+    return arrays if head.output == SOFTMAX else arrays | {"head_output": np.array(head.output)}
 
 
 def _read_head(arrays: dict[str, np.ndarray]) -> Head | None:
     if "head" not in arrays:
         return None
     kernel, *bias = arrays["head"].tolist()
-    return Head(kernel, bias[0] if bias else None, str(arrays["head_layer"]))
+    output = str(arrays.get("head_output", SOFTMAX))
+    return Head(kernel, bias[0] if bias else None, str(arrays["head_layer"]), output)
 
 
 def _numbered(arrays: dict[str, np.ndarray], prefix: str) -> list[np.ndarray]:

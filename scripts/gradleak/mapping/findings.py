@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradleak.artifacts.leak import Leak
+from gradleak.losses import CATEGORICAL
 from gradleak.mapping import batch_statistics
 from gradleak.mapping.alignment import Aligned
 from gradleak.mapping.finding import Contradiction, Finding, as_json
@@ -15,12 +16,14 @@ from gradleak.mapping.metadata import Metadata
 from gradleak.mapping.perturbations import Perturbations
 from gradleak.mapping.ranks import Bound, Ranks, verdict
 
+ASSUMED_LOSS = Finding(CATEGORICAL, 0.0, "not examined")
+
 
 @dataclass(frozen=True)
 class Findings:
     """One for each question about an update. ranks: of its dense kernels. bound: what they prove, or None.
     coupled: names of the layers that normalised by the batch. statistics: of the batch, there. doubt: why the
-    model with the weights of the file may not be the client's, or ''.
+    model with the weights of the file may not be the client's, or ''. loss: of the client.
     """
 
     weights: Finding
@@ -36,6 +39,7 @@ class Findings:
     bound: Bound | None
     statistics: batch_statistics.Recovered = batch_statistics.NOT_NEEDED
     doubt: str = ""
+    loss: Finding = ASSUMED_LOSS
 
 
 def report(
@@ -60,6 +64,7 @@ def report(
         ],
         "weights_matched_by": aligned.weights_matched_by,
         "weights": as_json(f.weights, doubt=f.doubt),
+        "loss": as_json(f.loss),
         "sign": as_json(f.sign, found=f.sign.estimate),
         "scale": as_json(f.scale, estimate=f.scale.estimate, error=f.scale.error),
         "samples": as_json(f.samples, images_times_steps_at_least=f.samples.estimate),
@@ -96,7 +101,7 @@ def contradictions(findings: Findings) -> list[str]:
     """A line for each statement that the update, or another statement, contradicts."""
     return [
         _line(name, one)
-        for name in ("optimizer", "sign", "scale", "samples", "batch_norm")
+        for name in ("loss", "optimizer", "sign", "scale", "samples", "batch_norm")
         for one in getattr(findings, name).contradicts
     ]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gradleak import losses
 from gradleak.mapping.finding import Contradiction
 
 DEPTH = 3  # nesting that is searched: client → optimizer → config
@@ -131,6 +132,11 @@ def _mode(value: Any) -> str | None:
     )
 
 
+def _loss(value: Any) -> str | None:
+    text = _text(value)
+    return None if text is None else losses.canonical(text)
+
+
 def _kept(value: Any) -> float | None:
     number = _positive(value)
     return number if number is not None and number < 1 else None
@@ -199,7 +205,7 @@ KEYS = {
     "batch_norm": Key(_mode, " or ".join(f"`{one}`" for one in MODES), ("bn_mode", "batch_norm_mode")),
     "batch_norm_momentum": Key(_kept, "number above 0 and below 1", ("bn_momentum",)),
     "sign": Key(_sign, " or ".join(f"`{one}`" for one in SIGNS), ("delta_sign", "direction")),
-    "loss": Key(_text, "name", ("loss_function", "loss_fn", "criterion")),
+    "loss": Key(_loss, "name", ("loss_function", "loss_fn", "criterion")),
     "round": Key(_round, "whole number from 0", ("server_round", "fl_round", "communication_round")),
     "dataset": Key(_text, "name", ("data", "data_set", "dataset_name")),
     "alpha": Key(_positive, "number above 0", ("dirichlet_alpha",)),
@@ -214,9 +220,10 @@ class Metadata:
     samples: images behind the update. batch_size: images in a local step. local_steps: in all, stated or
     from epochs × ⌈samples / batch_size⌉. optimizer: in lower case; ``momentum`` and ``nesterov`` for SGD with
     them. batch_norm: one of MODES. batch_norm_momentum: share of a moving statistic that a step keeps.
-    sign: one of SIGNS. weight_decay: λ of the term λ w in the gradient. unknown: fields that are stated
-    but not determined: no number, contradictory, or steps that epochs alone do not give. unread: keys that
-    were not read, with their path. contradicts: (field, contradiction) between two statements.
+    sign: one of SIGNS. loss: one of ``losses.LOSSES``, or the name of another. weight_decay: λ of the term λ
+    w in the gradient. unknown: fields that are stated but not determined: no number, contradictory, or steps
+    that epochs alone do not give. unread: keys that were not read, with their path. contradicts: (field,
+    contradiction) between two statements.
     """
 
     samples: int | None = None

@@ -116,10 +116,13 @@ def find_optimizer(
         return Finding(UNKNOWN, 0.0, f"{evidence}; rounding alone would give {by_rounding:.1e}")
     exact = sums_vanish(deltas[place], before[place], factor, error)
     even = inside >= EVEN_INSIDE and between >= EVEN_BETWEEN
-    evidence = (
-        f"{evidence}; entries of a kernel have {_alike(inside >= EVEN_INSIDE)} sizes ({inside:.2f}), "
+    sizes = (
+        f"entries of a kernel have {_alike(inside >= EVEN_INSIDE)} sizes ({inside:.2f}), "
         f"tensors have {_alike(between >= EVEN_BETWEEN)} sizes ({between:.2f})"
     )
+    if not head.has_sums:
+        return _by_sizes(even and not error and not is_hidden, sizes)
+    evidence = f"{evidence}; {sizes}"
     if exact and not even:
         return Finding("sgd", 0.99, f"{evidence}: SGD, with or without momentum")
     if is_hidden:
@@ -127,6 +130,12 @@ def find_optimizer(
     if even and not error and (sums >= BROKEN or (exact and inside >= ONE_SIZE)):
         return Finding("adam", 0.95, f"{evidence}: an adaptive optimiser such as Adam")
     return Finding(UNKNOWN, 0.0, f"{evidence}: neither fits (another loss, noise, clipping by entry, …)")
+
+
+def _by_sizes(even: bool, evidence: str) -> Finding:
+    """The family of a sigmoid's draw, whose sums over the classes show nothing."""
+    evidence = f"{evidence}; a sigmoid's gradient has no sums that would show SGD"
+    return Finding("adam", 0.75, evidence) if even else Finding(UNKNOWN, 0.0, evidence)
 
 
 def _alike(even: bool) -> str:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from gradleak.losses import BINARY
 from gradleak.mapping.batch_norm import NONE as NO_NORM
 from gradleak.mapping.batch_norm import TRAINING
 from gradleak.mapping.files import MappedBlock
@@ -36,7 +37,8 @@ class Update:
     deviation of white noise, or 0. has_bias: of the last dense layer. is_trained: the model before the round.
     no_head: why there is no last dense layer, or ''. doubt: why the model may not be the client's, or ''.
     batch_norm: mode of the BatchNormalization layers. has_statistics: those of the batch were recovered.
-    mixed: dense kernels before a layer that normalised by the batch.
+    mixed: dense kernels before a layer that normalised by the batch. multi_label: an image has any number of
+    labels.
     """
 
     ranks: list[dict]
@@ -53,6 +55,7 @@ class Update:
     batch_norm: str = NO_NORM
     has_statistics: bool = False
     mixed: tuple[str, ...] = ()
+    multi_label: bool = False
 
 
 def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
@@ -72,6 +75,7 @@ def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
         batch_norm=report["batch_norm"]["value"],
         has_statistics=block.has_statistics,
         mixed=_before(block, [row["variable"] for row in report["ranks"]]),
+        multi_label=block.loss == BINARY,
     )
 
 
@@ -161,6 +165,10 @@ def _latent(u: Update) -> dict[str, Any]:
 
 
 def _span(u: Update) -> dict[str, Any]:
+    if u.multi_label:
+        return _row(
+            "span", NONE, "it tries one class as the label of an image, which may have any set of labels"
+        )
     ranks = [row for row in u.ranks if row["variable"] not in u.mixed]
     kernel = widest([row for row in ranks if row["shape"][0] >= 16]) or widest(ranks)
     if kernel is None and u.mixed:

@@ -10,7 +10,7 @@ import numpy as np
 from gradleak.mapping.claims import AUTO
 from gradleak.mapping.classifier import Public
 from gradleak.mapping.finding import Contradiction, Finding
-from gradleak.mapping.head import head_of
+from gradleak.mapping.head import SIGMOIDS, head_of
 from gradleak.mapping.metadata import PROPORTIONAL
 
 FLAT = 0.5  # largest mean softmax of a class by which a model counts as untrained
@@ -48,7 +48,8 @@ def absent_class_scale(deltas: list[np.ndarray], public: Public, factor: float) 
         return None
     kernel, bias = head_of(deltas, public.head)
     softmax, ratios, spreads = public.softmax, [], []
-    if bias is None:
+    # Of two classes the columns are opposite, and those of one sign are also of unequal counts.
+    if bias is None or bias.shape[1] <= 2 or public.head.output == SIGMOIDS:
         return None
     for d in range(len(bias)):
         absent = ~((factor * kernel[d]) > 0).any(axis=0) & (factor * bias[d] < 0)

@@ -13,6 +13,7 @@ import numpy as np
 
 from gradleak.artifacts.leak import Leak
 from gradleak.float32 import FLOAT32_ROUNDING
+from gradleak.losses import BINARY, CATEGORICAL
 from gradleak.mapping import batch_statistics, metadata, weights
 from gradleak.mapping.alignment import Aligned, align, layer_index
 from gradleak.mapping.batch_norm import (
@@ -23,17 +24,18 @@ from gradleak.mapping.batch_norm import (
     layer_modes,
 )
 from gradleak.mapping.claims import UserClaims
-from gradleak.mapping.classifier import Public, logits_model, look_at
+from gradleak.mapping.classifier import Public, look_at, read_classifier
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import UNKNOWN, Finding
 from gradleak.mapping.findings import Findings, report
-from gradleak.mapping.head import Head
+from gradleak.mapping.head import SIGMOIDS, Head, find_head
+from gradleak.mapping.loss import Statements, find_loss, single_images
 from gradleak.mapping.metadata import images
 from gradleak.mapping.optimizer import common_optimizer, find_optimizer, sums_vanish
 from gradleak.mapping.perturbations import Perturbations, find_perturbations
 from gradleak.mapping.ranks import Errors, lower_bound, rank_kernels, read_once
 from gradleak.mapping.samples import find_samples
-from gradleak.mapping.scale import absent_class_scale, find_scale
+from gradleak.mapping.scale import ERROR_FLAT, Estimate, absent_class_scale, find_scale
 from gradleak.mapping.sign import Entries, draw_evidence, find_sign, sign_evidence
 from gradleak.mapping.smoothing import find_smoothing
 
@@ -61,7 +63,8 @@ class Mapping:
     every dense kernel's delta, name → float64 [D, K]. floor: name → float64 [D], see ``Ranks``.
     scale_confidence: of the finding on the scale, from 0 to 1. coupled: names of the BatchNormalization
     layers that normalised by the batch. has_statistics: whether those of the batch were recovered; then they
-    stand in the place of the moving statistics in the model.
+    stand in the place of the moving statistics in the model. loss: of the model's logits, see
+    ``MappedBlock``.
     """
 
     model: keras.Model
@@ -80,33 +83,39 @@ class Mapping:
     scale_confidence: float
     coupled: tuple[str, ...]
     has_statistics: bool
+    loss: str = CATEGORICAL
 
 
 def settle(
     leaks: list[Leak], public_x: np.ndarray, public_y: np.ndarray, claims: UserClaims | None = None
 ) -> Mapping:
-    """Map a block of draws that share a model. public_x: float32 [P, H, W, C]. public_y: int [P].
+    """Map a block of draws that share a model. public_x: float32 [P, H, W, C]. public_y: int [P], or
+    multi-hot [P, K].
 
     Raises MappingError with the reason if the update cannot be mapped, or is zero.
     """
-    model, output = logits_model(leaks[0].model_json, public_x.shape[1:])
+    classifier = read_classifier(leaks[0].model_json, public_x.shape[1:])
+    model = classifier.model
     aligned = align(leaks, model)
-    _refuse(model, aligned, public_y)
-    public = look_at(model, public_x, public_y)
-    doubt = weights.doubt(model, aligned.missing_weights, public, public_x, public_y)
-    public = replace(public, doubt=doubt)
     claims = claims or UserClaims()
     stated = metadata.read(leaks[0].meta, claims.samples)
     weight = stated.client_weight or 1.0
+    said = Statements(claims.loss, stated.loss)
+    loss = find_loss(classifier, find_head(model)[0], aligned.deltas, aligned.before, weight, said)
+    sigmoids = loss.value == BINARY and not classifier.is_unit
+    _refuse(model, aligned, public_y, sigmoids)
+    public = look_at(model, public_x, public_y, sigmoids)
+    doubt = weights.doubt(model, aligned.missing_weights, public, public_x, public_y)
+    public = replace(public, doubt=doubt)
     perturbations, deltas = find_perturbations(aligned.deltas, aligned.before, weight, public.head)
     aligned = replace(aligned, deltas=deltas)
-    findings = _findings(model, aligned, public, perturbations, stated.values, claims)
+    findings = replace(_findings(model, aligned, public, perturbations, stated.values, claims), loss=loss)
     if findings.coupled:
         findings = replace(findings, statistics=_statistics(model, aligned, findings, stated))
         batch_statistics.put(model, findings.statistics)
     if findings.statistics.values:  # of the network that the client evaluated, no longer that of the server
-        public = look_at(model, public_x, public_y)
-        estimate = absent_class_scale(aligned.deltas, public, _direction(findings.sign.value))
+        public = look_at(model, public_x, public_y, sigmoids)
+        estimate = _scale_estimate(aligned.deltas, aligned.before, public, findings.sign)
         findings = replace(findings, scale=find_scale(estimate, claims.scale, stated.values))
     scale = findings.scale.value
     factor = _direction(findings.sign.value)
@@ -122,19 +131,25 @@ def settle(
         public_softmax=public.softmax,
         rounding=FLOAT32_ROUNDING * weight / scale,
         noise=perturbations.errors / scale,
-        report=report(findings, output, aligned, gradients, leaks[0], stated),
+        report=report(findings, classifier.changes, aligned, gradients, leaks[0], stated),
         singular=findings.ranks.singular,
         floor=findings.ranks.floor,
         scale_confidence=findings.scale.confidence,
         coupled=tuple(findings.coupled),
         has_statistics=bool(findings.statistics.values),
+        loss=BINARY if sigmoids else CATEGORICAL,
     )
 
 
-def _refuse(model: keras.Model, aligned: Aligned, public_y: np.ndarray) -> None:
-    """Raise MappingError if the model has fewer classes than the public images, or the update is zero."""
+def _refuse(model: keras.Model, aligned: Aligned, public_y: np.ndarray, sigmoids: bool) -> None:
+    """Raise MappingError if the model's classes are not those of the public images, or the update is zero."""
     classes = model.output_shape[-1]
-    if public_y.max(initial=0) >= classes:
+    if public_y.ndim == 2 and not (sigmoids and public_y.shape[1] == classes):
+        raise MappingError(
+            f"public images have any number of {public_y.shape[1]} labels, and the model is not one of as "
+            "many sigmoids; choose another `dataset`"
+        )
+    if public_y.ndim == 1 and public_y.max(initial=0) >= classes:
         raise MappingError(
             f"the model has {classes} classes, the public data set {public_y.max() + 1}; "
             "choose another `dataset`"
@@ -164,7 +179,7 @@ def _findings(
     public = replace(public, is_known=batch_norm.value in (INFERENCE, NONE))
     draws = draw_evidence(deltas, public, entries)
     sign = find_sign(sign_evidence(deltas, public, entries, draws), claims.sign, meta)
-    estimate = absent_class_scale(deltas, public, _direction(sign.value))
+    estimate = _scale_estimate(deltas, before, public, sign)
     scale = find_scale(estimate, claims.scale, meta)
     errors = Errors(perturbations.errors, perturbations.precision.rounding, meta.get("local_steps"))
     ranks = rank_kernels(model.trainable_variables, deltas, before, weight, errors)
@@ -200,6 +215,7 @@ def _entries(
         optimizer.value != UNKNOWN
         or perturbations.adds_to_rank
         or head is None
+        or not head.has_sums
         or all(
             sums_vanish(one, before[head.kernel_index], weight, error) for one in deltas[head.kernel_index]
         )
@@ -235,6 +251,18 @@ def _statistics(
         bool(changed.clipping.value),
     )
     return batch_statistics.recover(model, aligned, findings.coupled, how)
+
+
+def _scale_estimate(
+    deltas: list[np.ndarray], before: list[np.ndarray], public: Public, sign: Finding
+) -> Estimate | None:
+    """The scale by the update itself. Of one sigmoid a class single images alone show it: K times the size of
+    σ − y.
+    """
+    if public.head is None or public.head.output != SIGMOIDS:
+        return absent_class_scale(deltas, public, _direction(sign.value))
+    sizes = [one.size for one in single_images(deltas, before, public.head) if one]
+    return Estimate(len(public.softmax) * float(np.median(sizes)), ERROR_FLAT) if sizes else None
 
 
 def _direction(sign: str) -> float:

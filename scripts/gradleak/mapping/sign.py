@@ -12,7 +12,8 @@ from gradleak.mapping.claims import AUTO
 from gradleak.mapping.classifier import Public
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import Contradiction, Finding
-from gradleak.mapping.head import head_of
+from gradleak.mapping.head import SIGMOIDS, head_of, head_weights
+from gradleak.mapping.loss import single_images
 from gradleak.mapping.metadata import SIGNS
 
 DECISIVE = 4.0  # standard errors
@@ -47,6 +48,8 @@ def class_features(kernel: np.ndarray, features: np.ndarray) -> np.ndarray:
     table -= table.mean(axis=1, keepdims=True)
     table -= table.mean(axis=2, keepdims=True)
     classes = table.shape[1]
+    if classes <= 2:  # then the score is 1 or −1, whatever the update
+        return np.zeros(len(kernel))
     # Under a random permutation the trace of a doubly centred matrix has mean 0 and variance ‖A‖² / (C − 1).
     spread = np.linalg.norm(table, axis=(1, 2)) / np.sqrt(max(classes - 1, 1))
     trace = np.trace(table, axis1=1, axis2=2)
@@ -131,6 +134,11 @@ def draw_evidence(deltas: list[np.ndarray], public: Public, entries: Entries) ->
         return [DrawEvidence(entries.shrinks)]
     if public.head is None or not entries.sums_hold:
         return []
+    if public.head.output == SIGMOIDS:
+        if entries.before is None or entries.is_coarse:
+            return [DrawEvidence(0)] * len(deltas[0])
+        found = single_images(deltas, entries.before, public.head)
+        return [DrawEvidence(one.direction if one else 0, is_exact=one is not None) for one in found]
     kernel, bias = head_of(deltas, public.head)
     votes, least, _ = _votes(kernel, bias, public, entries)
     counted = np.where(np.abs(votes) >= least, votes, 0)
@@ -163,6 +171,9 @@ def sign_evidence(
         why = "the last layer's sums over the classes are not zero, so the loss is none of the softmax alone"
         return Finding(None, 0.0, why)
     draws = draw_evidence(deltas, public, entries) if draws is None else draws
+    if public.head.output == SIGMOIDS:
+        total = int(np.sign(sum(one.direction for one in draws)))
+        return _decided(total, draws, "of one sigmoid a class only a single image shows the sign")
     votes, _, counted = _votes(kernel, bias, public, entries)
     evidence = f"{counted}: {', '.join(map(str, votes[:8].tolist()))}"
     total = int(np.sign(sum(one.direction for one in draws)))
@@ -229,7 +240,7 @@ def _of_draw(
 ) -> DrawEvidence:
     """kernel [d, C], bias [C] or None: of the draw. votes: of the columns, 0 if they do not count."""
     assert public.head is not None  # without it there is no kernel
-    weight, offset = (None, None) if entries.before is None else head_of(entries.before, public.head)
+    weight, offset = (None, None) if entries.before is None else head_weights(entries.before, public.head)
     if weight is not None and offset is not None and bias is not None and not entries.is_coarse:
         exact = smoothing.one_image(kernel, bias, weight, offset)
         if exact:

@@ -37,12 +37,10 @@ def one_image(
     weight, offset: its weights. One image has the gradient h rᵀ, so h = kernel · bias / ‖bias‖² is known, and
     with it p. Then r = a (p − (1 − ε) e_y − ε / C) has the unknowns a, ε and y.
     """
-    kernel, bias = kernel.astype(np.float64), bias.astype(np.float64)
-    if not bias.any():
+    features = single_feature(kernel, bias)
+    if features is None or len(bias) < LEAST_COLUMNS:  # of two classes p − e_y has one direction for any y
         return None
-    features = kernel @ bias / (bias @ bias)
-    if np.linalg.norm(kernel - np.outer(features, bias)) > ONE_IMAGE * np.linalg.norm(kernel):
-        return None
+    bias = bias.astype(np.float64)
     logits = features @ weight + offset
     softmax = np.exp(logits - logits.max())
     softmax /= softmax.sum()
@@ -52,6 +50,20 @@ def one_image(
     if misfit > EXACT or fits[-best][0] < BETTER * misfit:
         return None
     return best, epsilon
+
+
+def single_feature(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray | None:
+    """h [d] of the delta h rᵀ of one image, whose bias has the delta r; None if it is not of that form.
+
+    kernel [d, C], bias [C]: deltas of the last layer.
+    """
+    kernel, bias = kernel.astype(np.float64), bias.astype(np.float64)
+    if not bias.any():
+        return None
+    features = kernel @ bias / (bias @ bias)
+    if np.linalg.norm(kernel - np.outer(features, bias)) > ONE_IMAGE * np.linalg.norm(kernel):
+        return None
+    return features
 
 
 def _fit(residual: np.ndarray, softmax: np.ndarray) -> tuple[float, float]:

@@ -30,6 +30,8 @@ def find_noise(
     """
     if head is None:
         return Finding(0.0, 0.0, "without a last dense layer there are no sums to compare")
+    if not head.has_sums:
+        return Finding(0.0, 0.0, "the sums over the classes of a sigmoid's gradient are not zero")
     kernel, weight = deltas[head.kernel_index], before[head.kernel_index]
     sums = kernel.astype(np.float64).sum(axis=-1)
     by_sums = float(np.sqrt(np.mean(sums**2) / kernel.shape[-1]))

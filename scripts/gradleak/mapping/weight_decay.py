@@ -50,7 +50,7 @@ def find_weight_decay(deltas: list[np.ndarray], before: list[np.ndarray], head: 
     """
     kernels = [i for i, weight in enumerate(before) if weight.ndim > 1]
     found = {i: _of_rows(deltas[i][0], before[i]) for i in kernels}
-    if head and found[head.kernel_index] is None:
+    if head and head.has_sums and found[head.kernel_index] is None:
         found[head.kernel_index] = _of_sums(deltas[head.kernel_index][0], before[head.kernel_index])
     if all(factor is None for factor in found.values()):
         widest = max(kernels, key=lambda i: min(_matrix(before[i]).shape))

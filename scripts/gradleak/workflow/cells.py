@@ -31,7 +31,7 @@ class Target:
         """What the user says about the update, for the mapping to check; nothing about a simulated one."""
         if isinstance(self.options, ClientOptions):
             return {"samples": None, "sign": "auto", "scale": "auto", "batch_norm": "auto"}
-        return {key: getattr(self.options, key) for key in ("samples", "sign", "scale", "batch_norm")}
+        return {key: getattr(self.options, key) for key in ("samples", "sign", "scale", "batch_norm", "loss")}
 
     @property
     def preprocess(self) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from gradleak.datasets.names import PATTERN, OwnOrBuiltin
 from gradleak.datasets.options import Dataset
 from gradleak.federated.options import ClientOptions
 from gradleak.labels.options import LabelOptions
+from gradleak.losses import LOSSES
 from gradleak.mapping.preprocess import Preprocess
 from gradleak.priors.options import VaeOptions
 from gradleak.strict import StrictModel
@@ -62,6 +63,12 @@ class Leaked(StrictModel):
         "auto",
         description="Whether the client's BatchNorm layers normalised by the statistics of its batch "
         "(training) or by the moving ones (inference); auto: decided from the update, with evidence.",
+    )
+    loss: Literal["auto", *LOSSES] = Field(
+        "auto",
+        description="Loss of the client: that of a softmax (categorical_crossentropy), or that of sigmoids, "
+        "one in all or one a class (binary_crossentropy); auto: decided from the model and the update, with "
+        "evidence.",
     )
 
     preprocess: Preprocess | None = Field(

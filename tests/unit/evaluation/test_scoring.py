@@ -142,3 +142,24 @@ def test_a_label_that_is_not_known_counts_for_no_class(truth, references):
     assert one["pair_label_accuracy"] == 1
     assert "pair_label_accuracy" not in other
     assert sum(one["counts"]) == 2
+
+
+def test_many_labels_are_scored_one_by_one(truth, references, rng):
+    """A count is right or wrong for each label; IRec is the mean over them."""
+    labels = np.array([[[1, 1, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]] * 2, np.uint8)
+    found = {
+        "counts": np.array([[3, 2, 0]] * 2),
+        "low": np.zeros((2, 1, 3), int),
+        "high": np.full((2, 1, 3), -1),
+        "levels": np.array([0.9]),
+        "expected_irec": np.full(2, np.nan),
+    }
+    row, _ = scoring.score_labels(found, labels, [OK, DIVERGED])
+    assert (row["true_counts"], row["count_mae"]) == ([3, 3, 0], pytest.approx(1 / 3))
+    assert row["irec"] == pytest.approx(1 - 1 / 12)
+    assert row["skill"] == pytest.approx((1 / 3 - 1 / 12) / (1 / 3))  # against half of the images each
+    images = InversionFile(
+        to_float(truth.x)[:, :1], labels[:, :1], np.arange(2), np.zeros(2), np.ones((2, 1), bool), {}
+    )
+    (row, _), _ = scoring.score_images(images, scoring.Truth(truth.x, labels), [OK, DIVERGED], references)
+    assert (row["counts"], row["true_counts"], row["pair_label_accuracy"]) == ([1, 1, 0], [3, 3, 0], 1)

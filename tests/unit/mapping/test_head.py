@@ -142,7 +142,7 @@ def test_a_model_without_a_last_dense_layer_is_mapped_if_the_sign_is_set(kind, s
         ([layers.Dense(10, activation="softmax"), layers.Rescaling(2.0)], "rescaling.* changes the prob"),
         ([layers.Dense(10), layers.Softmax(), layers.BatchNormalization()], None),
         ([layers.Dense(10), layers.Softmax(), layers.LeakyReLU()], "leaky_re_lu.* changes the probabilities"),
-        ([layers.Dense(10), layers.Activation("sigmoid")], "ends in sigmoid"),
+        ([layers.Dense(10), layers.Activation("hard_sigmoid")], "ends in hard_sigmoid"),
         ([layers.Dense(10, activation="relu"), layers.Dropout(0.5)], "ends in relu"),
     ],
 )

@@ -419,7 +419,7 @@ def test_square_kernels_that_could_be_either_layout(digits, public, tmp_path):
             {},
             "the update is zero|cannot be distinguished",
         ),
-        (lambda r: {"model": sequential(head="sigmoid").to_json()}, {}, "ends in sigmoid"),
+        (lambda r: {"model": sequential(head="hard_sigmoid").to_json()}, {}, "ends in hard_sigmoid"),
         (lambda r: {}, {"samples": None}, "number of images behind the update is not known"),
     ],
 )

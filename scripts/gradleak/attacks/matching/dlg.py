@@ -13,10 +13,10 @@ import tensorflow as tf
 from gradleak.attacks import receptive_field
 from gradleak.attacks.matching import search
 from gradleak.attacks.matching.dlg_options import DlgOptions
-from gradleak.attacks.matching.dummy_labels import given_labels, soft_labels, start_labels
+from gradleak.attacks.matching.dummy_labels import given_labels, objection, soft_labels, start_labels
 from gradleak.attacks.matching.objective import matching_loss
 from gradleak.attacks.matching.start_images import fitted_images, start_images
-from gradleak.attacks.problem import Inversion, Problem
+from gradleak.attacks.problem import Inversion, Problem, not_applicable
 from gradleak.optim.resources import Resources
 
 NO_RESOURCES = Resources()
@@ -24,6 +24,13 @@ NO_RESOURCES = Resources()
 
 def invert(problem: Problem, options: DlgOptions, resources: Resources = NO_RESOURCES) -> Inversion:
     """Reconstruct every trial of ``problem``; the result is the best point by the attack's own objective."""
+    reason = objection(problem, options)
+    if not reason and problem.is_multi_label and options.init == "class_mean":
+        reason = (
+            "init: class_mean needs one class an image, and with one sigmoid a class it has any set of them"
+        )
+    if reason:
+        return not_applicable(problem, reason)
     copies = problem.repeat(options.starts)
     match = matching_loss(copies, options)
     if options.init == "features":
@@ -36,7 +43,7 @@ def invert(problem: Problem, options: DlgOptions, resources: Resources = NO_RESO
         images = variables["images"]
         if "held" in data:
             images = tf.where(data["held"], tf.stop_gradient(images), images)
-        loss = match(images, soft_labels(variables, data), data)
+        loss = match(images, soft_labels(variables, data, problem.loss), data)
         if options.tv:
             flat = tf.reshape(images, [-1, *problem.shape])
             variation = tf.reshape(tf.image.total_variation(flat), tf.shape(images)[:2])

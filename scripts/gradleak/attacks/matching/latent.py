@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from gradleak.attacks.matching import search
-from gradleak.attacks.matching.dummy_labels import soft_labels, start_labels
+from gradleak.attacks.matching.dummy_labels import objection, soft_labels, start_labels
 from gradleak.attacks.matching.latent_options import LatentOptions
 from gradleak.attacks.matching.objective import label_likelihood, matching_loss
-from gradleak.attacks.problem import Inversion, Problem
+from gradleak.attacks.problem import Inversion, Problem, not_applicable
 from gradleak.optim.resources import Resources
 
 NO_RESOURCES = Resources()
@@ -27,6 +27,9 @@ def invert(
     """Reconstruct every trial of ``problem`` through ``decoder`` (z [B, d] → images [B, H, W, C] in [0,
     1]).
     """
+    reason = objection(problem, options)
+    if reason:
+        return not_applicable(problem, reason)
     latent, dummies = decoder.input_shape[-1], problem.dummies(options)
     copies = problem.repeat(options.starts)
     # Start k of a trial has its own stream, so that more starts never change the earlier ones.
@@ -47,7 +50,7 @@ def invert(
 
     def objective(variables: dict, data: dict) -> tf.Tensor:
         codes = variables["codes"]
-        loss = match(decode(codes), soft_labels(variables, data), data)
+        loss = match(decode(codes), soft_labels(variables, data, problem.loss), data)
         return loss + options.latent_penalty * tf.reduce_mean(tf.square(codes), axis=[1, 2]) * latent / 2
 
     result = search.run(search.Search(objective, start), copies, options, resources)

@@ -19,7 +19,9 @@ _AT_ONCE = 4
 
 
 def weights(matcher: Matcher, images: np.ndarray, labels: np.ndarray, loss: str) -> np.ndarray:
-    """[L], >= 0 and not all zero, for the public batches ``images`` [K, N, H, W, C] and ``labels`` [K, N]."""
+    """[L], >= 0 and not all zero, for the public batches ``images`` [K, N, H, W, C] and ``labels`` [K, N], or
+    rows of labels [K, N, C].
+    """
     from scipy.optimize import nnls  # takes a second to import, and only this weighting needs it
 
     left, directions = steps(matcher, images, labels, loss)
@@ -37,7 +39,8 @@ def steps(
     rng = np.random.default_rng(0)
     far = rng.uniform(0, 1, (len(images), 1, 1, 1, 1))
     dummies = (images + far * (rng.uniform(0, 1, images.shape) - images)).astype(np.float32)
-    classes = np.eye(matcher.model.output_shape[-1], dtype=np.float32)[labels]
+    classes = labels if labels.ndim == 3 else np.eye(matcher.model.output_shape[-1])[labels]
+    classes = classes.astype(np.float32)
     count = len(matcher.variables)
 
     @tf.function(autograph=False)

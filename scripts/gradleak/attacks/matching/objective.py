@@ -16,7 +16,8 @@ from gradleak.gradients.targets import unpack_targets
 
 def matching_loss(problem: Problem, options: MatchingOptions) -> Callable:
     """f(images [T,M,H,W,C], labels [T,M,C], data) → loss [T]; ``data`` is that of ``search.run``."""
-    matcher = build_matcher(problem.model, coupling_of(problem, options, problem.dummies(options)))
+    coupling = coupling_of(problem, options, problem.dummies(options))
+    matcher = build_matcher(problem.model, coupling, problem.loss)
     weight = options.statistics_weight if problem.has_statistics else 0.0
     count = len(matcher.variables)
     # The objective 'cosine' is a mean over tensors. The published attacks sum, and their TV weights fit the
@@ -46,7 +47,11 @@ def label_likelihood(problem: Problem) -> Callable:
 
     def match(images: tf.Tensor, labels: tf.Tensor, data: dict) -> tf.Tensor:
         logits = problem.model(tf.reshape(images, [-1, *problem.shape]), training=False)
-        loss = tf.nn.softmax_cross_entropy_with_logits(tf.reshape(labels, [-1, problem.classes]), logits)
+        rows = tf.reshape(labels, [-1, problem.classes])
+        if problem.is_multi_label:
+            loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(rows, logits), axis=1)
+        else:
+            loss = tf.nn.softmax_cross_entropy_with_logits(rows, logits)
         return tf.reduce_mean(tf.reshape(loss, tf.shape(images)[:2]), axis=1)
 
     return match

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gradleak.attacks.matching.dummy_labels import given_labels
+from gradleak.attacks.matching.dummy_labels import given_labels, given_rows, hard_labels
 from gradleak.attacks.matching.options import MatchingOptions
 from gradleak.attacks.matching.targets import targets, weights
 from gradleak.attacks.problem import Inversion, Problem
@@ -43,7 +43,7 @@ def run(
     leaked = [g.astype(np.float32) for g in targets(problem, options)]
     known = search.data | {"weights": weights(problem, options, leaked)}
     if "label_logits" not in search.start:
-        known["labels"] = np.eye(problem.classes, dtype=np.float32)[given_labels(problem, options)]
+        known["labels"] = given_rows(problem, options)
     # Of the gradients as they are: the last bits of their factors depend on the machine and its threads.
     facts = known | {f"target_{index}": g for index, g in enumerate(leaked)}
     names = ("steps", "learning_rate", "optimizer", "decay", "clip_norm", "polish_steps", "plateau")
@@ -79,19 +79,22 @@ def inversion(
 ) -> Inversion:
     """The result of the loop as an Inversion, with ``images`` [T, M, H, W, C]."""
     if "label_logits" in result.best:
-        labels = np.argmax(result.best["label_logits"], axis=-1)
+        labels = hard_labels(result.best["label_logits"], problem.loss)
+    elif problem.is_multi_label:
+        labels = given_rows(problem, options)
     else:
         labels = given_labels(problem, options)
     status = list(result.status)
     if problem.counts is not None and options.labels != "joint":
-        empty = problem.counts.sum(axis=1) == 0
+        least = problem.counts.min(axis=1)  # an image may have none of many labels
+        empty = least < 0 if problem.is_multi_label else problem.counts.sum(axis=1) == 0
         status = ["not applicable" if none else s for s, none in zip(status, empty, strict=True)]
     return Inversion(
         images=images.astype(np.float32),
         labels=labels.astype(np.int64),
         seeds=np.asarray(problem.seeds, np.int64),
         objective=np.asarray(result.objective, np.float64),
-        accepted=np.ones(labels.shape, bool),
+        accepted=np.ones(labels.shape[:2], bool),
         status=status,
         history_steps=np.asarray(result.history_steps, np.int64),
         history=np.asarray(result.history, np.float32),

@@ -37,7 +37,7 @@ def weights(problem: Problem, options: MatchingOptions, leaked: list[np.ndarray]
     ]
     members = np.stack(orders)[:, :images]
     found = learned_weights.weights(
-        build_matcher(problem.model, coupling_of(problem, options, images)),
+        build_matcher(problem.model, coupling_of(problem, options, images), problem.loss),
         problem.public[members],
         problem.public_labels[members],
         options.loss,

@@ -22,7 +22,7 @@ import numpy as np
 
 from gradleak.attacks import inversion_files, receptive_field
 from gradleak.attacks.inversion_files import PADDING
-from gradleak.attacks.problem import Inversion, Problem
+from gradleak.attacks.problem import Inversion, Problem, not_applicable
 from gradleak.attacks.span import (
     control,
     deflation,
@@ -43,6 +43,10 @@ from gradleak.gradients.trace import Untraceable
 from gradleak.images import psnr
 from gradleak.optim import checkpoints
 
+MANY_LABELS = (
+    "span inversion tries each class as the label of an image, and with one sigmoid a class an image has any "
+    "set of labels"
+)
 NO_STATISTICS = (
     "BatchNorm normalised by statistics of the batch that the update does not show, so that the features of "
     "members cannot be computed"
@@ -62,14 +66,16 @@ def invert(
     and not repeated, and so is a joint search after every round. progress: called as ``logging.info`` is.
     """
     began = time.monotonic()
+    if problem.is_multi_label:
+        return not_applicable(problem, MANY_LABELS)
     if problem.coupled and not problem.has_statistics:
-        return _not_applicable(problem, NO_STATISTICS)
+        return not_applicable(problem, NO_STATISTICS)
     try:
         layers = layer_selection.select(problem.model, problem.public, _is_one_step(problem), problem.coupled)
     except layer_selection.NoLayer as reason:
-        return _not_applicable(problem, str(reason))
+        return not_applicable(problem, str(reason))
     except Untraceable as error:
-        return _not_applicable(problem, f"the model cannot be split at a dense layer: {error}")
+        return not_applicable(problem, f"the model cannot be split at a dense layer: {error}")
     outside = receptive_field.mask(problem.model)
     context = search_context(layers, problem.public, ~outside, decoder, options, progress)
     results = [_trial(context, problem, index, checkpoint) for index in range(len(problem.seeds))]
@@ -237,20 +243,4 @@ def _inversion(problem: Problem, results: list[TrialResult], seconds: float) -> 
             "samples_estimated": np.array([result.samples for result in results]),
         },
         notes=[json.loads(result.notes) for result in results],
-    )
-
-
-def _not_applicable(problem: Problem, reason: str) -> Inversion:
-    trials = len(problem.seeds)
-    return Inversion(
-        images=np.zeros((trials, 0, *problem.shape), np.float32),
-        labels=np.zeros((trials, 0), np.int64),
-        seeds=np.asarray(problem.seeds, np.int64),
-        objective=np.full(trials, np.nan),
-        accepted=np.zeros((trials, 0), bool),
-        status=["not applicable"] * trials,
-        history_steps=np.zeros(0, np.int64),
-        history=np.zeros((trials, 0), np.float32),
-        seconds={},
-        reason=reason,
     )

@@ -44,7 +44,7 @@ def from_rays(
         deltas = np.concatenate([deltas, judged.delta[probable]])
     if not rays:
         return context.pool.images[:0]
-    images = _of_features(context, np.concatenate(rays), skip)
+    images = of_features(context, np.concatenate(rays), skip)
     steps = Steps(thresholds.RAY_IMAGE_STEPS, thresholds.RAY_IMAGE_RATE)
     return feature_inversion.pixels(context.coarse, gradient.span, None, images, steps)
 
@@ -60,12 +60,18 @@ def _rays_without(
     return rays[rays[:, -1] > 0]
 
 
-def _of_features(context: SearchContext, features: np.ndarray, skip: int) -> np.ndarray:
+def of_features(context: SearchContext, features: np.ndarray, skip: int) -> np.ndarray:
     """Images [B, H, W, C] of ``features`` [B, I], from public images that none of ``skip`` earlier rounds
     started from."""
     count = context.options.ray_starts
     starts = context.pool.alike(features, count, skip * count)
     return feature_inversion.images_of(context.coarse, features, starts, context.options.ray_steps)
+
+
+def exactly_of_features(context: SearchContext, features: np.ndarray) -> np.ndarray:
+    """The same in float64, for ``features`` that are exact."""
+    starts = of_features(context, features, 0).astype(np.float64)[:, None]
+    return feature_inversion.images_of(context.fine, features, starts, 1, context.options.polish_steps)
 
 
 def from_images(

@@ -19,10 +19,12 @@ class Certificates:
     residual: ρ of the feature, 0 in the span. normalised_residual: the same relative to the noise, 1 to 2 for
     a member. label: the given class, or the class whose δ lies closest to the row space.
     label_normalised_residual: its distance relative to the noise. label_margin: how many times farther the
-    next class is. predicted: the class of the least δ, which is the model's prediction. weight: δᵀ M⁺ f, the
-    reciprocal of the coefficient of f δᵀ in M, which is the N that the candidate implies: N for a member of a
-    mean over N images, and the rank of M − f δᵀ / weight is one less (Wedderburn 1934). uncertainty: standard
-    deviation of the weight, from the noise. delta: δ under that label, [B, O]. feature: [B, I].
+    next class is. Of two classes the δ are opposite: both are equally far, so that the margin is 1 and the
+    label is the class whose weight is positive. predicted: the class of the least δ, which is the model's
+    prediction. weight: δᵀ M⁺ f, the reciprocal of the coefficient of f δᵀ in M, which is the N that the
+    candidate implies: N for a member of a mean over N images, and the rank of M − f δᵀ / weight is one less
+    (Wedderburn 1934). uncertainty: standard deviation of the weight, from the noise. delta: δ under that
+    label, [B, O]. feature: [B, I].
     """
 
     residual: np.ndarray
@@ -70,7 +72,12 @@ def of_features(
     batch, classes, width = deltas.shape
     rows, flat = span.transposed, deltas.reshape(-1, width)
     distances = rows.residual(flat).reshape(batch, classes)
-    label = distances.argmin(axis=1) if labels is None else labels
+    if labels is not None:
+        label = labels
+    elif classes == 2:
+        label = (span.weigh(features, deltas[:, 1])[0] > 0).astype(int)
+    else:
+        label = distances.argmin(axis=1)
     each = np.arange(batch)
     delta, distance = deltas[each, label], distances[each, label]
     others = np.where(np.arange(classes) == label[:, None], np.inf, distances)

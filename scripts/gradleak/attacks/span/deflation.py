@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradleak.attacks.span import candidate_images, control, membership, subspace, weight_vote
+from gradleak.attacks.span import (
+    activation_decoding,
+    candidate_images,
+    control,
+    membership,
+    subspace,
+    weight_vote,
+)
 from gradleak.attacks.span import certificates as certify
 from gradleak.attacks.span.certificates import Certificates
 from gradleak.attacks.span.search_context import SearchContext
@@ -117,13 +124,19 @@ def _accept(
     """``state`` with the proposals as candidates, and members among them; and how many members are new."""
     span, images = gradient.span, proposals.images
     judged = certify.of_images(context.fine, span, images)
-    if proposals.weights_count:
+    decoded = np.zeros(0)
+    if gradient.one_step and not context.is_nonlinear and context.fine.classes == 2:
+        decoded = activation_decoding.features_of_all(context.fine, gradient, judged)
+    if len(decoded):
+        images = candidate_images.exactly_of_features(context, decoded)
+        judged = certify.of_images(context.fine, span, images)
+    elif proposals.weights_count:
         images, judged = candidate_images.sharpened_candidates(context, span, images, judged)
     first, vote, minimum = len(state.candidates.images), state.vote, state.control_minimum
     candidates = state.candidates.added(images, judged)
     if proposals.weights_count and not gradient.weight:
-        voters = candidates.certificates
-        if not context.is_nonlinear:
+        voters = judged if len(decoded) else candidates.certificates
+        if not (context.is_nonlinear or len(decoded)):
             voters = membership.without_mixtures(voters, 0)
         vote = weight_vote.vote(voters, gradient.one_step, gradient.samples)
     if not context.is_nonlinear:

@@ -20,6 +20,7 @@ class DenseLayer:
 
     steps: the whole classifier. place: number of the step that multiplies with the kernel [I, O]. kernel,
     bias: index of the layer's variables among the model's trainable ones; bias None where there is none.
+    classes: K.
     """
 
     name: str
@@ -27,6 +28,7 @@ class DenseLayer:
     place: int
     kernel: int
     bias: int | None
+    classes: int = 0
 
     @property
     def weights(self) -> np.ndarray:
@@ -142,7 +144,8 @@ def dense_layers(model: keras.Model, dtype: str = "float32") -> list[DenseLayer]
             continue
         after = steps[place + 1].stage.variables if place + 1 < len(steps) else ()
         bias = position[id(after[0])] if len(after) == 1 and len(after[0].shape) == 1 else None
-        layers.append(DenseLayer(step.stage.name, steps, place, position[id(variables[0])], bias))
+        kernel = position[id(variables[0])]
+        layers.append(DenseLayer(step.stage.name, steps, place, kernel, bias, model.output_shape[-1]))
     return sorted(layers, key=lambda layer: -layer.weights.shape[1])
 
 

@@ -87,10 +87,12 @@ def sharpened(
     return minimise.minimise(objective, start, settings, data=data, box={"images": (0.0, 1.0)}).best["images"]
 
 
-def images_of(layer: DenseLayer, features: np.ndarray, starts: np.ndarray, steps: int) -> np.ndarray:
+def images_of(
+    layer: DenseLayer, features: np.ndarray, starts: np.ndarray, steps: int, polish_steps: int = 0
+) -> np.ndarray:
     """Images [B, H, W, C] in [0, 1] whose features have the directions of ``features`` [B, I].
 
-    Each is the best of those that S ``starts`` [B, S, H, W, C] lead to.
+    Each is the best of those that S ``starts`` [B, S, H, W, C] lead to. polish_steps: of L-BFGS at the end.
     """
 
     def objective(variables: dict, data: dict) -> tf.Tensor:
@@ -104,6 +106,7 @@ def images_of(layer: DenseLayer, features: np.ndarray, starts: np.ndarray, steps
         learning_rate=thresholds.FEATURE_RATE,
         decay="cosine",
         clip_norm=thresholds.GRADIENT_BOUND,
+        polish_steps=polish_steps,
         history_points=2,
     )
     batch, each = starts.shape[:2]

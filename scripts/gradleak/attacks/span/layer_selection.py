@@ -22,14 +22,16 @@ def select(
 
     The widest layer with nonlinear features that determine the image; no mixtures of members lie in its span.
     Where there is none, the widest with features linear in the image. Mixtures lie in its span, but are no
-    extreme rays of its cone (``sparse_rays``), and their δ is in the row space under no label. one_step:
+    extreme rays of its cone (``sparse_rays``), and their δ is in the row space under no label. A layer of one
+    output comes last: its gradient has rank one, whatever the number of images. one_step:
     after several local steps neither is known of members. coupled: names of BatchNormalization layers that
     normalised by the batch; the features of ``model`` must be those of its members. Raises NoLayer,
     gradients.trace.Untraceable.
     """
     pairs = list(zip(dense_layers(model), dense_layers(model, "float64"), strict=True))
     few = public[: thresholds.LAYER_IMAGES]
-    pairs.sort(key=lambda pair: not pair[0].is_nonlinear(few))  # of each kind still the widest first
+    # Of each kind still the widest first. The gradient of one output is one vector, a sum over the images.
+    pairs.sort(key=lambda pair: (pair[0].weights.shape[1] == 1, not pair[0].is_nonlinear(few)))
     inside, refused = ~receptive_field.mask(model), []
     for coarse, fine in pairs:
         objection = _coupling(coarse, coupled) or _objection(coarse, public, inside, one_step)

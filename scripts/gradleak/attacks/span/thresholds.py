@@ -27,6 +27,10 @@ TINY_LENGTH = 1e-30
 # that. Identical: 0.913 to 1.22 (digits 20); 0.888 to 1.12 (n32 20).
 RANK_MARGIN = 3.0
 
+# Least part of a unit vector outside the span of others that makes it independent of them. Derived: one unit
+# of a few hundred, whose activation alone differs.
+INDEPENDENT = 0.02
+
 # --- dense layer, and which layer is searched ---
 
 # Share of the squared feature of a mean of two images that must differ from the mean of their features, for

@@ -4,7 +4,15 @@ published method.
 
 import numpy as np
 
-from gradleak.labels.evidence import Estimate, Evidence, NotApplicable, counted, softmax
+from gradleak.labels.evidence import (
+    Estimate,
+    Evidence,
+    NotApplicable,
+    counted,
+    counted_each,
+    sigmoid,
+    softmax,
+)
 
 ITERATIONS = 8
 FLOOR = 0.5  # images: keeps the weights of absent classes finite
@@ -15,10 +23,13 @@ def estimate(evidence: Evidence) -> Estimate:
 
     With cross-entropy g_W = (1/N) Σ_i h_i (p_i − e_{y_i})ᵀ and g_b = p̄ − n/N. Where the features h_i are
     alike (an untrained model), g_W ≈ ĥ g_bᵀ, and the least-squares ĥ gives the mean softmax p̄ that the
-    identity needs.
+    identity needs. With one sigmoid a class n = N (σ(Wᵀ ĥ + b) − C g_b).
     """
     _needs_a_gradient(evidence)
     feature = common_feature(evidence, np.ones((evidence.draws, evidence.classes)))
+    if evidence.multi_label:
+        share = sigmoid(evidence.logits(feature)) - evidence.classes * evidence.grad_bias.astype(float)
+        return counted_each(evidence.samples * share, evidence.samples)
     share = softmax(evidence.logits(feature)) - evidence.grad_bias
     return counted(evidence.samples * share, evidence.samples)
 
