@@ -16,6 +16,15 @@ NEAR = 0.8  # similarity of names above which one may be the other, misspelt
 IMAGES_EACH = 1000  # files of a folder up to which each is an input; of more, the folder is
 
 
+def check_name(place: str, path: str) -> None:
+    """Raises ConfigError where ``path`` cannot be an input of a rule. place: its key in the config."""
+    if "{" in path or "}" in path or not path.isprintable():
+        raise ConfigError(
+            f"{place}: {path!r} has a brace or a control character in its name, which Snakemake cannot take "
+            "for an input (braces are its wildcards); rename it"
+        )
+
+
 def check(config: Config, cells: Iterable[Cell]) -> None:
     """Raises ConfigError where a data set or a model of ``cells`` is not there, or cannot be an input of a
     rule; and for a data set that nothing uses and that is called almost like a built-in one.
@@ -45,11 +54,7 @@ def _check_path(place: str, path: str, kind: str) -> None:
     if not whole.exists():
         raise ConfigError(f"{place}: there is no {kind} {path!r} (from {Path.cwd()})")
     for one in [str(whole), *_inputs(whole)]:
-        if "{" in one or "}" in one or not one.isprintable():
-            raise ConfigError(
-                f"{place}: {one!r} has a brace or a control character in its name, which Snakemake cannot "
-                "take for an input (braces are its wildcards); rename it"
-            )
+        check_name(place, one)
 
 
 def inputs_of(config: Config, name: str) -> list[str]:
