@@ -142,5 +142,6 @@ wildcard_constraints:
     target="[0-9a-f]{10}",
     prior="[0-9a-f]{10}",
     dataset=NAME,
+    model="[0-9a-f]{10}",
     figure="[a-z0-9_]+",
     block=r"\d\d\d\d+-\d\d\d\d+",
