@@ -24,11 +24,29 @@ rule split_dataset:
         "../scripts/split_dataset.py"
 
 
+rule receive_model:
+    input:
+        model=lambda w: own_files.models(t.options for t in PLAN.targets.values())[w.model],
+    output:
+        model=directory("results/models/{model}"),
+    log:
+        "results/logs/receive_model/{model}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_of("receive_model.py"),
+    script:
+        "../scripts/receive_model.py"
+
+
 rule simulate_client:
     input:
         private=lambda w: pool(target(w).options, "private"),
         pretraining=lambda w: pool(target(w).options, "pretraining"),
-        model=lambda w: own_files.model_of(target(w).options),
+        model=lambda w: [f"results/models/{id}" for id in own_files.models([target(w).options])],
     output:
         artifacts=directory("results/targets/{target}/{block}"),
         truth="results/truth/{target}/{block}.npz",

@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "scripts"))
 
+from gradleak.datasets.names import NAME
 from gradleak.evaluation.figures import registry as figures
 from gradleak.workflow import (
     code_digest,
@@ -140,6 +141,7 @@ wildcard_constraints:
     cell="[0-9a-f]{10}",
     target="[0-9a-f]{10}",
     prior="[0-9a-f]{10}",
-    dataset="[a-z0-9][a-z0-9_-]*",
+    dataset=NAME,
+    model="[0-9a-f]{10}",
     figure="[a-z0-9_]+",
     block=r"\d\d\d\d+-\d\d\d\d+",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradleak.artifacts.leak import write_leak
+from gradleak.artifacts.leak import read_leak, write_leak
 from gradleak.datasets.pools import read_pool
 from gradleak.federated.options import ClientOptions
 from gradleak.files import replacing_folder, write_npz
@@ -14,7 +14,8 @@ def main(snakemake) -> None:
 
     options = ClientOptions(**snakemake.params.spec)
     draws = list(snakemake.params.draws)
-    model = client.global_model(options, read_pool(snakemake.input.pretraining))
+    received = [read_leak(folder) for folder in snakemake.input.get("model", [])]
+    model = client.global_model(options, read_pool(snakemake.input.pretraining), *received)
     made = client.simulate(options, model, read_pool(snakemake.input.private), draws)
     with replacing_folder(snakemake.output.artifacts) as folder:
         for draw, result in zip(draws, made, strict=True):

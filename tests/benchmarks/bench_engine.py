@@ -158,7 +158,7 @@ def work(threads: int, images: int, blocks: list[list], model: str = "cnn7", bas
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.get_logger().setLevel("ERROR")  # the profiler's advice
     keras.utils.set_random_seed(0)
-    net = dense5m() if model == "dense5m" else models.build(model, (28, 28, 1), 0)
+    net = dense5m() if model == "dense5m" else models.build(model, (28, 28, 1), 10, 0)
     runs, sides = {}, {}
     for trials, own in blocks:
         matcher, x, labels, leaked = problem(net, images, trials, own)

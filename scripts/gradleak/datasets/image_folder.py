@@ -34,8 +34,9 @@ def read_images(folder: Path, name: str, options: Dataset) -> Loaded:
     if len(files) < 2:
         raise DataError(f"{folder}: has {len(files)} sub-folders; needs one for each of two classes or more")
     paths = [path for own in files.values() for path in own]
-    size = options.size or _common_size(paths, name)
-    is_grey = all(_opened(path, _mode) in GREY for path in paths)
+    headers = [_opened(path, _header) for path in paths]
+    size = options.size or _common_size(paths, [own for own, _ in headers], name)
+    is_grey = all(mode in GREY for _, mode in headers)
     channels = 1 if is_grey else 3
     _check_amount(folder, len(paths), size[0] * size[1] * channels, len(files))
     x = np.empty((len(paths), *size, channels), np.uint8)
@@ -77,10 +78,9 @@ def _check_amount(folder: Path, images: int, numbers: int, classes: int) -> None
         )
 
 
-def _common_size(paths: list[Path], name: str) -> tuple[int, int]:
-    first = _opened(paths[0], _size)
-    for path in paths:
-        size = _opened(path, _size)
+def _common_size(paths: list[Path], sizes: list[tuple[int, int]], name: str) -> tuple[int, int]:
+    first = sizes[0]
+    for path, size in zip(paths, sizes, strict=True):
         if size != first:
             raise DataError(
                 f"{path}: is {size[0]}×{size[1]}, and {paths[0]} {first[0]}×{first[1]} (height × width); set "
@@ -109,12 +109,9 @@ def _opened(path: Path, use: Callable[[Image], Any]) -> Any:
         raise DataError(f"{path}: cannot be read as PNG or JPEG ({first_line[:200]})") from None
 
 
-def _mode(image: Image) -> str:
-    return image.mode
-
-
-def _size(image: Image) -> tuple[int, int]:
-    return image.height, image.width
+def _header(image: Image) -> tuple[tuple[int, int], str]:
+    """((height, width), mode); no pixel is decoded."""
+    return (image.height, image.width), image.mode
 
 
 def _pixels(image: Image, size: tuple[int, int], mode: str) -> np.ndarray:

@@ -8,7 +8,8 @@ from pydantic import StringConstraints, WithJsonSchema
 
 from gradleak.datasets.builtin import BUILTIN
 
-PATTERN = r"^[a-z0-9][a-z0-9_-]*$"  # it becomes a folder under results/data/
+NAME = "[a-z0-9][a-z0-9_-]*"  # it becomes a folder under results/data/
+PATTERN = f"^{NAME}$"
 
 OwnOrBuiltin = Annotated[
     str,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gradleak.artifacts import numpy_files
+from gradleak.artifacts.array_names import array_called
 from gradleak.artifacts.tensors import BROKEN, reason
 from gradleak.datasets import limits
 from gradleak.datasets.class_labels import class_labels
@@ -33,7 +34,7 @@ def read_npz(path: Path, name: str, options: Dataset) -> Loaded:
             members = {
                 m.filename.removesuffix(".npy"): m for m in numpy_files.check_zip(archive, path, 1 << 62)
             }
-            x_key, y_key = (_key(list(members), names, path) for names in (X, Y))
+            x_key, y_key = (array_called(members, names, path, FORM, DataError) for names in (X, Y))
             arrays = [_array(archive, members[key], f"{path}: {key}") for key in (x_key, y_key)]
     except BROKEN as error:
         raise DataError(f"{path}: damaged or cut off ({reason(error)}); copy it again") from None
@@ -44,15 +45,6 @@ def read_npz(path: Path, name: str, options: Dataset) -> Loaded:
     examples = Examples(x, y, classes)
     known = described(examples)
     return Loaded(examples, Description(known.kind, known.shape, known.class_names, low, high))
-
-
-def _key(keys: list[str], names: tuple[str, ...], path: Path) -> str:
-    """The one key that is among ``names``, in any case and with any separators."""
-    found = [key for key in keys if "".join(c for c in key.lower() if c.isalnum()) in names]
-    if len(found) == 1:
-        return found[0]
-    several = f"{' and '.join(found)} could both be" if found else "no array is called"
-    raise DataError(f"{path}: {several} {names[0]}; needs {FORM}. It has {', '.join(keys[:10]) or 'nothing'}")
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str) -> np.ndarray:

@@ -71,7 +71,7 @@ def _folder(path: Path, name: str, options: Dataset) -> Loaded:
 
 
 def _check(kind: str, path: Path, name: str, options: Dataset) -> None:
-    """Raise for an option that the format has not: it would change nothing without a word."""
+    """Raise DataError for an option of another format, which would otherwise be ignored silently."""
     given = options.model_dump(exclude_none=True, exclude={"path"})
     for option in given:
         if option not in OPTIONS[kind]:

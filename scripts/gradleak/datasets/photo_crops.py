@@ -27,7 +27,7 @@ PHOTOGRAPHS = {
 }
 
 
-def photo_crops(path: str | None) -> Examples:
+def photo_crops() -> Examples:
     """1,200 crops of 32×32×3 of the ten colour photographs in scikit-image and scikit-learn, 120 each; the
     class is the photograph.
 

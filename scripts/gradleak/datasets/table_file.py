@@ -94,7 +94,9 @@ def _csv(path: Path) -> pd.DataFrame:
         first_line, _, _ = str(error).partition("\n")
         raise DataError(f"{path}: cannot be read as CSV ({first_line[:200]})") from None
     frame.columns = [one.strip() for one in header]
-    return _bounded(frame, path)
+    if len(frame) > limits.MAX_ROWS:
+        raise DataError(f"{path}: more rows than the limit of {limits.MAX_ROWS}")
+    return frame
 
 
 def _check_names(names: list[str], path: Path) -> None:
@@ -131,7 +133,7 @@ def _parquet(path: Path) -> pd.DataFrame:
                         f"{path}: column {one.name!r} holds {one.type}, and not numbers, true and false, or "
                         "text; convert it, or leave it out"
                     )
-            return _bounded(file.read().to_pandas(ignore_metadata=True), path)
+            return file.read().to_pandas(ignore_metadata=True)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         first_line, _, _ = str(error).partition("\n")
         raise DataError(f"{path}: cannot be read as Parquet ({first_line[:200]})") from None
@@ -142,12 +144,6 @@ def _is_plain(kind) -> bool:
 
     checks = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
     return any(check(kind) for check in checks) or (types.is_dictionary(kind) and _is_plain(kind.value_type))
-
-
-def _bounded(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    if len(frame) > limits.MAX_ROWS:
-        raise DataError(f"{path}: more rows than the limit of {limits.MAX_ROWS}")
-    return frame
 
 
 def _column(values: pd.Series, what: str, is_code: bool) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gradleak.artifacts.array_names import array_called
 from gradleak.errors import UserError
 from gradleak.losses import BINARY
 from gradleak.mapping.files import MappedBlock
@@ -34,7 +35,7 @@ def read_truth(path: str | Path, block: MappedBlock) -> tuple[np.ndarray, np.nda
     Raises TruthError with the file, the key and the reason.
     """
     arrays = _arrays(path)
-    x_key, y_key = _key(arrays, IMAGES, path), _key(arrays, LABELS, path)
+    x_key, y_key = (array_called(arrays, names, path, FORM, TruthError) for names in (IMAGES, LABELS))
     try:
         classes = len(block.public_softmax)
         y = (_multi_hot if block.loss == BINARY else _labels)(arrays[y_key], classes)
@@ -63,15 +64,6 @@ def _arrays(path: str | Path) -> dict[str, np.ndarray]:
     except (AttributeError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         reason = "it is one plain array" if isinstance(error, AttributeError | TypeError) else error
         raise TruthError(f"{path}: needs {FORM}; it cannot be read as such ({reason})") from None
-
-
-def _key(arrays: dict[str, np.ndarray], names: tuple[str, ...], path: str | Path) -> str:
-    """The one key that is among ``names``, in any case and with any separators."""
-    found = [key for key in arrays if "".join(c for c in key.lower() if c.isalnum()) in names]
-    if len(found) == 1:
-        return found[0]
-    several = f"{' and '.join(found)} could both be" if found else "no array is called"
-    raise TruthError(f"{path}: {several} {names[0]}; needs {FORM}. It has {', '.join(arrays) or 'nothing'}")
 
 
 def _images(x: np.ndarray, shape: tuple[int, ...], labels: int) -> np.ndarray:

@@ -15,9 +15,10 @@ import numpy as np
 
 from gradleak.artifacts.leak import Leak
 from gradleak.datasets.examples import Examples
-from gradleak.federated import client_data, defences, own_model, rounds
+from gradleak.federated import client_data, defences, rounds
 from gradleak.federated.models import build
 from gradleak.federated.options import ClientOptions
+from gradleak.federated.own_model import own_model
 from gradleak.images import to_float
 from gradleak.mapping.preprocess import in_front
 
@@ -35,12 +36,14 @@ class Draw:
     meta: dict
 
 
-def global_model(options: ClientOptions, pretraining: Examples) -> keras.Model:
+def global_model(options: ClientOptions, pretraining: Examples, received: Leak | None = None) -> keras.Model:
     """The model that the server sends out: as it starts, or trained on other clients' data (Adam, 1e-3, batch
     32).
+
+    received: the user's own model, where ``options`` name one.
     """
     size, images = 32, len(pretraining.y)
-    model = _starting_model(options, pretraining.x.shape[1:], pretraining.classes)
+    model = _starting_model(options, received, pretraining.x.shape[1:], pretraining.classes)
     steps = round(options.pretrain_epochs * images / size)
     if steps:
         loss = rounds.loss_of(pretraining.y, model.output_shape[-1])
@@ -53,9 +56,11 @@ def global_model(options: ClientOptions, pretraining: Examples) -> keras.Model:
     return model
 
 
-def _starting_model(options: ClientOptions, shape: tuple[int, int, int], classes: int) -> keras.Model:
-    if options.own_model:
-        model = own_model.read(options.own_model, shape, classes, options.model_seed)
+def _starting_model(
+    options: ClientOptions, received: Leak | None, shape: tuple[int, int, int], classes: int
+) -> keras.Model:
+    if received is not None:
+        model = own_model(options, received, shape, classes)
     else:
         model = build(options.model, shape, classes, options.model_seed, options.width)
     if options.preprocess is None:

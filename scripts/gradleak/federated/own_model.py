@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from gradleak.artifacts.receive import receive_model
+from gradleak.artifacts.leak import Leak
 from gradleak.errors import UserError
+from gradleak.federated.options import ClientOptions
 from gradleak.mapping.alignment import load_weights
 from gradleak.mapping.classifier import logits_model
 from gradleak.mapping.errors import MappingError
@@ -18,23 +17,22 @@ if TYPE_CHECKING:
 Shape = tuple[int, int, int]
 
 
-def read(path: str, shape: Shape, classes: int, seed: int) -> keras.Model:
-    """The model in a .json or .keras file, with logits (B, classes) for examples (B, *shape).
+def own_model(options: ClientOptions, received: Leak, shape: Shape, classes: int) -> keras.Model:
+    """The model of ``options.own_model``, with logits (B, classes) for examples (B, *shape).
 
-    It is read as an untrusted file, in a process of its own. A model that takes the same numbers in another
+    received: what ``receive_model`` has read of the file. A model that takes the same numbers in another
     shape gets a Reshape in front; a final softmax is made linear. The weights are those of the file, or else
-    Keras' default initial ones, which depend on ``seed`` alone. Raises UserError with the file and the
-    reason.
+    Keras' default initial ones, which depend on ``options.model_seed`` alone. Raises UserError with the file
+    and the reason.
     """
     import keras
 
-    with TemporaryDirectory() as folder:
-        found = receive_model(Path(path).resolve(), Path(folder))
-    keras.utils.set_random_seed(seed)
+    path = options.own_model
+    keras.utils.set_random_seed(options.model_seed)
     try:
-        model, _ = logits_model(found.model_json, shape)
-        if found.before:
-            load_weights(model, found.model_json, found.before)
+        model, _ = logits_model(received.model_json, shape)
+        if received.before:
+            load_weights(model, received.model_json, received.before)
     except MappingError as error:
         raise UserError(f"{path}: {error}") from None
     outputs = model.output_shape[-1]

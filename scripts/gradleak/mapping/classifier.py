@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gradleak.artifacts import architecture
 from gradleak.artifacts.errors import ArtifactError
 from gradleak.mapping.errors import MappingError
+from gradleak.mapping.front_layer import with_front_layer
 from gradleak.mapping.head import (
     SIGMOID,
     SIGMOIDS,
@@ -66,7 +66,10 @@ def read_classifier(model_json: str, image: tuple[int, ...] | None = None) -> Cl
     if image is not None and taken != image:
         if image[-1] != 1 or math.prod(taken) != math.prod(image):
             raise MappingError(_other_images(taken, image))
-        model, changes = _built(_reshaped(model_json, image)), f"images are reshaped to {taken}; "
+        reshaped = with_front_layer(
+            model_json, "Reshape", "reshaped_images", {"target_shape": list(taken)}, image
+        )
+        model, changes = _built(reshaped), f"images are reshaped to {taken}; "
     elif len(taken) != 3:
         raise MappingError(
             "needs images in (None, H, W, C) and classes out (None, K); "
@@ -109,31 +112,6 @@ def _other_images(taken: tuple[int, ...], image: tuple[int, ...]) -> str:
         f"the model takes {taken}, and images are {image}, whose channels can come first or last in it; put "
         f"a Reshape (and Permute) in front of the model so that it takes {image}"
     )
-
-
-def _reshaped(model_json: str, image: tuple[int, ...]) -> str:
-    """The JSON of the same model with a Reshape in front, so that it takes images of shape ``image``."""
-    model = json.loads(architecture.read(model_json).json)
-    first, *others = model["config"]["layers"]
-    source, shape = first["config"]["name"], first["config"]["batch_shape"][1:]
-    name = "reshaped_images"
-    while name in {layer["config"]["name"] for layer in others}:
-        name += "_"
-    first["config"]["batch_shape"] = [None, *image]
-    reshape: dict[str, Any] = {
-        "module": "keras.layers",
-        "class_name": "Reshape",
-        "registered_name": None,
-        "config": {"name": name, "target_shape": shape},
-    }
-    if "inbound_nodes" in first:
-        reshape |= {"name": name, "inbound_nodes": [[[source, 0, 0, {}]]]}
-        for layer in others:
-            for node in layer["inbound_nodes"]:
-                for entry in node:
-                    entry[0] = name if entry[0] == source else entry[0]
-    model["config"]["layers"] = [first, reshape, *others]
-    return json.dumps(model)
 
 
 def _linear(model: keras.Model) -> tuple[keras.Model, str, str]:

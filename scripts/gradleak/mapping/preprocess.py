@@ -5,15 +5,14 @@ So attacks search examples in [0, 1], as the data set has them, and their limits
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from gradleak.artifacts import architecture
 from gradleak.artifacts.leak import Leak
 from gradleak.mapping.errors import MappingError
+from gradleak.mapping.front_layer import input_shape, with_front_layer
 from gradleak.strict import StrictModel
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -76,28 +75,10 @@ def in_front(model_json: str, preprocess: Preprocess) -> str:
     Raises MappingError where the numbers are not as many as the channels of the model's input.
     """
     scale, offset = preprocess.scale_and_offset
-    model = json.loads(architecture.read(model_json).json)
-    first, *others = model["config"]["layers"]
-    source, shape = first["config"]["name"], first["config"]["batch_shape"][1:]
+    shape = input_shape(model_json)
     if isinstance(scale, list) and len(scale) != shape[-1]:
         raise MappingError(
-            f"preprocess has {len(scale)} numbers, and the model takes {tuple(shape)}, of which the last "
-            "axis are the channels; give as many numbers, or one"
+            f"preprocess has {len(scale)} numbers, and the model takes {shape}, of which the last axis "
+            "are the channels; give as many numbers, or one"
         )
-    name = "preprocess"
-    while name in {layer["config"]["name"] for layer in others}:
-        name += "_"
-    rescaling: dict[str, Any] = {
-        "module": "keras.layers",
-        "class_name": "Rescaling",
-        "registered_name": None,
-        "config": {"name": name, "scale": scale, "offset": offset},
-    }
-    if "inbound_nodes" in first:
-        rescaling |= {"name": name, "inbound_nodes": [[[source, 0, 0, {}]]]}
-        for layer in others:
-            for node in layer["inbound_nodes"]:
-                for entry in node:
-                    entry[0] = name if entry[0] == source else entry[0]
-    model["config"]["layers"] = [first, rescaling, *others]
-    return json.dumps(model)
+    return with_front_layer(model_json, "Rescaling", "preprocess", {"scale": scale, "offset": offset}, shape)

@@ -11,9 +11,19 @@ from typing import Any
 from gradleak.datasets.builtin import BUILTIN
 from gradleak.workflow.cells import Cell
 from gradleak.workflow.config import Config, ConfigError
+from gradleak.workflow.identity import identify
 
 NEAR = 0.8  # similarity of names above which one may be the other, misspelt
 IMAGES_EACH = 1000  # files of a folder up to which each is an input; of more, the folder is
+
+
+def check_name(place: str, path: str) -> None:
+    """Raises ConfigError where ``path`` cannot be an input of a rule. place: its key in the config."""
+    if "{" in path or "}" in path or not path.isprintable():
+        raise ConfigError(
+            f"{place}: {path!r} has a brace or a control character in its name, which Snakemake cannot take "
+            "for an input (braces are its wildcards); rename it"
+        )
 
 
 def check(config: Config, cells: Iterable[Cell]) -> None:
@@ -26,7 +36,7 @@ def check(config: Config, cells: Iterable[Cell]) -> None:
     for name in sorted(used & set(config.datasets) - set(BUILTIN)):
         _check_path(f"datasets.{name}.path", config.datasets[name].path or "", "file or folder")
     for cell in cells:
-        for path in model_of(cell.target.options):
+        for path in models([cell.target.options]).values():
             if not Path(path).is_file():
                 raise ConfigError(
                     f"targets.{cell.target_name}.model: {cell.target.options.model!r} is not a file (from "
@@ -45,11 +55,7 @@ def _check_path(place: str, path: str, kind: str) -> None:
     if not whole.exists():
         raise ConfigError(f"{place}: there is no {kind} {path!r} (from {Path.cwd()})")
     for one in [str(whole), *_inputs(whole)]:
-        if "{" in one or "}" in one or not one.isprintable():
-            raise ConfigError(
-                f"{place}: {one!r} has a brace or a control character in its name, which Snakemake cannot "
-                "take for an input (braces are its wildcards); rename it"
-            )
+        check_name(place, one)
 
 
 def inputs_of(config: Config, name: str) -> list[str]:
@@ -77,7 +83,7 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def model_of(options: Any) -> list[str]:
-    """The file of a target's own model, if it has one. ``~`` is the home folder."""
-    path = getattr(options, "own_model", None)
-    return [os.path.expanduser(path)] if path else []
+def models(targets: Iterable[Any]) -> dict[str, str]:
+    """Id → file of the own models among the options of ``targets``. ``~`` is the home folder."""
+    paths = filter(None, (getattr(options, "own_model", None) for options in targets))
+    return {identify({"model": path}): os.path.expanduser(path) for path in paths}

@@ -10,6 +10,7 @@ from gradleak.datasets.builtin import BUILTIN
 from gradleak.workflow.cells import COUNTS, Cell, Prior, Target, make_cell
 from gradleak.workflow.config import ATTACKS, Config, ConfigError, LocalTarget, nearest, not_one_of, parse
 from gradleak.workflow.identity import identify, spec_of
+from gradleak.workflow.own_files import check_name
 
 TARGET = "target."  # the prefix of options that change single settings of the target
 
@@ -103,11 +104,7 @@ def check_local(name: str, target: LocalTarget) -> None:
     if truth and not Path(truth).is_file():
         raise ConfigError(f"targets.{name}.truth: {target.truth!r} is not a file")
     for setting, path in [*(("path", file) for file in files), *([("truth", truth)] if truth else [])]:
-        if "{" in path or "}" in path or not path.isprintable():
-            raise ConfigError(
-                f"targets.{name}.{setting}: {path!r} has a brace or a control character in its name, which "
-                "Snakemake cannot take for an input (braces are its wildcards); rename it"
-            )
+        check_name(f"targets.{name}.{setting}", path)
 
 
 def local_files(target: LocalTarget) -> list[str]:

@@ -1,12 +1,17 @@
 """The user's own Keras models as the classifiers of simulated clients."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import keras
 import numpy as np
 import pytest
 
+from gradleak.artifacts.receive import receive_model
 from gradleak.errors import UserError
-from gradleak.federated import client, own_model
+from gradleak.federated import client
 from gradleak.federated.options import ClientOptions
+from gradleak.federated.own_model import own_model
 
 dense = keras.layers.Dense
 
@@ -17,6 +22,13 @@ def net(shape=(64,), outputs=10, activation="softmax"):
     return keras.Sequential([keras.Input(shape), *flat, *layers])
 
 
+def read(path, seed=0):
+    """The model in a file, for the 8×8 digits."""
+    with TemporaryDirectory() as folder:
+        received = receive_model(Path(path), Path(folder))
+    return own_model(ClientOptions(model=path, model_seed=seed), received, (8, 8, 1), 10)
+
+
 def saved(model, path):
     path.write_text(model.to_json()) if path.suffix == ".json" else model.save(path)
     return str(path)
@@ -25,7 +37,7 @@ def saved(model, path):
 @pytest.mark.parametrize("shape", [(8, 8, 1), (64,), (8, 8)])
 def test_a_model_from_json_starts_by_its_seed(tmp_path, shape):
     path = saved(net(shape), tmp_path / "net.json")
-    first, again, other = (own_model.read(path, (8, 8, 1), 10, seed) for seed in (0, 0, 1))
+    first, again, other = (read(path, seed) for seed in (0, 0, 1))
     assert first.input_shape == (None, 8, 8, 1)
     for one, same, different in zip(first.get_weights(), again.get_weights(), other.get_weights()):
         np.testing.assert_array_equal(one, same)
@@ -35,16 +47,19 @@ def test_a_model_from_json_starts_by_its_seed(tmp_path, shape):
 def test_a_keras_file_brings_its_weights_and_gives_logits(tmp_path, rng):
     model = net()
     model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
-    read = own_model.read(saved(model, tmp_path / "net.keras"), (8, 8, 1), 10, 0)
-    for one, other in zip(read.get_weights(), model.get_weights(), strict=True):
+    found = read(saved(model, tmp_path / "net.keras"))
+    for one, other in zip(found.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     x = rng.uniform(size=(3, 8, 8, 1)).astype(np.float32)
-    np.testing.assert_allclose(keras.ops.softmax(read(x)), model(x.reshape(3, 64)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(keras.ops.softmax(found(x)), model(x.reshape(3, 64)), rtol=1e-5, atol=1e-6)
 
 
 def test_clients_train_it(tmp_path, digits):
-    options = ClientOptions(dataset="digits-8x8", model=saved(net(), tmp_path / "net.json"), batch_size=2)
-    model = client.global_model(options, digits["pretraining"])
+    path = saved(net(), tmp_path / "net.json")
+    options = ClientOptions(dataset="digits-8x8", model=path, batch_size=2)
+    (tmp_path / "received").mkdir()
+    received = receive_model(Path(path), tmp_path / "received")
+    model = client.global_model(options, digits["pretraining"], received)
     (draw,) = client.simulate(options, model, digits["private"], [0])
     assert all(np.any(delta) for delta in draw.delta)
     leak = client.leak_of(model, draw)
@@ -66,7 +81,7 @@ def test_clients_train_it(tmp_path, digits):
 def test_a_model_that_does_not_fit_the_data_is_refused(tmp_path, model, message):
     path = saved(model, tmp_path / "net.json")
     with pytest.raises(UserError, match=message):
-        own_model.read(path, (8, 8, 1), 10, 0)
+        read(path)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +96,7 @@ def test_a_model_that_does_not_fit_the_data_is_refused(tmp_path, model, message)
 def test_a_file_that_is_no_model_is_refused(tmp_path, content, message):
     (tmp_path / "net.json").write_text(content)
     with pytest.raises(UserError, match=message):
-        own_model.read(str(tmp_path / "net.json"), (8, 8, 1), 10, 0)
+        read(str(tmp_path / "net.json"))
 
 
 def test_preprocess_is_a_layer_of_the_model_and_its_weights_stay(digits):

@@ -122,3 +122,13 @@ def test_unseen_pixels_are_filled_where_asked_for(problem_of):
     )
     np.testing.assert_array_equal(plain[:, :, :7, :7], filled[:, :, :7, :7])
     assert np.abs(plain - filled)[:, :, 7].mean() > 0.1
+
+
+def test_public_images_may_be_of_any_number(model):
+    """Images go through the model in parts of 500; the last part may be smaller."""
+    matcher = build_matcher(model)
+    kernel, _ = fitted_starts._dense_layer(matcher, np.zeros((1, 8, 8, 1), np.float32))
+    public = np.random.default_rng(0).random((501, 8, 8, 1), np.float32)
+    feature = fitted_starts._feature(matcher, kernel)
+    wanted = feature(public[[500, 3]]).numpy()
+    np.testing.assert_array_equal(fitted_starts._nearest(feature, wanted, public)[:, 0], [500, 3])

@@ -8,17 +8,17 @@ from gradleak.federated.models import build
 
 
 def test_dense_layers_are_those_that_all_data_passes_through_widest_first():
-    assert [layer.weights.shape for layer in dense_layers(build("fcn3", SHAPE, 0))] == [
+    assert [layer.weights.shape for layer in dense_layers(build("fcn3", SHAPE, 10, 0))] == [
         (64, 300),
         (300, 300),
         (300, 10),
     ]
-    assert [layer.weights.shape[1] for layer in dense_layers(build("cnn7", (28, 28, 1), 0))] == [128, 10]
+    assert [layer.weights.shape[1] for layer in dense_layers(build("cnn7", (28, 28, 1), 10, 0))] == [128, 10]
 
 
 def test_a_layer_on_pixels_is_linear_and_one_behind_a_relu_is_not():
     images = np.random.default_rng(0).uniform(0, 1, (8, *SHAPE))
-    first, second, _ = dense_layers(build("fcn3", SHAPE, 0))
+    first, second, _ = dense_layers(build("fcn3", SHAPE, 10, 0))
     assert not first.is_nonlinear(images)
     assert second.is_nonlinear(images)
 
@@ -44,6 +44,6 @@ def test_the_jacobian_of_delta_agrees_with_differences(batch):
 
 def test_only_a_layer_in_front_of_a_relu_feeds_one():
     images = np.random.default_rng(0).uniform(0, 1, (8, 8, 8, 1))
-    *_, last = dense_layers(build("fcn3", (8, 8, 1), 0), "float64")
+    *_, last = dense_layers(build("fcn3", (8, 8, 1), 10, 0), "float64")
     assert not last.feeds_relu(images)
-    assert dense_layers(build("fcn3", (8, 8, 1), 0), "float64")[1].feeds_relu(images)
+    assert dense_layers(build("fcn3", (8, 8, 1), 10, 0), "float64")[1].feeds_relu(images)

@@ -115,12 +115,12 @@ def test_an_own_model_is_a_file_and_changes_the_id(raw, tmp_path):
     found = plan(raw)
     assert set(found.asked()).isdisjoint(built_in)
     (target,) = found.targets.values()
-    assert own_files.model_of(target.options) == [str(path)]
+    assert list(own_files.models([target.options]).values()) == [str(path)]
 
 
 def test_a_built_in_model_is_no_file(raw):
     (target,) = plan(raw).targets.values()
-    assert own_files.model_of(target.options) == []
+    assert own_files.models([target.options]) == {}
 
 
 def test_an_own_model_has_no_width(raw):

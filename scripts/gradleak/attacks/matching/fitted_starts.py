@@ -111,7 +111,7 @@ def _feature(matcher: Matcher, kernel: int) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def _nearest(feature: Callable[[tf.Tensor], tf.Tensor], wanted: np.ndarray, public: np.ndarray) -> np.ndarray:
     """int [T, P]: numbers of the public images, those whose feature is nearest first."""
-    run = tf.function(feature, autograph=False, reduce_retracing=True)
+    run = tf.function(feature, autograph=False)  # one trace a size: the engine folds by static shapes
     found = np.concatenate(
         [run(tf.constant(public[i : i + 500])).numpy() for i in range(0, len(public), 500)]
     )
