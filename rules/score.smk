@@ -48,7 +48,11 @@ rule score:
         record=lambda w: f"results/{cell(w).stage}/{w.cell}/{w.block}.json",
         truth=truths,
         public=lambda w: pool(cell(w).target.options, "public"),
-        reference=lambda w: f"results/reference_classifiers/{cell(w).target.options.dataset}.npz",
+        reference=lambda w: (
+            f"results/reference_classifiers/{cell(w).target.options.dataset}.npz"
+            if cell(w).target.has_public
+            else []
+        ),
         ceiling=ceilings,
     output:
         rows="results/scores/{cell}/{block}.json",

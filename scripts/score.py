@@ -11,6 +11,14 @@ from gradleak.images import to_float
 from gradleak.jobs import job
 
 
+def references_of(inputs) -> scoring.References:
+    """The reference classifier and the public images, where the target has any."""
+    if not inputs.get("public"):
+        return scoring.References()
+    public = to_float(read_npz(inputs.public)["x"]).astype(np.float64)
+    return scoring.References(reference_classifier.load(inputs.reference), public)
+
+
 def main(snakemake) -> None:
     inputs, draws = snakemake.input, snakemake.params.draws
     trials = records.read(inputs.record)["trials"]
@@ -22,8 +30,7 @@ def main(snakemake) -> None:
     elif truth is None:
         rows, pairs = scoring.without_truth(inversion_files.read(inputs.result), trials)
     else:
-        public = to_float(read_npz(inputs.public)["x"]).astype(np.float64)
-        references = scoring.References(reference_classifier.load(inputs.reference), public)
+        references = references_of(inputs)
         rows, pairs = scoring.score_images(inversion_files.read(inputs.result), truth, trials, references)
         if inputs.get("ceiling"):
             ceilings = scoring.prior_ceilings([read_npz(file) for file in inputs.ceiling], draws)

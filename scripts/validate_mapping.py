@@ -65,10 +65,11 @@ def log(report: dict[str, Any]) -> None:
 
 def main(snakemake) -> None:
     folders = sorted(path for path in Path(snakemake.input.artifacts).glob("draw-*") if path.is_dir())
-    public = read_npz(snakemake.input.public)
+    public = read_npz(snakemake.input.public) if snakemake.input.get("public") else None
+    x, y = (None, None) if public is None else (to_float(public["x"]), public["y"])
     claims = UserClaims(**snakemake.params.user_claims)
     try:
-        found = settle([read_leak(one) for one in folders], to_float(public["x"]), public["y"], claims)
+        found = settle([read_leak(one) for one in folders], x, y, claims)
     except MappingError as error:
         raise MappingError(
             f"{snakemake.input.artifacts}: the update cannot be mapped to the model: {error}"

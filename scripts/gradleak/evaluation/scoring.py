@@ -29,10 +29,10 @@ class Truth(NamedTuple):
 
 @dataclass(frozen=True)
 class References:
-    """What reconstructions are compared with besides the truth."""
+    """What reconstructions are compared with besides the truth; nothing where there are no public images."""
 
-    classifier: ReferenceClassifier
-    public: np.ndarray  # float64 [P, H, W, C] in [0, 1]: converted once, not for each trial
+    classifier: ReferenceClassifier | None = None
+    public: np.ndarray | None = None  # float64 [P, H, W, C] in [0, 1]: converted once, not for each trial
 
 
 class MatchedPairs(NamedTuple):
@@ -109,12 +109,13 @@ def _score_trial(
     images, labels = trial.images[trial.accepted], trial.labels[trial.accepted]
     row, pairs = metrics.image_metrics(images, x)
     matched, of = pairs["found"], pairs["truth"]
-    if len(matched):
+    if len(matched) and references.classifier is not None:
         row["reference_accuracy"] = reference_classifier.accuracy(
             references.classifier, images[matched], y[of]
         )
-    nearest = metrics.pairwise_mse(x, references.public).min(axis=1)
-    row["nearest_public_psnr"] = float(psnr(nearest).mean())
+    if references.public is not None:
+        nearest = metrics.pairwise_mse(x, references.public).min(axis=1)
+        row["nearest_public_psnr"] = float(psnr(nearest).mean())
     known = labels >= 0  # −1: the update does not show it
     counts = np.bincount(labels[known], minlength=classes)
     row["counts"] = counts.tolist()

@@ -12,9 +12,11 @@ class UserClaims:
     """samples: images behind the update, None if not stated. sign, scale: ``auto`` if not stated.
 
     batch_norm: mode of the BatchNormalization layers, training or inference; ``auto`` if not stated.
+    input_shape: (H, W, C) as which the model's input is an image; None if not stated.
     """
 
     samples: int | None = None
     sign: str = AUTO
     scale: float | str = AUTO
     batch_norm: str = AUTO
+    input_shape: tuple[int, int, int] | None = None

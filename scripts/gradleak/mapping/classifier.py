@@ -12,6 +12,7 @@ import numpy as np
 
 from gradleak.artifacts import architecture
 from gradleak.artifacts.errors import ArtifactError
+from gradleak.mapping import input_shapes
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.head import Head, before_identities, find_head, layer_of
 
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     import keras
 
 
-def logits_model(model_json: str, image: tuple[int, ...] | None = None) -> tuple[keras.Model, str]:
+def logits_model(
+    model_json: str, image: tuple[int, ...] | None = None, is_stated: bool = False
+) -> tuple[keras.Model, str]:
     """The model with a linear output, and what was changed for it. Raises MappingError with the reason.
 
-    image: (H, W, C) of the public images. A model that takes the same grey values in another shape, such as
-    (784,) or (28, 28), gets a Reshape in front.
+    image: (H, W, C) of the images. A model that takes the same grey values in another shape, such as (784,)
+    or (28, 28), gets a Reshape in front. None: the shape that the model takes, see ``input_shapes.as_image``.
+    is_stated: the user says that ``image`` is the order of the model's input, whatever its channels.
     """
     model = _built(model_json)
     if len(model.output_shape) != 2:
@@ -33,15 +37,14 @@ def logits_model(model_json: str, image: tuple[int, ...] | None = None) -> tuple
         )
     changes = ""
     taken = tuple(model.input_shape[1:])
-    if image is not None and taken != image:
-        if image[-1] != 1 or math.prod(taken) != math.prod(image):
-            raise MappingError(_other_images(taken, image))
+    if image is None:
+        image = input_shapes.as_image(taken, [type(layer).__name__ for layer in model.layers])
+    elif taken != image and not is_stated and image[-1] != 1:
+        raise MappingError(input_shapes.other_images(taken, image))
+    if math.prod(taken) != math.prod(image):
+        raise MappingError(input_shapes.other_images(taken, image, is_stated))
+    if taken != image:
         model, changes = _built(_reshaped(model_json, image)), f"images are reshaped to {taken}; "
-    elif len(taken) != 3:
-        raise MappingError(
-            "needs images in (None, H, W, C) and classes out (None, K); "
-            f"this model maps {model.input_shape} → {model.output_shape}"
-        )
     linear, what = _linear(model)
     return linear, f"{changes}{what}"
 
@@ -66,16 +69,6 @@ def _built(model_json: str) -> keras.Model:
     ):
         raise MappingError("the model JSON is not a model of one input and one output")
     return model
-
-
-def _other_images(taken: tuple[int, ...], image: tuple[int, ...]) -> str:
-    """Why a model that takes ``taken`` cannot be given images of shape ``image``."""
-    if math.prod(taken) != math.prod(image):
-        return f"the model takes images {taken}, the public data set has {image}; choose another `dataset`"
-    return (
-        f"the model takes {taken}, and images are {image}, whose channels can come first or last in it; put "
-        f"a Reshape (and Permute) in front of the model so that it takes {image}"
-    )
 
 
 def _reshaped(model_json: str, image: tuple[int, ...]) -> str:
@@ -181,7 +174,10 @@ class Public:
     positive: no feature is below zero. sparse: features are often exactly zero, as after a ReLU. accuracy: on
     public images. chance: the accuracy of the most frequent class. is_known: the client evaluated this
     network; False if BatchNorm layers may have normalised by the batch, which makes it another one. doubt:
-    why it may not be the client's model, of ``weights.doubt``, or ''.
+    why it may not be the client's model, of ``weights.doubt``, or ''. Without public images (``has_images``
+    is False) everything is as ``without_public.look_at_noise`` gives it. is_flat: then, whether noise images
+    of all kinds have much the same probabilities. is_trained: then, whether the weights are those of a
+    trained model, None if they do not show it.
     """
 
     softmax: np.ndarray
@@ -194,6 +190,9 @@ class Public:
     no_head: str
     is_known: bool = True
     doubt: str = ""
+    has_images: bool = True
+    is_flat: bool = False
+    is_trained: bool | None = None
 
 
 def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:

@@ -36,6 +36,7 @@ from gradleak.mapping.samples import find_samples
 from gradleak.mapping.scale import absent_class_scale, find_scale
 from gradleak.mapping.sign import Entries, draw_evidence, find_sign, sign_evidence
 from gradleak.mapping.smoothing import find_smoothing
+from gradleak.mapping.without_public import look_at_noise
 
 if TYPE_CHECKING:
     import keras
@@ -83,19 +84,26 @@ class Mapping:
 
 
 def settle(
-    leaks: list[Leak], public_x: np.ndarray, public_y: np.ndarray, claims: UserClaims | None = None
+    leaks: list[Leak],
+    public_x: np.ndarray | None,
+    public_y: np.ndarray | None,
+    claims: UserClaims | None = None,
 ) -> Mapping:
     """Map a block of draws that share a model. public_x: float32 [P, H, W, C]. public_y: int [P].
 
-    Raises MappingError with the reason if the update cannot be mapped, or is zero.
+    Without public images (None, or P = 0) what rests on them abstains; the shape of an image is that of
+    ``public_x``, else of ``claims.input_shape``, else of the model. Raises MappingError with the reason if
+    the update cannot be mapped, or is zero.
     """
-    model, output = logits_model(leaks[0].model_json, public_x.shape[1:])
+    claims = claims or UserClaims()
+    model, output = _model(leaks[0].model_json, public_x, claims)
+    if public_x is None or public_y is None:
+        public_x, public_y = np.zeros((0, *model.input_shape[1:]), np.float32), np.zeros(0, int)
     aligned = align(leaks, model)
     _refuse(model, aligned, public_y)
-    public = look_at(model, public_x, public_y)
+    public = _looked_at(model, public_x, public_y)
     doubt = weights.doubt(model, aligned.missing_weights, public, public_x, public_y)
     public = replace(public, doubt=doubt)
-    claims = claims or UserClaims()
     stated = metadata.read(leaks[0].meta, claims.samples)
     weight = stated.client_weight or 1.0
     perturbations, deltas = find_perturbations(aligned.deltas, aligned.before, weight, public.head)
@@ -105,9 +113,11 @@ def settle(
         findings = replace(findings, statistics=_statistics(model, aligned, findings, stated))
         batch_statistics.put(model, findings.statistics)
     if findings.statistics.values:  # of the network that the client evaluated, no longer that of the server
-        public = look_at(model, public_x, public_y)
+        public = _looked_at(model, public_x, public_y)
         estimate = absent_class_scale(aligned.deltas, public, _direction(findings.sign.value))
-        findings = replace(findings, scale=find_scale(estimate, claims.scale, stated.values))
+        findings = replace(
+            findings, scale=find_scale(estimate, claims.scale, stated.values, public.has_images)
+        )
     scale = findings.scale.value
     factor = _direction(findings.sign.value)
     gradients = [(-factor / scale * d).astype(np.float32) for d in aligned.deltas]
@@ -131,13 +141,25 @@ def settle(
     )
 
 
+def _model(model_json: str, public_x: np.ndarray | None, claims: UserClaims) -> tuple[keras.Model, str]:
+    """The model that takes images, and what was changed for it."""
+    if public_x is not None:
+        return logits_model(model_json, public_x.shape[1:])
+    shape = claims.input_shape
+    return logits_model(model_json, None if shape is None else tuple(shape), is_stated=True)
+
+
+def _looked_at(model: keras.Model, public_x: np.ndarray, public_y: np.ndarray) -> Public:
+    return look_at(model, public_x, public_y) if len(public_x) else look_at_noise(model)
+
+
 def _refuse(model: keras.Model, aligned: Aligned, public_y: np.ndarray) -> None:
     """Raise MappingError if the model has fewer classes than the public images, or the update is zero."""
     classes = model.output_shape[-1]
     if public_y.max(initial=0) >= classes:
         raise MappingError(
             f"the model has {classes} classes, the public data set {public_y.max() + 1}; "
-            "choose another `dataset`"
+            "choose another `dataset`, one of your own images, or `dataset: none`"
         )
     if not any(np.any(delta) for delta in aligned.deltas):
         raise MappingError(
@@ -165,7 +187,7 @@ def _findings(
     draws = draw_evidence(deltas, public, entries)
     sign = find_sign(sign_evidence(deltas, public, entries, draws), claims.sign, meta)
     estimate = absent_class_scale(deltas, public, _direction(sign.value))
-    scale = find_scale(estimate, claims.scale, meta)
+    scale = find_scale(estimate, claims.scale, meta, public.has_images)
     errors = Errors(perturbations.errors, perturbations.precision.rounding, meta.get("local_steps"))
     ranks = rank_kernels(model.trainable_variables, deltas, before, weight, errors)
     bound = lower_bound(ranks.rows, read_once(model), optimizer.value, perturbations.adds_to_rank)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,8 @@ BEYOND = 5.0  # standard deviations: white noise exceeds it in hardly one of a f
 # along public features. COHERENT: by how much more of the update is along public features under one sign, of
 # a model that is not confident; at most 0.1 under the wrong sign. By tests/benchmarks/bench_mapping.py.
 FEW_COLUMNS, INCOHERENT, COHERENT = 3, 0.2, 0.3
+UNCHECKED = 0.75  # most confidence in columns of a model that may be trained, without public images
+NO_PUBLIC = "there are no public images, so growth along each class's own features is not known"
 
 
 def absent_columns(kernel: np.ndarray, noise: float = 0.0) -> np.ndarray:
@@ -166,6 +168,8 @@ def sign_evidence(
     votes, _, counted = _votes(kernel, bias, public, entries)
     evidence = f"{counted}: {', '.join(map(str, votes[:8].tolist()))}"
     total = int(np.sign(sum(one.direction for one in draws)))
+    if not public.has_images:
+        return _without_public(kernel, public, entries, (total, draws, evidence))
     if np.median(np.diag(public.softmax)) >= smoothing.CONFIDENT:
         # On a confident model smoothed labels reverse the growth along a class's own features, too.
         return _decided(total, draws, evidence, is_guess=entries.adaptive)
@@ -178,6 +182,25 @@ def sign_evidence(
     if abs(score) >= DECISIVE:
         return Finding(SIGNS[0] if score > 0 else SIGNS[1], 0.95, evidence)
     return _without_columns(kernel, public, entries, evidence)
+
+
+def _without_public(
+    kernel: np.ndarray, public: Public, entries: Entries, by_columns: tuple[int, list[DrawEvidence], str]
+) -> Finding:
+    """The sign where there are no public images. by_columns: direction, each draw's, and the evidence."""
+    total, draws, evidence = by_columns
+    evidence += f"; {NO_PUBLIC}"
+    is_untrained = public.is_flat or public.is_trained is False
+    if total:
+        found = _decided(total, draws, evidence, is_guess=entries.adaptive and not is_untrained)
+        is_sure = is_untrained or all(one.is_exact for one in draws)
+        return found if is_sure else replace(found, confidence=min(found.confidence, UNCHECKED))
+    if is_untrained and public.positive and entries.samples and not entries.dropped:
+        total = _by_number(kernel, entries.noise, entries.samples)
+    if not total:
+        return Finding(None, 0.0, evidence)
+    evidence += f"; more columns have the other sign than {entries.samples} images have classes"
+    return Finding(SIGNS[0] if total > 0 else SIGNS[1], 0.9, evidence)
 
 
 def _without_columns(kernel: np.ndarray, public: Public, entries: Entries, evidence: str) -> Finding:
@@ -245,6 +268,8 @@ def _of_draw(
         absent = kernel.shape[1] - _present_at_most(kernel, weight)
         if columns.sum() < absent:
             return DrawEvidence(0)
+    if not public.has_images:
+        return DrawEvidence(0 if _may_be_smoothed(kernel, columns, public) else direction)
     apart = smoothing.plateau(kernel, columns, public)
     if apart <= smoothing.EQUAL and public.is_known:
         level = None if bias is None else float(np.abs(bias[columns]).max())
@@ -256,6 +281,17 @@ def _of_draw(
     if few and coherence(kernel, public.features, direction) > INCOHERENT:
         return DrawEvidence(0)
     return DrawEvidence(direction, ("sizes", None) if np.isfinite(apart) else ("", None))
+
+
+def _may_be_smoothed(kernel: np.ndarray, columns: np.ndarray, public: Public) -> bool:
+    """Whether smoothed labels may have turned the columns (bool [C]) around, without public images.
+
+    They turn those of classes that the model gives less than ε / C, which an untrained model does not. Then
+    the columns are few, or some are nearly equal.
+    """
+    if public.is_flat or public.is_trained is False:
+        return False
+    return columns.sum() <= FEW_COLUMNS or smoothing.are_alike(kernel, columns)
 
 
 def _present_at_most(kernel: np.ndarray, weight: np.ndarray | None) -> int:
@@ -289,6 +325,9 @@ def _votes(
             "BatchNorm layers may have used other statistics, so public probabilities are not the client's"
         )
         return np.zeros(len(kernel), int), 1, nothing
+    if not (public.has_images or public.is_flat):
+        unknown = "there are no public images, so the model's probabilities are not known"
+        return np.zeros(len(kernel), int), 1, unknown
     if public.positive and bias is not None and public.softmax.max() < 0.5 and not entries.adaptive:
         lowest = "classes with the lowest bias change per expected probability, minus those with the highest"
         return plateau(bias, expected), 4, lowest

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradleak.federated.options import ClientOptions
 from gradleak.priors.options import VaeOptions
-from gradleak.workflow.config import ATTACKS
+from gradleak.workflow.config import ATTACKS, NO_DATASET
 from gradleak.workflow.identity import identify, spec_of
 from gradleak.workflow.seed_blocks import block_name
 
@@ -27,11 +27,18 @@ class Target:
         return isinstance(self.options, ClientOptions) or bool(getattr(self.options, "truth", None))
 
     @property
+    def has_public(self) -> bool:
+        """Whether there are public images of the same kind."""
+        return self.options.dataset != NO_DATASET
+
+    @property
     def user_claims(self) -> dict[str, Any]:
         """What the user says about the update, for the mapping to check; nothing about a simulated one."""
         if isinstance(self.options, ClientOptions):
             return {"samples": None, "sign": "auto", "scale": "auto", "batch_norm": "auto"}
-        return {key: getattr(self.options, key) for key in ("samples", "sign", "scale", "batch_norm")}
+        claims = {key: getattr(self.options, key) for key in ("samples", "sign", "scale", "batch_norm")}
+        shape = self.options.input_shape
+        return claims if shape is None else claims | {"input_shape": list(shape)}
 
     def draw_blocks(self, draws: list[int]) -> list[str]:
         """The blocks of draws that hold ``draws``; one job simulates or maps one block."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, model_validator
 
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.matching.latent_options import LatentOptions
@@ -32,6 +32,9 @@ RENAMED = {  # keys of earlier versions → their names now; CHANGELOG.md lists 
 }
 
 
+NO_DATASET = "none"  # of a target, for whose images no public ones exist
+
+
 class ConfigError(Exception):
     """What is wrong, where in the YAML, and what to do about it."""
 
@@ -39,8 +42,15 @@ class ConfigError(Exception):
 class Leaked(StrictModel):
     """Settings of updates that were not simulated here. What the user does not state is estimated."""
 
-    dataset: Literal[*DATASETS] = Field(
-        "mnist-5k", description="Public data of the same kind, for priors and controls."
+    dataset: Literal[*DATASETS, NO_DATASET] = Field(
+        "mnist-5k",
+        description="Public data of the same kind, for priors and controls. none: there are none; what needs "
+        "them is not applicable, or abstains.",
+    )
+    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
+        None,
+        description="With dataset: none, how the model's input is an image: [height, width, channels], as "
+        "[28, 28, 1] of a model that takes vectors of 784. Default: the shape that the model takes.",
     )
     samples: int | None = Field(
         None, ge=1, description="Images behind the update; default: what the metadata says."
@@ -57,6 +67,15 @@ class Leaked(StrictModel):
         description="Whether the client's BatchNorm layers normalised by the statistics of its batch "
         "(training) or by the moving ones (inference); auto: decided from the update, with evidence.",
     )
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Leaked:
+        if self.input_shape is not None and self.dataset != NO_DATASET:
+            raise ValueError(
+                f"input_shape: the images of {self.dataset} have a shape already; leave input_shape out, or "
+                f"choose dataset: {NO_DATASET}"
+            )
+        return self
 
     @property
     def draws(self) -> int:

@@ -8,10 +8,23 @@ from typing import Any
 
 from gradleak.federated.datasets import SHAPES
 from gradleak.workflow.cells import COUNTS, Cell, Prior, Target, make_cell
-from gradleak.workflow.config import ATTACKS, Config, ConfigError, LocalTarget, nearest, not_one_of, parse
+from gradleak.workflow.config import (
+    ATTACKS,
+    NO_DATASET,
+    Config,
+    ConfigError,
+    LocalTarget,
+    nearest,
+    not_one_of,
+    parse,
+)
 from gradleak.workflow.identity import identify, spec_of
 
 TARGET = "target."  # the prefix of options that change single settings of the target
+NEEDS_PUBLIC = {  # option → its values that need public images, and what to choose in their place
+    "init": (("public_mean", "class_mean", "features"), "normal, uniform or smooth_noise"),
+    "weighting": (("learned",), "another weighting, such as uniform or depth"),
+}
 
 
 def resolve(point: dict[str, Any], config: Config, path: str, places: dict[str, str]) -> Cell:
@@ -31,14 +44,33 @@ def resolve(point: dict[str, Any], config: Config, path: str, places: dict[str, 
         parse(ATTACKS["labels"], {"method": options.label_method}, path, {"method": where})
     prior = _prior(options, config, path)
     if prior:
-        drawn, wanted = SHAPES[prior.options.dataset], SHAPES[target.options.dataset]
-        if drawn != wanted:
+        drawn, wanted = SHAPES[prior.options.dataset], _image_shape(target)
+        if wanted is not None and drawn != wanted:
             raise ConfigError(
                 f"{path}.prior: {options.prior!r} draws images {drawn}, and target {name!r} has {wanted}"
             )
+    _check_public(options, target, name, path, places)
     if getattr(options, "labels", None) == "oracle" and not target.has_truth:
         raise ConfigError(f"{path}.labels: oracle needs truth, and target {name!r} has none")
     return make_cell(options, target, name, prior, _members(point, options, config, path, places))
+
+
+def _image_shape(target: Target) -> tuple[int, ...] | None:
+    """(H, W, C) of the target's images; None where only its model says it."""
+    return SHAPES[target.options.dataset] if target.has_public else target.options.input_shape
+
+
+def _check_public(options: Any, target: Target, name: str, path: str, places: dict[str, str]) -> None:
+    """Raise ConfigError where an option needs public images and the target has none."""
+    if target.has_public:
+        return
+    for key, (values, instead) in NEEDS_PUBLIC.items():
+        value = getattr(options, key, None)
+        if value in values:
+            raise ConfigError(
+                f"{places.get(key, f'{path}.{key}')}: {value} needs public images, and target {name!r} has "
+                f"none (dataset: {NO_DATASET}); choose {instead}"
+            )
 
 
 def _members(

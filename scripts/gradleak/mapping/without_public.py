@@ -1,0 +1,128 @@
+"""What a model shows of itself where there are no public images: by its graph, its weights, and noise images.
+
+Noise says nothing about the classes of real images. So everything here is either a fact about the graph or
+the weights, or holds only if the model treats all noise images alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradleak.images import noise_images
+from gradleak.mapping.classifier import Public
+from gradleak.mapping.head import Head, find_head, layer_of
+from gradleak.mapping.weights import is_clearly_trained
+
+if TYPE_CHECKING:
+    import keras
+
+IMAGES = 64  # noise images, besides a black and a white one
+# Largest ratio of a class's probability on a noise image to its mean, and of 1 / C to that mean, either way,
+# for the probabilities to count as the same for all images. Measured: 1.0 to 1.5 of the untrained built-in
+# nets, at least 3 of the same after an epoch of training.
+FLAT_RATIO = 2.0
+ZERO_SHARE = 0.01  # of the features, from which they count as sparse
+
+NON_NEGATIVE = ("relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "softmax", "exponential")
+SPARSE = ("relu", "relu6")
+INPUT = "input"
+# Layers whose output is not negative if no input is.
+KEEPING = (
+    *("Flatten", "Reshape", "Permute", "Dropout", "SpatialDropout2D", "SpatialDropout1D"),
+    *("Add", "Average", "Concatenate", "Multiply", "Maximum"),
+    *("ZeroPadding1D", "ZeroPadding2D", "Cropping2D", "UpSampling2D"),
+    *(
+        f"{kind}Pooling{rank}D"
+        for kind in ("Max", "Average", "GlobalMax", "GlobalAverage")
+        for rank in (1, 2)
+    ),
+)
+
+
+def look_at_noise(model: keras.Model) -> Public:
+    """``Public`` of a model without public images. model: with a linear output.
+
+    softmax: the mean over noise images in every row. features: zeros. accuracy, chance: NaN.
+    """
+    import keras
+
+    head, no_head = find_head(model)
+    entered = model.outputs[0] if head is None else model.get_layer(head.layer_name).input
+    tapped = keras.Model(model.inputs[0], [entered, model.outputs[0]])
+    shape = tuple(model.input_shape[1:])
+    plain = np.stack([np.zeros(shape, np.float32), np.ones(shape, np.float32)])
+    images = np.concatenate([plain, noise_images(shape, IMAGES, seed=0)])
+    features, logits = (part.numpy() for part in tapped(images, training=False))
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    softmax = shifted / shifted.sum(axis=1, keepdims=True)
+    mean, classes = softmax.mean(axis=0), logits.shape[1]
+    positive, sparse = _kind_of(features, entered, head)
+    return Public(
+        softmax=np.tile(mean, (classes, 1)),
+        features=np.zeros((classes, features.shape[1] if head else 0), np.float32),
+        positive=positive,
+        sparse=sparse,
+        accuracy=np.nan,
+        chance=np.nan,
+        head=head,
+        no_head=no_head,
+        has_images=False,
+        is_flat=_is_flat(softmax, mean),
+        is_trained=is_trained(model),
+    )
+
+
+def _kind_of(features: np.ndarray, entered: keras.KerasTensor, head: Head | None) -> tuple[bool, bool]:
+    """(whether features are never negative, whether they are also often zero). features: of noise images."""
+    sources = _sources(entered) if head else None
+    if sources is None or (features < 0).any():
+        return False, False
+    sparse = sources <= set(SPARSE) and (features == 0).mean() > ZERO_SHARE
+    return True, bool(sparse)
+
+
+def _sources(tensor: keras.KerasTensor) -> set[str] | None:
+    """Why ``tensor`` is never negative: the activations that it consists of, or INPUT; None if it may be.
+
+    The input counts as not negative, since images are in [0, 1].
+    """
+    import keras
+
+    layer = layer_of(tensor)
+    kind = type(layer).__name__
+    if kind == "InputLayer":
+        return {INPUT}
+    name = getattr(getattr(layer, "activation", None), "__name__", None)
+    if kind == "ReLU":
+        name = "relu" if not layer.negative_slope and layer.threshold >= 0 else None
+    if kind == "Softmax":
+        name = "softmax"
+    if name in NON_NEGATIVE:
+        return {name}
+    before = [_sources(one) for one in keras.tree.flatten(layer.input)] if kind in KEEPING else [None]
+    return None if None in before else set().union(*(one for one in before if one))
+
+
+def _is_flat(softmax: np.ndarray, mean: np.ndarray) -> bool:
+    """Whether all images have much the same probabilities, and so have all classes. softmax: [P, C]."""
+    ratios = [softmax / mean, mean * len(mean)]
+    return all(one.min() > 1 / FLAT_RATIO and one.max() < FLAT_RATIO for one in ratios)
+
+
+def is_trained(model: keras.Model) -> bool | None:
+    """Whether the model was trained, by its weights alone; None if they do not show it.
+
+    A step of training changes the biases and shifts, so a model where each is constant was not trained. One
+    where they are far from any initial value was.
+    """
+    if is_clearly_trained(model):
+        return True
+    initial = [
+        float(np.ptp(values.numpy())) == 0 and values.shape[0] > 1
+        for layer in model.layers
+        for values in (getattr(layer, "bias", None), getattr(layer, "beta", None))
+        if values is not None
+    ]
+    return False if initial and all(initial) else None
