@@ -13,14 +13,17 @@ def main(snakemake) -> None:
     began = time.monotonic()
     # These import TensorFlow: only now is the log open.
     from gradleak.attacks.matching import latent
+    from gradleak.attacks.problem import not_applicable
     from gradleak.jobs import inversions
     from gradleak.priors import vae
 
     problem = inversions.load_problem(snakemake)
     options = LatentOptions(**snakemake.params.spec)
-    _, decoder = vae.load_networks(
-        VaeOptions(**snakemake.params.prior), problem.shape, read_npz(snakemake.input.prior)
-    )
+    prior, arrays = VaeOptions(**snakemake.params.prior), read_npz(snakemake.input.prior)
+    try:
+        _, decoder = vae.load_networks(prior, problem.shape, arrays)
+    except vae.OtherShape as error:
+        return inversions.write_inversion(snakemake, not_applicable(problem, str(error)), began)
     checkpoint = inversions.checkpoint(snakemake)
     progress = inversions.progress(f"latent {snakemake.wildcards.cell}")
     resources = Resources(checkpoint, progress=progress, limits=inversions.limits(snakemake))

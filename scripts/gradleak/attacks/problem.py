@@ -108,3 +108,20 @@ class Inversion:
     certificates: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     # [T], of span inversion: what each update proves and what it contradicts, see ``verdict``; else empty
     notes: list[list[dict[str, str | float | int]]] = dataclasses.field(default_factory=list)
+
+
+def not_applicable(problem: Problem, reason: str) -> Inversion:
+    """The result of an attack that cannot be done on this block, and why: no images."""
+    trials = len(problem.seeds)
+    return Inversion(
+        images=np.zeros((trials, 0, *problem.shape), np.float32),
+        labels=np.zeros((trials, 0), np.int64),
+        seeds=np.asarray(problem.seeds, np.int64),
+        objective=np.full(trials, np.nan),
+        accepted=np.zeros((trials, 0), bool),
+        status=["not applicable"] * trials,
+        history_steps=np.zeros(0, np.int64),
+        history=np.zeros((trials, 0), np.float32),
+        seconds={},
+        reason=reason,
+    )

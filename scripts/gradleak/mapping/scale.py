@@ -21,8 +21,8 @@ CONFIDENT = 0.75  # median softmax of the true class from which a model counts a
 ERROR_FLAT, ERROR_TRAINED, ERROR_CONFIDENT = 0.03, 0.3, 0.8
 # Of features that are never zero, columns of one sign may also be of present classes, so the estimate is low.
 ERROR_DENSE = 0.3
-# Without public images the probabilities are those of noise, where these are much the same for all noise.
-# Measured on the untrained built-in nets, 10 draws of 8 images each: at most 0.12.
+# Without public images the probabilities are those of noise, where these are much the same for all noise, and
+# then at most so far from those of real images (``without_public.FLAT_RATIO``).
 ERROR_NOISE = 0.2
 # A statement is contradicted beyond this many errors, plus a factor: smoothed labels with ε = 0.1 and the
 # change of p̄ during a step are no contradiction.

@@ -22,6 +22,7 @@ BEYOND = 5.0  # standard deviations: white noise exceeds it in hardly one of a f
 # a model that is not confident; at most 0.1 under the wrong sign. By tests/benchmarks/bench_mapping.py.
 FEW_COLUMNS, INCOHERENT, COHERENT = 3, 0.2, 0.3
 UNCHECKED = 0.75  # most confidence in columns of a model that may be trained, without public images
+LEAST_SHARE = 0.5  # of 1 / C: smoothed labels up to that ε turn no column of a class with more around
 NO_PUBLIC = "there are no public images, so growth along each class's own features is not known"
 
 
@@ -190,7 +191,7 @@ def _without_public(
     """The sign where there are no public images. by_columns: direction, each draw's, and the evidence."""
     total, draws, evidence = by_columns
     evidence += f"; {NO_PUBLIC}"
-    is_untrained = public.is_flat or public.is_trained is False
+    is_untrained = _excludes_smoothing(public)
     if total:
         found = _decided(total, draws, evidence, is_guess=entries.adaptive and not is_untrained)
         is_sure = is_untrained or all(one.is_exact for one in draws)
@@ -283,13 +284,19 @@ def _of_draw(
     return DrawEvidence(direction, ("sizes", None) if np.isfinite(apart) else ("", None))
 
 
+def _excludes_smoothing(public: Public) -> bool:
+    """Whether the model gives no class so little that smoothed labels would turn its column around."""
+    is_even = public.is_flat and float(public.softmax.min()) * len(public.softmax) > LEAST_SHARE
+    return is_even or public.is_trained is False
+
+
 def _may_be_smoothed(kernel: np.ndarray, columns: np.ndarray, public: Public) -> bool:
     """Whether smoothed labels may have turned the columns (bool [C]) around, without public images.
 
     They turn those of classes that the model gives less than ε / C, which an untrained model does not. Then
     the columns are few, or some are nearly equal.
     """
-    if public.is_flat or public.is_trained is False:
+    if _excludes_smoothing(public):
         return False
     return columns.sum() <= FEW_COLUMNS or smoothing.are_alike(kernel, columns)
 

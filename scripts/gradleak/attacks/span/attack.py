@@ -22,7 +22,7 @@ import numpy as np
 
 from gradleak.attacks import inversion_files, receptive_field
 from gradleak.attacks.inversion_files import PADDING
-from gradleak.attacks.problem import Inversion, Problem
+from gradleak.attacks.problem import Inversion, Problem, not_applicable
 from gradleak.attacks.span import (
     control,
     deflation,
@@ -64,14 +64,14 @@ def invert(
     """
     began = time.monotonic()
     if problem.coupled and not problem.has_statistics:
-        return _not_applicable(problem, NO_STATISTICS)
+        return not_applicable(problem, NO_STATISTICS)
     images = starting_images.of_kind(problem.public, problem.shape)
     try:
         layers = layer_selection.select(problem.model, images, _is_one_step(problem), problem.coupled)
     except layer_selection.NoLayer as reason:
-        return _not_applicable(problem, str(reason))
+        return not_applicable(problem, str(reason))
     except Untraceable as error:
-        return _not_applicable(problem, f"the model cannot be split at a dense layer: {error}")
+        return not_applicable(problem, f"the model cannot be split at a dense layer: {error}")
     outside = receptive_field.mask(problem.model)
     context = search_context(layers, images, ~outside, decoder, options, progress)
     results = [_trial(context, problem, index, checkpoint) for index in range(len(problem.seeds))]
@@ -239,20 +239,4 @@ def _inversion(problem: Problem, results: list[TrialResult], seconds: float) -> 
             "samples_estimated": np.array([result.samples for result in results]),
         },
         notes=[json.loads(result.notes) for result in results],
-    )
-
-
-def _not_applicable(problem: Problem, reason: str) -> Inversion:
-    trials = len(problem.seeds)
-    return Inversion(
-        images=np.zeros((trials, 0, *problem.shape), np.float32),
-        labels=np.zeros((trials, 0), np.int64),
-        seeds=np.asarray(problem.seeds, np.int64),
-        objective=np.full(trials, np.nan),
-        accepted=np.zeros((trials, 0), bool),
-        status=["not applicable"] * trials,
-        history_steps=np.zeros(0, np.int64),
-        history=np.zeros((trials, 0), np.float32),
-        seconds={},
-        reason=reason,
     )
