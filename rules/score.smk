@@ -46,6 +46,7 @@ rule score:
     input:
         result=lambda w: f"results/{cell(w).stage}/{w.cell}/{w.block}.npz",
         record=lambda w: f"results/{cell(w).stage}/{w.cell}/{w.block}.json",
+        mapping=mappings,
         truth=truths,
         public=lambda w: pool(cell(w).target.options, "public"),
         reference=lambda w: (

@@ -9,6 +9,7 @@ from gradleak.evaluation.truth import load_truth
 from gradleak.files import read_npz, write_json, write_npz
 from gradleak.images import to_float
 from gradleak.jobs import job
+from gradleak.mapping.files import read_classes
 
 
 def references_of(inputs) -> scoring.References:
@@ -24,14 +25,16 @@ def main(snakemake) -> None:
     trials = records.read(inputs.record)["trials"]
     files = list(inputs.get("truth", []))
     truth = scoring.Truth(*load_truth(files, draws)) if files else None
+    classes = read_classes(inputs.mapping[0])
     pairs: dict[str, np.ndarray] = {}
     if snakemake.params.attack == "labels":
         rows = scoring.score_labels(read_npz(inputs.result), truth and truth.y, trials)
     elif truth is None:
-        rows, pairs = scoring.without_truth(inversion_files.read(inputs.result), trials)
+        rows, pairs = scoring.without_truth(inversion_files.read(inputs.result), trials, classes)
     else:
         references = references_of(inputs)
-        rows, pairs = scoring.score_images(inversion_files.read(inputs.result), truth, trials, references)
+        found = inversion_files.read(inputs.result)
+        rows, pairs = scoring.score_images(found, truth, trials, references, classes)
         if inputs.get("ceiling"):
             ceilings = scoring.prior_ceilings([read_npz(file) for file in inputs.ceiling], draws)
             rows = [row | {"prior_ceiling_psnr": best} for row, best in zip(rows, ceilings, strict=True)]

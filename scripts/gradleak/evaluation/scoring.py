@@ -70,11 +70,18 @@ def score_labels(found: dict[str, np.ndarray], y: np.ndarray | None, trials: lis
 
 
 def score_images(
-    found: InversionFile, truth: Truth, trials: list[dict], references: References
+    found: InversionFile,
+    truth: Truth,
+    trials: list[dict],
+    references: References,
+    classes: int = CLASSES,
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
-    """Rows of an attack's block, and its matched pairs as ``as_arrays`` writes them."""
+    """Rows of an attack's block, and its matched pairs as ``as_arrays`` writes them.
+
+    classes: of the model.
+    """
     rows, pairs = [], []
-    classes = max(CLASSES, int(found.labels.max(initial=0)) + 1, int(truth.y.max()) + 1)
+    classes = max(classes, int(found.labels.max(initial=0)) + 1, int(truth.y.max()) + 1)
     nothing = np.zeros((0, *found.images.shape[2:]))
     for index, trial in enumerate(trials):
         row, shown = {"seed": trial["seed"]}, MatchedPairs(nothing, nothing, np.zeros(0))
@@ -87,14 +94,19 @@ def score_images(
     return rows, as_arrays(pairs)
 
 
-def without_truth(found: InversionFile, trials: list[dict]) -> tuple[list[dict], dict[str, np.ndarray]]:
-    """Rows of an attack's block on an update without truth: its own certificates. Images have no pairs."""
+def without_truth(
+    found: InversionFile, trials: list[dict], classes: int = CLASSES
+) -> tuple[list[dict], dict[str, np.ndarray]]:
+    """Rows of an attack's block on an update without truth: its own certificates. Images have no pairs.
+
+    classes: of the model.
+    """
     rows, pairs = [], []
     for index, trial in enumerate(trials):
         one = found.trial(index)
         images, labels = one.images[one.accepted], one.labels[one.accepted]
         labels = labels[labels >= 0]  # −1: the update does not show it
-        row = {"seed": trial["seed"], "counts": np.bincount(labels, minlength=CLASSES).tolist()}
+        row = {"seed": trial["seed"], "counts": np.bincount(labels, minlength=classes).tolist()}
         if trial["status"] == "ok" and "expected_psnr" in one.certificates:
             row |= metrics.certified(one.accepted, one.certificates["expected_psnr"], one.samples_estimated)
         rows.append(row)

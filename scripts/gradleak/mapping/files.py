@@ -113,6 +113,12 @@ def read_block(path: str | Path) -> MappedBlock:
     )
 
 
+def read_classes(path: str | Path) -> int:
+    """The number of classes of a block, without its other arrays."""
+    with np.load(path, allow_pickle=False) as archive:
+        return len(archive["public_softmax"])
+
+
 def _head_arrays(head: Head | None) -> dict[str, np.ndarray]:
     if head is None:
         return {}

@@ -142,3 +142,19 @@ def test_a_label_that_is_not_known_counts_for_no_class(truth, references):
     assert one["pair_label_accuracy"] == 1
     assert "pair_label_accuracy" not in other
     assert sum(one["counts"]) == 2
+
+
+def test_without_public_images_what_compares_with_them_is_left_out(truth, references):
+    found = inversion(truth, [True] * 4)
+    with_public, _ = scoring.score_images(found, truth, [OK], references)
+    without, _ = scoring.score_images(found, truth, [OK], scoring.References())
+    gone = {"nearest_public_psnr", "reference_accuracy"}
+    assert without == [{key: value for key, value in with_public[0].items() if key not in gone}]
+    assert gone <= set(with_public[0])
+
+
+def test_counts_have_the_classes_of_the_model(truth, references):
+    found = inversion(truth, [True] * 4)
+    scored, _ = scoring.score_images(found, truth, [OK], references, classes=3)
+    blind, _ = scoring.without_truth(found, [OK], classes=62)
+    assert (len(scored[0]["counts"]), len(scored[0]["true_counts"]), len(blind[0]["counts"])) == (3, 3, 62)
