@@ -1,11 +1,20 @@
 """Mapped updates + public images → shadow clients, and the model on public and noise images."""
 
+import numpy as np
+
 from gradleak.federated.datasets import Images
 from gradleak.files import read_json, read_npz, write_npz
 from gradleak.jobs import job
 from gradleak.labels.evidence import Client
 from gradleak.labels.packing import pack
 from gradleak.mapping.files import model_of, read_block
+
+
+def public_images(inputs, shape: tuple[int, ...]) -> Images:
+    """The public images of the target; none without a data set."""
+    if inputs.get("public"):
+        return Images(**read_npz(inputs.public))
+    return Images(np.zeros((0, *shape), np.uint8), np.zeros(0, np.int64))
 
 
 def main(snakemake) -> None:
@@ -15,7 +24,7 @@ def main(snakemake) -> None:
     model, unit = model_of(block), shadow_clients.delta_per_gradient(report)
     options = shadow_clients.published(report["metadata"]["read"], block.samples)
     finals = shadow_clients.final_weights(model, block, unit)
-    images = Images(**read_npz(snakemake.input.public))
+    images = public_images(snakemake.input, model.input_shape[1:])
     public = shadow_clients.simulate(model, images, options, unit, finals)
     settings = None if options is None else Client(options.steps, options.learning_rate, options.optimizer)
     write_npz(snakemake.output.shadow, **pack(public, settings))

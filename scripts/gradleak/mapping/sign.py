@@ -10,32 +10,21 @@ from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.mapping import smoothing
 from gradleak.mapping.claims import AUTO
 from gradleak.mapping.classifier import Public
+from gradleak.mapping.columns import BEYOND, absent_columns, ends, one_signed, plateau
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import Contradiction, Finding
 from gradleak.mapping.head import head_of
 from gradleak.mapping.metadata import SIGNS
 
 DECISIVE = 4.0  # standard errors
-BEYOND = 5.0  # standard deviations: white noise exceeds it in hardly one of a few thousand entries
 # Up to FEW_COLUMNS columns of one sign count on a confident model only if at most INCOHERENT of the update is
 # along public features. COHERENT: by how much more of the update is along public features under one sign, of
 # a model that is not confident; at most 0.1 under the wrong sign. By tests/benchmarks/bench_mapping.py.
 FEW_COLUMNS, INCOHERENT, COHERENT = 3, 0.2, 0.3
 UNCHECKED = 0.75  # most confidence in columns of a model that may be trained, without public images
+LEAST_VOTES = 0.4  # of the classes: without public images, of features that are never zero
 LEAST_SHARE = 0.5  # of 1 / C: smoothed labels up to that ε turn no column of a class with more around
 NO_PUBLIC = "there are no public images, so growth along each class's own features is not known"
-
-
-def absent_columns(kernel: np.ndarray, noise: float = 0.0) -> np.ndarray:
-    """Votes [D]: columns of the last kernel without a positive entry, minus those without a negative one.
-
-    With non-negative features, the gradient of an absent class's column is p̄ h ≥ 0, so after − before has no
-    positive entry there. Few classes are present, so most columns of one sign are of absent classes. noise:
-    standard deviation of white noise on the delta; entries that may be noise alone have no sign.
-    """
-    least = BEYOND * noise
-    positive, negative = (kernel > least).any(axis=1), (kernel < -least).any(axis=1)
-    return (negative & ~positive).sum(axis=1) - (positive & ~negative).sum(axis=1)
 
 
 def class_features(kernel: np.ndarray, features: np.ndarray) -> np.ndarray:
@@ -54,19 +43,6 @@ def class_features(kernel: np.ndarray, features: np.ndarray) -> np.ndarray:
     spread = np.linalg.norm(table, axis=(1, 2)) / np.sqrt(max(classes - 1, 1))
     trace = np.trace(table, axis1=1, axis2=2)
     return np.divide(trace, spread, out=np.zeros_like(trace), where=spread > 0)
-
-
-def plateau(bias: np.ndarray, softmax: np.ndarray) -> np.ndarray:
-    """Votes [D]: classes with the lowest Δb_c / p̄_c, minus those with the highest.
-
-    The bias of an absent class changes by −scale · p̄_c. So all absent classes have the same ratio, and no
-    class has a lower one. For features that are never zero, where every column has one sign. bias: [D, C].
-    softmax: mean of public images [C].
-    """
-    ratio = bias / np.maximum(softmax, 1e-6)
-    low, high = ratio.min(axis=1, keepdims=True), ratio.max(axis=1, keepdims=True)
-    place = (ratio - low) / np.maximum(high - low, 1e-30)
-    return (place < 0.1).sum(axis=1) - (place > 0.9).sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -226,9 +202,7 @@ def _by_number(kernel: np.ndarray, noise: float, samples: int) -> int:
     With non-negative features a column without a negative entry in after − before is of a present class, and
     there are at most ``samples`` of those.
     """
-    least = BEYOND * noise
-    positive, negative = (kernel > least).any(axis=1), (kernel < -least).any(axis=1)
-    up, down = (positive & ~negative).sum(axis=1), (negative & ~positive).sum(axis=1)
+    down, up = one_signed(kernel, BEYOND * noise)
     votes = np.where((down > samples) & (up <= samples), 1, 0) - ((up > samples) & (down <= samples))
     return int(np.sign(votes.sum()))
 
@@ -332,9 +306,8 @@ def _votes(
             "BatchNorm layers may have used other statistics, so public probabilities are not the client's"
         )
         return np.zeros(len(kernel), int), 1, nothing
-    if not (public.has_images or public.is_flat):
-        unknown = "there are no public images, so the model's probabilities are not known"
-        return np.zeros(len(kernel), int), 1, unknown
+    if not public.has_images:
+        return _votes_on_noise(kernel, bias, public, entries)
     if public.positive and bias is not None and public.softmax.max() < 0.5 and not entries.adaptive:
         lowest = "classes with the lowest bias change per expected probability, minus those with the highest"
         return plateau(bias, expected), 4, lowest
@@ -350,6 +323,30 @@ def _votes(
         "the last layer's input can be negative, or the model prefers one class, so its columns show no sign"
     )
     return np.zeros(len(kernel), int), 1, reason
+
+
+def _votes_on_noise(
+    kernel: np.ndarray, bias: np.ndarray | None, public: Public, entries: Entries
+) -> tuple[np.ndarray, float, str]:
+    """``_votes`` without public images, of features that may never be zero.
+
+    There present classes have columns of one sign, too, and equal biases if they have as many images. So
+    classes count only if more than the images would be present under the other sign.
+    """
+    nothing = np.zeros(len(kernel), int)
+    if not (public.is_flat and public.positive):
+        return nothing, 1, "there are no public images, so the model's probabilities are not known"
+    if entries.samples is None:
+        return nothing, 1, "there are no public images, and the number of images is not stated"
+    if bias is not None and not entries.adaptive:
+        absent, present = ends(bias, public.softmax[0])
+        counted = "classes with the lowest bias change per probability of noise, minus those with the highest"
+    else:
+        absent, present = one_signed(kernel, BEYOND * entries.noise)
+        counted = "columns of the last kernel without a positive entry, minus those without a negative one"
+    votes, classes = absent - present, kernel.shape[-1]
+    others = classes - np.where(votes > 0, present, absent)
+    return np.where(others > entries.samples, votes, 0), LEAST_VOTES * classes, counted
 
 
 def find_sign(evidence: Finding, claimed: str, meta: dict) -> Finding:

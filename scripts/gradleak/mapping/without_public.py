@@ -23,7 +23,7 @@ IMAGES = 64  # noise images, besides a black and a white one
 # count as the same for all images. Measured on four built-in nets after 0 to 1 epochs (MNIST, 8×8 digits):
 # below 2 the mean over noise is 0.83 to 1.23 of that over real images, from 5 on 0.45 to 1.8 and more.
 FLAT_RATIO = 2.0
-ZERO_SHARE = 0.01  # of the features, from which they count as sparse
+ZERO_SHARE = 0.1  # of the features of noise, from which those of real images count as sparse, too
 
 NON_NEGATIVE = ("relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "softmax", "exponential")
 SPARSE = ("relu", "relu6")

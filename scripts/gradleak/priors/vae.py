@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from gradleak.federated.datasets import SHAPES
 from gradleak.priors.options import VaeOptions
 
 
@@ -153,6 +154,8 @@ def _row(epoch: int, trained: np.ndarray, held: list[float]) -> dict[str, float]
 def load_networks(options: VaeOptions, shape: tuple[int, int, int], arrays: dict[str, np.ndarray]):
     """(encoder, decoder) with weights from the arrays of ``weights_of``. Raises OtherShape."""
     try:
+        if SHAPES.get(options.dataset, shape) != tuple(shape):
+            raise ValueError
         encoder, decoder = build(options, shape)
         for prefix, network in (("encoder", encoder), ("decoder", decoder)):
             network.set_weights([arrays[f"{prefix}_{index}"] for index in range(len(network.weights))])

@@ -95,6 +95,8 @@ class Cell:
         if "members" in flat:
             flat["members"] = self.members.in_words if self.members else "none"
         settings = self.target.options.model_dump(mode="json", exclude=set(COUNTS))
+        if settings.get("input_shape"):  # as one word, since tables have no lists
+            settings["input_shape"] = "×".join(map(str, settings["input_shape"]))
         return flat | {f"target.{key}": value for key, value in settings.items()}
 
     @property

@@ -134,6 +134,15 @@ def test_probabilities_of_noise_count_only_where_all_noise_has_the_same(rng):
     assert sign_evidence(deltas, uneven, Entries()).value is None
 
 
+def test_present_classes_are_not_taken_for_absent_ones_where_features_are_never_zero(rng):
+    """Eight images of eight classes: their columns have one sign, too, and their biases are equal."""
+    model = net(layers.Flatten(), layers.Dense(30, activation="sigmoid"), layers.Dense(10))
+    leak = client(model, rng.uniform(size=(8, 8, 8, 1)).astype(np.float32), np.arange(8))
+    deltas = [np.asarray(part)[None] for part in leak.delta.values()]
+    found = sign_evidence(deltas, look_at_noise(model), Entries(samples=8))
+    assert found.value in (None, "after_minus_before")
+
+
 SIZES = {
     "2 classes": ((8, 8, 1), 2, 1),
     "62 classes": ((8, 8, 1), 62, 8),

@@ -124,3 +124,8 @@ def test_a_shape_beside_a_data_set_is_an_error(plan_of, mine):
     both = mine | {"dataset": "mnist-5k", "input_shape": [28, 28, 1]}
     with pytest.raises(ConfigError, match=r"targets.mine: input_shape: .*choose dataset: none"):
         plan_of(DLG, targets={"mine": both})
+
+
+def test_tables_have_the_shape_as_one_word(plan_of, mine):
+    plan = plan_of({"attack": "dlg", "target": "mine"}, targets={"mine": mine | {"input_shape": [28, 28, 1]}})
+    assert [cell.parameters["target.input_shape"] for cell in plan.cells.values()] == ["28×28×1"] * 2
