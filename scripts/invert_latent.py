@@ -3,6 +3,7 @@
 import time
 
 from gradleak.attacks.matching.latent_options import LatentOptions
+from gradleak.attacks.problem import not_applicable
 from gradleak.files import read_npz
 from gradleak.jobs import job
 from gradleak.optim.resources import Resources
@@ -13,7 +14,6 @@ def main(snakemake) -> None:
     began = time.monotonic()
     # These import TensorFlow: only now is the log open.
     from gradleak.attacks.matching import latent
-    from gradleak.attacks.problem import not_applicable
     from gradleak.jobs import inversions
     from gradleak.priors import vae
 

@@ -2,6 +2,7 @@
 
 import time
 
+from gradleak.attacks.problem import not_applicable
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.files import read_npz
 from gradleak.jobs import job
@@ -11,7 +12,6 @@ from gradleak.priors.options import VaeOptions
 def main(snakemake) -> None:
     began = time.monotonic()
     # TensorFlow is imported here, now that the log is open.
-    from gradleak.attacks.problem import not_applicable
     from gradleak.attacks.span import attack
     from gradleak.jobs import inversions
 
