@@ -17,6 +17,14 @@ def psnr(mse: np.ndarray) -> np.ndarray:
     return -10 * np.log10(np.maximum(mse, 10 ** (-PSNR_CEILING / 10)))
 
 
+def as_picture(images: np.ndarray) -> np.ndarray:
+    """Images [..., H, W, C] as they are shown, [..., H', W, 1 or 3]: other channels below one another."""
+    *before, height, width, channels = images.shape
+    if channels in (1, 3):
+        return images
+    return np.moveaxis(images, -1, -3).reshape(*before, channels * height, width, 1)
+
+
 def noise_images(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
     """float32 [count, H, W, C] in [0, 1]: images of no kind, where there are no public ones.
 

@@ -48,10 +48,15 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     Wang et al. 2004, DOI 10.1109/TIP.2003.819861:
     SSIM = mean over windows and channels of (2 μ_a μ_b + c₁) (2 σ_ab + c₂) / ((μ_a² + μ_b² + c₁) (σ_a² + σ_b²
     + c₂)), c₁ = 0.01², c₂ = 0.03². Windows are uniform, 7×7; on images with a shorter side the largest odd
-    size that fits.
+    size that fits. An image of one row or column has windows along the other side. NaN where no window of 3
+    fits.
     """
-    side = min(7, *a.shape[:2])
+    if 1 in a.shape[:2]:
+        a, b = (image.reshape(-1, image.shape[2]) for image in (a, b))
+    side = min(7, *a.shape[:-1])
     window = side - (side + 1) % 2  # odd
+    if window < 3:
+        return np.nan
     return float(structural_similarity(a, b, data_range=1.0, channel_axis=-1, win_size=window))
 
 
@@ -67,13 +72,14 @@ def image_metrics(found: np.ndarray, truth: np.ndarray) -> tuple[dict[str, float
     if not len(rows):
         return {"matched": 0, "share_20db": 0.0, "share_30db": 0.0}, pairs | {"psnr": np.zeros(0)}
     mse = np.mean((found[rows].astype(np.float64) - truth[columns]) ** 2, axis=(1, 2, 3))
+    similarity = float(np.mean([ssim(found[i], truth[j]) for i, j in zip(rows, columns, strict=True)]))
     values = psnr(mse)
     return {
         "matched": len(rows),
         "psnr": float(values.mean()),
         "psnr_median": float(np.median(values)),
         "psnr_best": float(values.max()),
-        "ssim": float(np.mean([ssim(found[i], truth[j]) for i, j in zip(rows, columns, strict=True)])),
+        **({"ssim": similarity} if np.isfinite(similarity) else {}),
         "mse": float(mse.mean()),
         "share_20db": float((values >= RECOVERED).sum() / len(truth)),
         "share_30db": float((values >= 30).sum() / len(truth)),

@@ -158,3 +158,11 @@ def test_counts_have_the_classes_of_the_model(truth, references):
     scored, _ = scoring.score_images(found, truth, [OK], references, classes=3)
     blind, _ = scoring.without_truth(found, [OK], classes=62)
     assert (len(scored[0]["counts"]), len(scored[0]["true_counts"]), len(blind[0]["counts"])) == (3, 3, 62)
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 1), (1, 20, 2), (12, 9, 3), (1, 2, 1)])
+def test_inputs_of_any_shape_are_scored(rng, shape):
+    truth = scoring.Truth(rng.integers(0, 256, (2, 4, *shape), dtype=np.uint8), np.array([[0, 1, 2, 2]] * 2))
+    rows, _ = scoring.score_images(inversion(truth, [True] * 4), truth, [OK], scoring.References(), classes=3)
+    assert rows[0]["psnr"] > 50
+    assert ("ssim" in rows[0]) == (shape != (1, 2, 1))
