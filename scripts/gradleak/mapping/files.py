@@ -30,10 +30,11 @@ class MappedBlock:
     trainable variable, int [L], 0 is the first. samples: images behind each update. public_softmax: mean
     softmax of public images by true class [C, C]; without any, that of noise in every row. rounding: standard
     deviation of a gradient's rounding error, in units of the root mean square of its variable. noise:
-    standard deviation of further noise on each gradient [L]. steps: local steps of the client, None if not stated. draws: int [D]. head: the
-    last dense layer, None if the model ends in anything else, and no_head the reason. scale_confidence: of
-    the scale that the delta was divided by, from 0 (unknown) to 1 (stated in the settings). coupled: names of
-    the BatchNormalization layers that normalised by the batch (training mode). has_statistics: ``weights``
+    standard deviation of further noise on each gradient [L]. steps: local steps of the client, None if not
+    stated. draws: int [D]. head: the last dense layer, None if the model ends in anything else, and
+    no_head the reason. scale_confidence: of the scale that the delta was divided by, from 0 (unknown) to 1
+    (stated in the settings). coupled: names of the BatchNormalization layers that normalised by the batch
+    (training mode). has_statistics: ``weights``
     hold the statistics of that batch in the place of the moving ones, so that the model evaluates an image as
     the client did.
     """

@@ -21,8 +21,10 @@ DECISIVE = 4.0  # standard errors
 # along public features. COHERENT: by how much more of the update is along public features under one sign, of
 # a model that is not confident; at most 0.1 under the wrong sign. By tests/benchmarks/bench_mapping.py.
 FEW_COLUMNS, INCOHERENT, COHERENT = 3, 0.2, 0.3
-UNCHECKED = 0.75  # most confidence in columns of a model that may be trained, without public images
-LEAST_VOTES = 0.4  # of the classes: without public images, of features that are never zero
+# Most confidence in columns without public images: of an untrained model, and of one that may be trained.
+BY_COLUMNS, UNCHECKED = 0.9, 0.75
+LEAST_VOTES = 0.4  # of the classes: without public images, of features that are never zero. No sign of
+# tests/benchmarks/bench_no_public.py sign is wrong.
 LEAST_SHARE = 0.5  # of 1 / C: smoothed labels up to that ε turn no column of a class with more around
 NO_PUBLIC = "there are no public images, so growth along each class's own features is not known"
 
@@ -170,8 +172,10 @@ def _without_public(
     is_untrained = _excludes_smoothing(public)
     if total:
         found = _decided(total, draws, evidence, is_guess=entries.adaptive and not is_untrained)
-        is_sure = is_untrained or all(one.is_exact for one in draws)
-        return found if is_sure else replace(found, confidence=min(found.confidence, UNCHECKED))
+        if all(one.is_exact for one in draws):
+            return found
+        most = BY_COLUMNS if is_untrained else UNCHECKED
+        return replace(found, confidence=min(found.confidence, most))
     if is_untrained and public.positive and entries.samples and not entries.dropped:
         total = _by_number(kernel, entries.noise, entries.samples)
     if not total:

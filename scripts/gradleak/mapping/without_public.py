@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 IMAGES = 64  # noise images, besides a black and a white one
 # Largest ratio of a class's probability on a noise image to its mean, either way, for the probabilities to
-# count as the same for all images. Measured on four built-in nets after 0 to 1 epochs (MNIST, 8×8 digits):
+# count as the same for all images. By tests/benchmarks/bench_no_public.py noise (0 to 1 epochs):
 # below 2 the mean over noise is 0.83 to 1.23 of that over real images, from 5 on 0.45 to 1.8 and more.
 FLAT_RATIO = 2.0
 ZERO_SHARE = 0.1  # of the features of noise, from which those of real images count as sparse, too
