@@ -4,8 +4,8 @@
     python tests/benchmarks/bench_no_public.py sign [--draws 6]
     python tests/benchmarks/bench_no_public.py span [--draws 1] [--public]
 
-noise: for each net and data set the largest factor between a class's probability on a noise image and its mean
-(``without_public.flat_ratio``), and the range of its mean over noise divided by that over public images.
+noise: for each net and data set the largest factor between a class's probability on a noise image and its
+mean (``without_public.flat_ratio``), and the range of its mean over noise divided by that over public images.
 sign: of clients with hard or smoothed labels, SGD or Adam, even or uneven classes, how many signs are right,
 wrong and not stated, the confidences, and the range of estimated by true scale. span: images certified,
 recovered at 20 dB or better, false positives and right labels, beside the control; ``--public``: the same
@@ -17,8 +17,9 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "unit")]
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
