@@ -67,7 +67,8 @@ def target(w):
 
 
 def pool(options, name):
-    return f"results/data/{options.dataset}/{name}.npz"
+    """A file of a data set. Nothing without one (dataset: none)."""
+    return [] if options.dataset == configuration.NO_DATASET else f"results/data/{options.dataset}/{name}.npz"
 
 
 def draw_files(w, pattern):

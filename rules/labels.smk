@@ -53,7 +53,7 @@ rule recover_labels:
         report=lambda w: draw_files(w, "results/mapping/{target}/{block}/mapping.json"),
         shadow=lambda w: (
             draw_files(w, "results/shadow_clients/{target}/{block}.npz")
-            if cell(w).options.needs_shadow_clients
+            if cell(w).options.needs_shadow_clients(cell(w).target.has_public)
             else []
         ),
         members=members_for,

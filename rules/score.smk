@@ -46,9 +46,14 @@ rule score:
     input:
         result=lambda w: f"results/{cell(w).stage}/{w.cell}/{w.block}.npz",
         record=lambda w: f"results/{cell(w).stage}/{w.cell}/{w.block}.json",
+        mapping=mappings,
         truth=truths,
         public=lambda w: pool(cell(w).target.options, "public"),
-        reference=lambda w: f"results/reference_classifiers/{cell(w).target.options.dataset}.npz",
+        reference=lambda w: (
+            f"results/reference_classifiers/{cell(w).target.options.dataset}.npz"
+            if cell(w).target.has_public
+            else []
+        ),
         ceiling=ceilings,
     output:
         rows="results/scores/{cell}/{block}.json",

@@ -3,6 +3,7 @@
 import time
 
 from gradleak.attacks.matching.latent_options import LatentOptions
+from gradleak.attacks.problem import not_applicable
 from gradleak.files import read_npz
 from gradleak.jobs import job
 from gradleak.optim.resources import Resources
@@ -18,9 +19,11 @@ def main(snakemake) -> None:
 
     problem = inversions.load_problem(snakemake)
     options = LatentOptions(**snakemake.params.spec)
-    _, decoder = vae.load_networks(
-        VaeOptions(**snakemake.params.prior), problem.shape, read_npz(snakemake.input.prior)
-    )
+    prior, arrays = VaeOptions(**snakemake.params.prior), read_npz(snakemake.input.prior)
+    try:
+        _, decoder = vae.load_networks(prior, problem.shape, arrays)
+    except vae.OtherShape as error:
+        return inversions.write_inversion(snakemake, not_applicable(problem, str(error)), began)
     checkpoint = inversions.checkpoint(snakemake)
     progress = inversions.progress(f"latent {snakemake.wildcards.cell}")
     resources = Resources(checkpoint, progress=progress, limits=inversions.limits(snakemake))

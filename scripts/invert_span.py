@@ -2,6 +2,7 @@
 
 import time
 
+from gradleak.attacks.problem import not_applicable
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.files import read_npz
 from gradleak.jobs import job
@@ -20,9 +21,11 @@ def main(snakemake) -> None:
     if snakemake.params.prior:
         from gradleak.priors import vae
 
-        decoder = vae.load_networks(
-            VaeOptions(**snakemake.params.prior), problem.shape, read_npz(snakemake.input.prior[0])
-        )[1]
+        prior, arrays = VaeOptions(**snakemake.params.prior), read_npz(snakemake.input.prior[0])
+        try:
+            _, decoder = vae.load_networks(prior, problem.shape, arrays)
+        except vae.OtherShape as error:
+            return inversions.write_inversion(snakemake, not_applicable(problem, str(error)), began)
     checkpoint = inversions.checkpoint(snakemake)
     inversion = attack.invert(problem, options, decoder, checkpoint, inversions.note)
     inversions.write_inversion(snakemake, inversion, began)

@@ -10,6 +10,15 @@ from gradleak.evaluation.truth import load_truth
 from gradleak.files import read_npz, write_json, write_npz
 from gradleak.images import to_float
 from gradleak.jobs import job
+from gradleak.mapping.files import read_classes
+
+
+def references_of(inputs) -> scoring.References:
+    """The reference classifier and the public images, where the target has any."""
+    if not inputs.get("public"):
+        return scoring.References()
+    public = to_float(read_pool(inputs.public).x).astype(np.float64)
+    return scoring.References(reference_classifier.load(inputs.reference), public)
 
 
 def main(snakemake) -> None:
@@ -17,17 +26,16 @@ def main(snakemake) -> None:
     trials = records.read(inputs.record)["trials"]
     files = list(inputs.get("truth", []))
     truth = scoring.Truth(*load_truth(files, draws)) if files else None
+    classes = read_classes(inputs.mapping[0])
     pairs: dict[str, np.ndarray] = {}
     if snakemake.params.attack == "labels":
         rows = scoring.score_labels(read_npz(inputs.result), truth and truth.y, trials)
     elif truth is None:
-        found = inversion_files.read(inputs.result)
-        rows, pairs = scoring.without_truth(found, trials, read_pool(inputs.public).classes)
+        rows, pairs = scoring.without_truth(inversion_files.read(inputs.result), trials, classes)
     else:
-        public = read_pool(inputs.public)
-        images = to_float(public.x).astype(np.float64)
-        references = scoring.References(reference_classifier.load(inputs.reference), images, public.classes)
-        rows, pairs = scoring.score_images(inversion_files.read(inputs.result), truth, trials, references)
+        references = references_of(inputs)
+        found = inversion_files.read(inputs.result)
+        rows, pairs = scoring.score_images(found, truth, trials, references, classes)
         if inputs.get("ceiling"):
             ceilings = scoring.prior_ceilings([read_npz(file) for file in inputs.ceiling], draws)
             rows = [row | {"prior_ceiling_psnr": best} for row, best in zip(rows, ceilings, strict=True)]

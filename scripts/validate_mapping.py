@@ -69,13 +69,14 @@ def log(report: dict[str, Any]) -> None:
 
 def main(snakemake) -> None:
     folders = sorted(path for path in Path(snakemake.input.artifacts).glob("draw-*") if path.is_dir())
-    public = read_pool(snakemake.input.public)
+    public = read_pool(snakemake.input.public) if snakemake.input.get("public") else None
+    x, y = (None, None) if public is None else (to_float(public.x), public.y)
     stated = snakemake.params.preprocess
     preprocess = None if stated is None else Preprocess(**stated)
     claims = UserClaims(**snakemake.params.user_claims)
     try:
         leaks = [preprocessed(read_leak(one), preprocess) for one in folders]
-        found = settle(leaks, to_float(public.x), public.y, claims)
+        found = settle(leaks, x, y, claims)
     except MappingError as error:
         raise MappingError(
             f"{snakemake.input.artifacts}: the update cannot be mapped to the model: {error}"

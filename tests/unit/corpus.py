@@ -404,7 +404,7 @@ def models():
         ),
         "a layer that reads files": (
             model(layer("TextVectorization", "t", vocabulary="/etc/passwd"), flat, head),
-            "not on the list",
+            "reads tokens",
         ),
         "Dense of a trillion units": (
             model(flat, layer("Dense", "big", units=10**12), head),

@@ -26,6 +26,12 @@ def residual():
     return keras.Model(entry, layers.Dense(CLASSES)(layers.GlobalAveragePooling2D()(x)))
 
 
+def multiplied(layer):
+    entry = keras.Input((6, 6, 2))
+    parts = [layers.Conv2D(3, 3, activation="tanh")(entry), layers.Conv2D(3, 3)(entry)]
+    return keras.Model(entry, layers.Dense(CLASSES)(layers.Flatten()(layer(parts))))
+
+
 def nested():
     inner = keras.Sequential(
         [keras.Input((8, 8, 3)), layers.Conv2D(2, 3, activation="tanh"), layers.MaxPooling2D()]
@@ -109,6 +115,9 @@ TRACED = {
         layers.Conv2D(4, 3), layers.AveragePooling2D(3, strides=2), layers.ReLU()
     ),
     "global max": lambda: sequential(layers.Conv2D(4, 3), layers.GlobalMaxPooling2D()),
+    "multiplied": lambda: multiplied(layers.Multiply()),
+    "subtracted": lambda: multiplied(layers.Subtract()),
+    "maximum": lambda: multiplied(layers.Maximum()),
     "shapes": lambda: sequential(
         layers.ZeroPadding2D(1),
         layers.Conv2D(4, 3),
@@ -132,6 +141,9 @@ TRACED = {
 }
 PART_BY_PART = {
     "grouped conv": lambda: sequential(layers.Conv2D(4, 3, groups=2, activation="relu")),
+    "conv of signals": lambda: sequential(
+        layers.Reshape((20, 10)), layers.Conv1D(4, 3, strides=2, activation="relu"), layers.MaxPooling1D()
+    ),
     "layer norm": lambda: sequential(layers.Conv2D(4, 3, activation="relu"), layers.LayerNormalization()),
 }
 BLACK_BOX = {

@@ -23,6 +23,7 @@ from gradleak.artifacts.layer_options import (
     NEUTRAL,
     NOTED,
     RENAMED,
+    UNSUITED,
     Refused,
     flag,
     short,
@@ -192,6 +193,8 @@ def _layer(entry: Any, notes: list[str]) -> Layer:
     name, kind = _name(entry), entry.get("class_name")
     if kind in ("Sequential", "Functional", "Model"):
         raise Refused(f"layer {name} is a model inside the model; write its layers out")
+    if isinstance(kind, str) and kind in UNSUITED:
+        raise Refused(f"layer {name} ({kind}) {UNSUITED[kind]}")
     if not isinstance(kind, str) or kind not in LAYERS or not _is_builtin(entry):
         raise Refused(
             f"layer {name} is of class {short(kind)}, which is not on the list of layers that are built: "
@@ -277,7 +280,7 @@ def _written(kind: str, name: str, source: str, shape: tuple, layers: list[Layer
     entries = [entry | ({"name": source, "inbound_nodes": []} if kind == "Functional" else {})]
     for layer in layers:
         config = {"name": layer.name, "trainable": layer.trainable, "dtype": "float32", **layer.config}
-        if layer.kind == "SpatialDropout2D":  # Keras 3's takes no such option
+        if layer.kind in ("SpatialDropout1D", "SpatialDropout2D"):  # Keras 3's takes no such option
             del config["trainable"]
         entry = {
             "module": "keras.layers",

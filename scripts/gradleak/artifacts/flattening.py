@@ -39,8 +39,10 @@ def order_after(
         return _reshaped(shape, order, out)
     if kind == "Concatenate":
         return _joined([block for one in orders for block in one])
-    if kind in ("Add", "Average"):
+    if kind in ("Add", "Average", "Maximum", "Multiply", "Subtract"):
         return order if len(set(orders)) == 1 else None
+    if kind == "Permute" and config["dims"] != sorted(config["dims"]) and sum(n > 1 for n in shape) > 1:
+        return None
     if kind == "GroupNormalization" and config.get("groups", 32) != 1 and not is_plain(order):
         return None  # the groups would be of other elements
     if kind == "PReLU" and sum(n > 1 for n in _alpha(config, shape)) > 1:

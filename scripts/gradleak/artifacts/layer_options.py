@@ -59,6 +59,22 @@ def _pair(value: Any) -> list[int]:
     return [size(one) for one in pair]
 
 
+def _single(value: Any) -> list[int]:
+    """A size along the one axis of a signal."""
+    one = value if isinstance(value, list) else [value]
+    if len(one) != 1:
+        raise Refused(f"must be one number, not {short(value)}")
+    return [size(one[0])]
+
+
+def _ends(value: Any) -> list[int]:
+    """Padding before and after a signal: one number or two; zeros are fine."""
+    ends = value if isinstance(value, list) else [value, value]
+    if len(ends) != 2:
+        raise Refused(f"must be one or two numbers, not {short(value)}")
+    return [0 if one == 0 and type(one) is int else size(one) for one in ends]
+
+
 def _margin(value: Any) -> list[list[int]]:
     """Padding or cropping of height and width: one number, two, or two pairs; zeros are fine."""
     rows = value if isinstance(value, list) else [value, value]
@@ -92,6 +108,14 @@ def _sizes(value: Any) -> list[int]:
     if not isinstance(value, list) or not 1 <= len(value) <= limits.MAX_RANK:
         raise Refused(f"must be a list of sizes, not {short(value)}")
     return [-1 if one == -1 else size(one) for one in value]
+
+
+def _order(value: Any) -> list[int]:
+    """An order of the axes, from 1."""
+    order = _sizes(value)
+    if sorted(order) != list(range(1, len(order) + 1)):
+        raise Refused(f"must be an order of the axes from 1, not {short(value)}")
+    return order
 
 
 def _axes_or_null(value: Any) -> list[int] | None:
@@ -133,21 +157,35 @@ CONV = {
     "activation": _activation,
     "use_bias": flag,
 }
+CONV_1D = CONV | {
+    "kernel_size": _single,
+    "strides": _single,
+    "padding": _word("valid", "same", "causal"),
+    "dilation_rate": _single,
+}
+POOL_1D = {"pool_size": _single, "strides": _single, "padding": PADDING, "data_format": LAST}
 POOL = {"pool_size": _pair, "strides": _pair, "padding": PADDING, "data_format": LAST}
 NORM = {"axis": _axis, "epsilon": _number, "center": flag, "scale": flag}
 # class → option → check. Every option that is not here has to be null or to be among IGNORED.
 LAYERS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "Dense": {"units": size, "activation": _activation, "use_bias": flag},
     "Conv2D": {"filters": size, "groups": size, **CONV},
+    "Conv1D": {"filters": size, "groups": size, **CONV_1D},
     "DepthwiseConv2D": {"depth_multiplier": size, **CONV},
     "SeparableConv2D": {"filters": size, "depth_multiplier": size, **CONV},
     "MaxPooling2D": POOL,
     "AveragePooling2D": POOL,
+    "MaxPooling1D": POOL_1D,
+    "AveragePooling1D": POOL_1D,
+    "GlobalAveragePooling1D": {"data_format": LAST, "keepdims": flag},
+    "GlobalMaxPooling1D": {"data_format": LAST, "keepdims": flag},
     "GlobalAveragePooling2D": {"data_format": LAST, "keepdims": flag},
     "GlobalMaxPooling2D": {"data_format": LAST, "keepdims": flag},
     "Flatten": {"data_format": LAST},
     "Reshape": {"target_shape": _sizes},
+    "Permute": {"dims": _order},
     "Dropout": {"rate": _number},
+    "SpatialDropout1D": {"rate": _number},
     "SpatialDropout2D": {"rate": _number, "data_format": LAST},
     "GaussianNoise": {"stddev": _number},
     "GaussianDropout": {"rate": _number},
@@ -160,13 +198,24 @@ LAYERS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "ELU": {"alpha": _number},
     "PReLU": {"shared_axes": _axes_or_null},
     "Softmax": {"axis": _axis},
+    "ZeroPadding1D": {"padding": _ends, "data_format": LAST},
     "ZeroPadding2D": {"padding": _margin, "data_format": LAST},
     "Cropping2D": {"cropping": _margin, "data_format": LAST},
     "UpSampling2D": {"size": _pair, "data_format": LAST, "interpolation": _word("nearest", "bilinear")},
     "Rescaling": {"scale": _numbers, "offset": _numbers},
     "Add": {},
     "Average": {},
+    "Maximum": {},
+    "Multiply": {},
+    "Subtract": {},
     "Concatenate": {"axis": _axis},
+}
+_TOKENS = "reads tokens, whose ids have no gradient; only inputs that are numbers can be attacked"
+_SEQUENCES = "reads a sequence step by step; its gradient is no sum of one product an example"
+# Classes that are often asked for, and why no attack applies to them.
+UNSUITED = {
+    **dict.fromkeys(("Embedding", "TextVectorization", "StringLookup", "IntegerLookup"), _TOKENS),
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Bidirectional", "RNN"), _SEQUENCES),
 }
 RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}
 # Of no effect on a model whose weights are loaded and whose gradient is taken in float32, outside training.

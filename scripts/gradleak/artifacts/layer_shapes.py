@@ -10,6 +10,8 @@ from gradleak.artifacts import limits
 from gradleak.artifacts.flattening import Order, is_plain, order_after, plain
 from gradleak.artifacts.layer_options import Refused
 
+MERGING = ("Add", "Average", "Concatenate", "Maximum", "Multiply", "Subtract")  # layers of several inputs
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -112,7 +114,7 @@ def _variables(layer: Layer, weights: list, shape: tuple[int, ...], order: Order
 def _outcome(layer: Layer, came: list[tuple[int, ...]]) -> tuple[tuple[int, ...], list, int]:
     """(output shape of one image, [(name, shape, trainable)], multiply-adds)."""
     kind, c, x = layer.kind, layer.config, came[0]
-    if kind in ("Add", "Average", "Concatenate"):
+    if kind in MERGING:
         return _merged(kind, c, came), [], 0
     if len(came) != 1:
         raise Refused(f"layer {layer.name} ({kind}) has {len(came)} inputs")
@@ -124,27 +126,46 @@ def _outcome(layer: Layer, came: list[tuple[int, ...]]) -> tuple[tuple[int, ...]
             [("kernel", (x[-1], units), True), *_biases(bias, units)],
             math.prod(x) * units,
         )
-    if kind in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D"):
+    if kind in ("Conv1D", "Conv2D", "DepthwiseConv2D", "SeparableConv2D"):
         return _convolved(kind, c, x, bias)
-    if kind in ("MaxPooling2D", "AveragePooling2D"):
-        pool = c.get("pool_size", [2, 2])
-        return (*_slid(x, pool, c.get("strides", pool), [1, 1], c.get("padding", "valid")), x[2]), [], 0
-    if kind in ("GlobalAveragePooling2D", "GlobalMaxPooling2D"):
-        return ((1, 1, x[2]) if c.get("keepdims") else (x[2],)), [], 0
+    out = _moved(kind, c, x)
+    return (out, [], 0) if out else (x, _of_each(kind, c, x), math.prod(x))
+
+
+def _moved(kind: str, c: dict, x: tuple[int, ...]) -> tuple[int, ...]:
+    """The output shape of a layer that pools, pads or reorders; () of any other layer."""
+    axes = 1 if kind.endswith("1D") else 2
+    if "Pooling" in kind or kind == "ZeroPadding1D":
+        _require_rank(x, axes + 1)
+    if kind.startswith("Global"):
+        return (*(1,) * axes, x[-1]) if c.get("keepdims") else x[-1:]
+    if kind.startswith(("MaxPooling", "AveragePooling")):
+        pool = c.get("pool_size", [2] * axes)
+        return (*_slid(x, pool, c.get("strides", pool), [1] * axes, c.get("padding", "valid")), x[-1])
     if kind == "Flatten":
-        return (math.prod(x),), [], 0
+        return (math.prod(x),)
     if kind == "Reshape":
-        return _reshaped(x, c["target_shape"]), [], 0
+        return _reshaped(x, c["target_shape"])
+    if kind == "Permute":
+        _require_rank(x, len(c["dims"]))
+        return tuple(x[axis - 1] for axis in c["dims"])
+    if kind == "ZeroPadding1D":
+        return (x[0] + sum(c.get("padding", [1, 1])), x[1])
     if kind == "ZeroPadding2D":
         (top, bottom), (left, right) = c.get("padding", [[1, 1], [1, 1]])
-        return (x[0] + top + bottom, x[1] + left + right, x[2]), [], 0
+        return (x[0] + top + bottom, x[1] + left + right, x[2])
     if kind == "Cropping2D":
         (top, bottom), (left, right) = c.get("cropping", [[0, 0], [0, 0]])
-        return (x[0] - top - bottom, x[1] - left - right, x[2]), [], 0
+        return (x[0] - top - bottom, x[1] - left - right, x[2])
     if kind == "UpSampling2D":
         height, width = c.get("size", [2, 2])
-        return (x[0] * height, x[1] * width, x[2]), [], 0
-    return x, _of_each(kind, c, x), math.prod(x)
+        return (x[0] * height, x[1] * width, x[2])
+    return ()
+
+
+def _require_rank(x: tuple[int, ...], rank: int) -> None:
+    if len(x) != rank:
+        raise ValueError
 
 
 def _biases(there: bool, size: int) -> list:
@@ -152,11 +173,10 @@ def _biases(there: bool, size: int) -> list:
 
 
 def _convolved(kind: str, c: dict, x: tuple, bias: bool) -> tuple:
-    kernel, channels = c["kernel_size"], x[2]
-    area = _slid(
-        x, kernel, c.get("strides", [1, 1]), c.get("dilation_rate", [1, 1]), c.get("padding", "valid")
-    )
-    if kind == "Conv2D":
+    kernel, channels = c["kernel_size"], x[-1]
+    once = [1] * len(kernel)
+    area = _slid(x, kernel, c.get("strides", once), c.get("dilation_rate", once), c.get("padding", "valid"))
+    if kind in ("Conv1D", "Conv2D"):
         filters, groups = c["filters"], c.get("groups", 1)
         if channels % groups or filters % groups:
             raise ValueError
@@ -174,19 +194,18 @@ def _convolved(kind: str, c: dict, x: tuple, bias: bool) -> tuple:
     return (*area, filters), [*weights, *_biases(bias, filters)], work
 
 
-def _slid(x: tuple, window: list, strides: list, dilation: list, padding: str) -> tuple[int, int]:
-    """Height and width after a window slid over (H, W, C)."""
-    if len(x) != 3:
-        raise ValueError
+def _slid(x: tuple, window: list, strides: list, dilation: list, padding: str) -> tuple[int, ...]:
+    """Height and width after a window slid over (H, W, C), or the length of (L, C)."""
+    _require_rank(x, len(window) + 1)
     reach = [(w - 1) * d + 1 for w, d in zip(window, dilation, strict=True)]
-    if padding == "same":
+    if padding in ("same", "causal"):
         return tuple(-(-size // s) for size, s in zip(x, strides))
     return tuple((size - r) // s + 1 for size, r, s in zip(x, reach, strides))
 
 
 def _merged(kind: str, c: dict, came: list[tuple]) -> tuple[int, ...]:
     if kind != "Concatenate":
-        if len(set(came)) != 1:
+        if len(set(came)) != 1 or (kind == "Subtract" and len(came) != 2):
             raise ValueError
         return came[0]
     rank, axis = len(came[0]), c.get("axis", -1)

@@ -36,7 +36,7 @@ class Problem:
     samples: N, the number of images behind the update.
     seeds: the trials' seeds.
     counts: images per class, int [T, C]; None where the labels are optimised along.
-    public: the adversary's own images, float32 [P, H, W, C] in [0, 1].
+    public: the adversary's own images, float32 [P, H, W, C] in [0, 1]; P is 0 where there are none.
     public_labels: their classes, int [P].
     rounding: standard deviation of a gradient's rounding error, relative to the root mean square of its
     variable.
@@ -121,7 +121,7 @@ class Inversion:
 
 
 def not_applicable(problem: Problem, reason: str) -> Inversion:
-    """The result of an attack that cannot be run on the block."""
+    """The result of an attack that cannot be done on this block, and why: no images."""
     trials = len(problem.seeds)
     return Inversion(
         images=np.zeros((trials, 0, *problem.shape), np.float32),

@@ -2,7 +2,7 @@
 
 Pooling drops the last row and column of an odd map, and the convolutions before it then read less of the
 image: of 28 × 28 pixels ``cnn7`` reads 26 × 26. The others are predicted from these, with public images as
-training data.
+training data; without any, each is given the value of the nearest pixel inside.
 """
 
 from __future__ import annotations
@@ -44,8 +44,12 @@ def _linear(layer: keras.layers.Layer) -> keras.layers.Layer:
     from keras import layers
 
     averages = {
+        layers.MaxPooling1D: layers.AveragePooling1D,
         layers.MaxPooling2D: layers.AveragePooling2D,
+        layers.GlobalMaxPooling1D: layers.GlobalAveragePooling1D,
         layers.GlobalMaxPooling2D: layers.GlobalAveragePooling2D,
+        layers.Maximum: layers.Average,
+        layers.Subtract: layers.Add,
     }
     if type(layer).__module__.startswith("keras.src.layers.activations"):
         return layers.Identity(name=layer.name)
@@ -60,13 +64,15 @@ def fill(images: np.ndarray, outside: np.ndarray, public: np.ndarray) -> np.ndar
     others.
 
     outside: bool [H, W, C]. By randomised trees (Geurts et al. 2006) trained on ``public`` [P, H, W, C]; by
-    the mean of these if all pixels are outside. Pixels inside stay as they are. Trees, because pixels at the
-    border are no linear function of the others: a digit of MNIST is 20 pixels long, so that its first row
-    determines its last.
+    the mean of these if all pixels are outside; without any (P = 0) by the nearest pixel inside. Pixels
+    inside stay as they are. Trees, because pixels at the border are no linear function of the others: a digit
+    of MNIST is 20 pixels long, so that its first row determines its last.
     """
     flat_outside, flat = outside.ravel(), images.reshape(-1, *outside.shape)
     if not flat_outside.any() or not len(flat):
         return images
+    if not len(public):
+        return _nearest(flat, outside).reshape(images.shape)
     from sklearn.ensemble import (
         ExtraTreesRegressor,
     )  # takes a second to import, and most models need no trees
@@ -81,6 +87,19 @@ def fill(images: np.ndarray, outside: np.ndarray, public: np.ndarray) -> np.ndar
     filled = flat.reshape(len(flat), -1).copy()
     filled[:, flat_outside] = np.clip(predicted, 0, 1)
     return filled.reshape(images.shape)
+
+
+def _nearest(images: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """``images`` [B, H, W, C] with the nearest inside pixel of the same channel in each pixel ``outside``."""
+    from scipy.ndimage import distance_transform_edt  # takes time to import, and most models need none
+
+    filled = images.copy()
+    for channel in range(outside.shape[2]):
+        own = outside[..., channel]
+        if own.any() and not own.all():
+            rows, columns = distance_transform_edt(own, return_distances=False, return_indices=True)
+            filled[..., channel] = images[:, rows, columns, channel]
+    return filled
 
 
 def _inputs(images: np.ndarray, outside: np.ndarray) -> np.ndarray:

@@ -70,13 +70,14 @@ def image_metrics(found: np.ndarray, truth: np.ndarray) -> tuple[dict[str, float
     if not len(rows):
         return {"matched": 0, "share_20db": 0.0, "share_30db": 0.0}, pairs | {"psnr": np.zeros(0)}
     mse = np.mean((found[rows].astype(np.float64) - truth[columns]) ** 2, axis=(1, 2, 3))
+    similarity = float(np.mean([ssim(found[i], truth[j]) for i, j in zip(rows, columns, strict=True)]))
     values = psnr(mse)
     return {
         "matched": len(rows),
         "psnr": float(values.mean()),
         "psnr_median": float(np.median(values)),
         "psnr_best": float(values.max()),
-        "ssim": float(np.mean([ssim(found[i], truth[j]) for i, j in zip(rows, columns, strict=True)])),
+        **({"ssim": similarity} if np.isfinite(similarity) else {}),
         "mse": float(mse.mean()),
         "share_20db": float((values >= RECOVERED).sum() / len(truth)),
         "share_30db": float((values >= 30).sum() / len(truth)),

@@ -198,7 +198,10 @@ def _reading(reference_accuracy: dict[str, float]) -> str:
         "Controls use at most the norms or singular values of the update: a random gradient, labels "
         "without the gradient, uniform label guesses, the nearest public image (found with the truth).",
         "The reference classifier is trained independently of the attacked model. On public images, which "
-        f"it was not trained on, it is right in {right} of the cases.",
+        f"it was not trained on, it is right in {right} of the cases."
+        if right
+        else "There are no public images (dataset: none), so there is neither a reference classifier nor a "
+        "nearest public image as a control.",
         "Tables: <code>results/tables/*.csv</code>, the headline also as <code>headline.tex</code>. "
         "Figures: <code>.png</code> and <code>.pdf</code> in <code>results/figures/</code>. Every trial: "
         "<code>make ui</code>.",

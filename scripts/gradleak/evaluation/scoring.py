@@ -29,11 +29,10 @@ class Truth(NamedTuple):
 
 @dataclass(frozen=True)
 class References:
-    """What reconstructions are compared with besides the truth."""
+    """What reconstructions are compared with besides the truth; nothing where there are no public images."""
 
-    classifier: ReferenceClassifier
-    public: np.ndarray  # float64 [P, H, W, C] in [0, 1]: converted once, not for each trial
-    classes: int  # of the data set
+    classifier: ReferenceClassifier | None = None
+    public: np.ndarray | None = None  # float64 [P, H, W, C] in [0, 1]: converted once, not for each trial
 
 
 class MatchedPairs(NamedTuple):
@@ -72,14 +71,21 @@ def score_labels(found: dict[str, np.ndarray], y: np.ndarray | None, trials: lis
 
 
 def score_images(
-    found: InversionFile, truth: Truth, trials: list[dict], references: References
+    found: InversionFile,
+    truth: Truth,
+    trials: list[dict],
+    references: References,
+    classes: int,
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
-    """Rows of an attack's block, and its matched pairs as ``as_arrays`` writes them."""
+    """Rows of an attack's block, and its matched pairs as ``as_arrays`` writes them.
+
+    classes: of the model.
+    """
     rows, pairs = [], []
     if truth.y.ndim == 3:
         classes = truth.y.shape[2]
     else:
-        classes = max(references.classes, int(found.labels.max(initial=0)) + 1, int(truth.y.max()) + 1)
+        classes = max(classes, int(found.labels.max(initial=0)) + 1, int(truth.y.max()) + 1)
     nothing = np.zeros((0, *found.images.shape[2:]))
     for index, trial in enumerate(trials):
         row, shown = {"seed": trial["seed"]}, MatchedPairs(nothing, nothing, np.zeros(0))
@@ -97,7 +103,7 @@ def without_truth(
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
     """Rows of an attack's block on an update without truth: its own certificates. Images have no pairs.
 
-    classes: of the data set; labels beyond count as well.
+    classes: of the model; labels beyond count as well.
     """
     rows, pairs = [], []
     for index, trial in enumerate(trials):
@@ -121,12 +127,13 @@ def _score_trial(
     images, labels = trial.images[trial.accepted], trial.labels[trial.accepted]
     row, pairs = metrics.image_metrics(images, x)
     matched, of = pairs["found"], pairs["truth"]
-    if len(matched) and y.ndim == 1:
+    if len(matched) and y.ndim == 1 and references.classifier is not None:
         row["reference_accuracy"] = reference_classifier.accuracy(
             references.classifier, images[matched], y[of]
         )
-    nearest = metrics.pairwise_mse(x, references.public).min(axis=1)
-    row["nearest_public_psnr"] = float(psnr(nearest).mean())
+    if references.public is not None:
+        nearest = metrics.pairwise_mse(x, references.public).min(axis=1)
+        row["nearest_public_psnr"] = float(psnr(nearest).mean())
     known = labels >= 0 if y.ndim == 1 else np.ones(len(labels), bool)  # −1: the update does not show it
     counts = class_counts(labels[known], classes)
     row["counts"] = counts.tolist()

@@ -73,8 +73,8 @@ def simulate(
     finals: list[list[np.ndarray]],
     clients: int = CLIENTS,
 ) -> Public:
-    """All fields of Public. Those of the starting model alone for an update of one step, without settings, or
-    without a last dense layer.
+    """All fields of Public. Those of the starting model alone for an update of one step, without settings,
+    without a last dense layer, or without public images, of which ``public`` may hold none.
 
     model: at the round's starting weights, which are restored. per_gradient: of ``delta_per_gradient``.
     finals: each draw's trainable variables after its round; may be empty. clients: shadow clients in each
@@ -85,7 +85,7 @@ def simulate(
     adversary = _Adversary(model, tapped(model), public)
     known = adversary.at_start(rng)
     head, _ = find_head(model)
-    if options is None or options.steps == 1 or head is None:
+    if options is None or options.steps == 1 or head is None or not len(public.y):
         return known
     ends = adversary.at_end(finals)
     classes = model.output_shape[-1]
@@ -121,7 +121,8 @@ class _Adversary:
     def at_start(self, rng: np.random.Generator) -> Public:
         """Public and noise images at the model as it is."""
         x = to_float(self.public.x)
-        features, _ = self.tapped.predict(x, batch_size=256, verbose=0)
+        width = self.tapped.output_shape[0][-1]
+        features = self.tapped.predict(x, batch_size=256, verbose=0)[0] if len(x) else np.zeros((0, width))
         fold = rng.permutation(len(x)) % 2
         noise = rng.uniform(size=(DUMMIES, *x.shape[1:])).astype(np.float32)
         return Public(features, self.public.y, fold, self.tapped.predict(noise, verbose=0)[0])

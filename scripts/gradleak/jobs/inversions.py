@@ -29,11 +29,12 @@ REASONS = {"ok": "", "diverged": "no finite objective", "not applicable": "the l
 def load_problem(snakemake: Any) -> Problem:
     """The Problem of a block from the inputs of its rule.
 
-    It needs mapping and public. If given, it reads labels (estimated counts) or truth (oracle), and members.
+    It needs mapping. If given, it reads public, labels (estimated counts) or truth (oracle), and members.
     """
     params, inputs = snakemake.params, snakemake.input
     mapped = [read_block(file) for file in inputs.mapping]  # each holds a run of draws
-    model, first, public = model_of(mapped[0]), mapped[0], read_pool(inputs.public)
+    model, first = model_of(mapped[0]), mapped[0]
+    public, public_labels = _public(inputs, model.input_shape[1:])
     return Problem(
         model=model,
         gradients=gradients_of(mapped, params.draws),
@@ -41,8 +42,8 @@ def load_problem(snakemake: Any) -> Problem:
         samples=first.samples,
         seeds=list(params.seeds),
         counts=_counts(inputs, params.draws, first, model.output_shape[-1]),
-        public=to_float(public.x),
-        public_labels=public.y,
+        public=public,
+        public_labels=public_labels,
         rounding=first.rounding,
         noise=first.noise,
         steps=first.steps,
@@ -52,6 +53,16 @@ def load_problem(snakemake: Any) -> Problem:
         has_statistics=first.has_statistics,
         loss=first.loss,
     )
+
+
+def _public(inputs: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Public images float32 [P, H, W, C] and their classes int [P], or multi-hot [P, K]; P is 0 where there
+    are none.
+    """
+    if not inputs.get("public"):
+        return np.zeros((0, *shape), np.float32), np.zeros(0, np.int64)
+    public = read_pool(inputs.public)
+    return to_float(public.x), public.y
 
 
 def _counts(inputs: Any, draws: list[int], block: MappedBlock, classes: int) -> np.ndarray | None:

@@ -21,8 +21,10 @@ class LabelOptions(StrictModel):
         "The images that it accepts keep their classes, and the method estimates the others.",
     )
 
-    @property
-    def needs_shadow_clients(self) -> bool:
-        """Whether the method uses public images, noise images or shadow clients at the round's model."""
+    def needs_shadow_clients(self, has_public: bool) -> bool:
+        """Whether the method uses public images, noise images or shadow clients at the round's model.
+
+        has_public: whether there are public images; without any, only noise images can be used.
+        """
         method = METHODS[self.method]
-        return method.public or method.dummy or method.optional_public
+        return method.dummy or (has_public and (method.public or method.optional_public))

@@ -13,6 +13,7 @@ class UserClaims:
 
     batch_norm: mode of the BatchNormalization layers, training or inference; ``auto`` if not stated.
     loss: one of ``losses.LOSSES``; ``auto`` if not stated.
+    input_shape: (H, W, C) as which the model's input is an image; None if not stated.
     """
 
     samples: int | None = None
@@ -20,3 +21,4 @@ class UserClaims:
     scale: float | str = AUTO
     batch_norm: str = AUTO
     loss: str = AUTO
+    input_shape: tuple[int, int, int] | None = None

@@ -11,6 +11,7 @@ import numpy as np
 
 from gradleak.artifacts import architecture
 from gradleak.artifacts.errors import ArtifactError
+from gradleak.mapping import input_shapes
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.front_layer import with_front_layer
 from gradleak.mapping.head import (
@@ -43,17 +44,23 @@ class Classifier:
     is_unit: bool = False
 
 
-def logits_model(model_json: str, image: tuple[int, ...] | None = None) -> tuple[keras.Model, str]:
+def logits_model(
+    model_json: str, image: tuple[int, ...] | None = None, is_stated: bool = False
+) -> tuple[keras.Model, str]:
     """The model with a linear output, and what was changed for it. See ``read_classifier``."""
-    found = read_classifier(model_json, image)
+    found = read_classifier(model_json, image, is_stated)
     return found.model, found.changes
 
 
-def read_classifier(model_json: str, image: tuple[int, ...] | None = None) -> Classifier:
+def read_classifier(
+    model_json: str, image: tuple[int, ...] | None = None, is_stated: bool = False
+) -> Classifier:
     """The classifier that the JSON describes. Raises MappingError with the reason.
 
-    image: (H, W, C) of the public images. A model that takes the same grey values in another shape, such as
-    (784,) or (28, 28), gets a Reshape in front. A single linear output is read as the logit of a sigmoid.
+    image: (H, W, C) of the images. A model that takes the same grey values in another shape, such as (784,)
+    or (28, 28), gets a Reshape in front. None: the shape that the model takes, see ``input_shapes.as_image``.
+    is_stated: the user says that ``image`` is the order of the model's input, whatever its channels. A single
+    linear output is read as the logit of a sigmoid.
     """
     model = _built(model_json)
     if len(model.output_shape) != 2:
@@ -63,18 +70,16 @@ def read_classifier(model_json: str, image: tuple[int, ...] | None = None) -> Cl
         )
     changes = ""
     taken = tuple(model.input_shape[1:])
-    if image is not None and taken != image:
-        if image[-1] != 1 or math.prod(taken) != math.prod(image):
-            raise MappingError(_other_images(taken, image))
-        reshaped = with_front_layer(
-            model_json, "Reshape", "reshaped_images", {"target_shape": list(taken)}, image
-        )
+    if image is None:
+        image = input_shapes.as_image(taken, [type(layer).__name__ for layer in model.layers])
+    elif taken != image and not is_stated and image[-1] != 1:
+        raise MappingError(input_shapes.other_images(taken, image))
+    if math.prod(taken) != math.prod(image):
+        raise MappingError(input_shapes.other_images(taken, image, is_stated))
+    if taken != image:
+        reshape = {"target_shape": list(taken)}
+        reshaped = with_front_layer(model_json, "Reshape", "reshaped_images", reshape, image)
         model, changes = _built(reshaped), f"images are reshaped to {taken}; "
-    elif len(taken) != 3:
-        raise MappingError(
-            "needs images in (None, H, W, C) and classes out (None, K); "
-            f"this model maps {model.input_shape} → {model.output_shape}"
-        )
     linear, activation, what = _linear(model)
     if linear.output_shape[-1] == 1 and activation != SOFTMAX:
         what += ", and its one logit z became the two logits (0, z)"
@@ -102,16 +107,6 @@ def _built(model_json: str) -> keras.Model:
     ):
         raise MappingError("the model JSON is not a model of one input and one output")
     return model
-
-
-def _other_images(taken: tuple[int, ...], image: tuple[int, ...]) -> str:
-    """Why a model that takes ``taken`` cannot be given images of shape ``image``."""
-    if math.prod(taken) != math.prod(image):
-        return f"the model takes images {taken}, the public data set has {image}; choose another `dataset`"
-    return (
-        f"the model takes {taken}, and images are {image}, whose channels can come first or last in it; put "
-        f"a Reshape (and Permute) in front of the model so that it takes {image}"
-    )
 
 
 def _linear(model: keras.Model) -> tuple[keras.Model, str, str]:
@@ -199,7 +194,10 @@ class Public:
     positive: no feature is below zero. sparse: features are often exactly zero, as after a ReLU. accuracy: on
     public images. chance: the accuracy of the most frequent class. is_known: the client evaluated this
     network; False if BatchNorm layers may have normalised by the batch, which makes it another one. doubt:
-    why it may not be the client's model, of ``weights.doubt``, or ''.
+    why it may not be the client's model, of ``weights.doubt``, or ''. Without public images (``has_images``
+    is False) everything is as ``without_public.look_at_noise`` gives it. is_flat: then, whether noise images
+    of all kinds have much the same probabilities. is_trained: then, whether the weights are those of a
+    trained model, None if they do not show it.
     """
 
     softmax: np.ndarray
@@ -212,6 +210,9 @@ class Public:
     no_head: str
     is_known: bool = True
     doubt: str = ""
+    has_images: bool = True
+    is_flat: bool = False
+    is_trained: bool | None = None
 
 
 def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:

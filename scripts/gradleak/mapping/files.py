@@ -29,12 +29,13 @@ class MappedBlock:
     ``model.get_weights()``. gradients: float32 [D, *shape] for each trainable variable, the mean over the
     samples. trainable: place of each trainable variable in ``weights``, int [L]. layer: layer index of each
     trainable variable, int [L], 0 is the first. samples: images behind each update. public_softmax: mean
-    softmax of public images by true class [C, C]. rounding: standard deviation of a gradient's rounding
-    error, in units of the root mean square of its variable. noise: standard deviation of further noise on
-    each gradient [L]. steps: local steps of the client, None if not stated. draws: int [D]. head: the
-    last dense layer, None if the model ends in anything else, and no_head the reason. scale_confidence: of
-    the scale that the delta was divided by, from 0 (unknown) to 1 (stated in the settings). coupled: names of
-    the BatchNormalization layers that normalised by the batch (training mode). has_statistics: ``weights``
+    softmax of public images by true class [C, C]; without any, that of noise in every row. rounding: standard
+    deviation of a gradient's rounding error, in units of the root mean square of its variable. noise:
+    standard deviation of further noise on each gradient [L]. steps: local steps of the client, None if not
+    stated. draws: int [D]. head: the last dense layer, None if the model ends in anything else, and
+    no_head the reason. scale_confidence: of the scale that the delta was divided by, from 0 (unknown) to 1
+    (stated in the settings). coupled: names of the BatchNormalization layers that normalised by the batch
+    (training mode). has_statistics: ``weights``
     hold the statistics of that batch in the place of the moving ones, so that the model evaluates an image as
     the client did. loss: of the model's logits, one of ``losses.LOSSES``. A model of one sigmoid unit has two
     logits here, whose softmax gives its loss. With binary_crossentropy an image has any number of the C
@@ -122,6 +123,12 @@ def read_block(path: str | Path) -> MappedBlock:
         has_statistics=bool(arrays["has_statistics"]),
         loss=str(arrays.get("loss", CATEGORICAL)),
     )
+
+
+def read_classes(path: str | Path) -> int:
+    """The number of classes of a block, without its other arrays."""
+    with np.load(path, allow_pickle=False) as archive:
+        return len(archive["public_softmax"])
 
 
 def _head_arrays(head: Head | None) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 SOFTMAX, SIGMOID, SIGMOIDS = "softmax", "sigmoid", "sigmoids"  # what is made of the last layer's output
-AT_TRAINING_ONLY = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout")
+AT_TRAINING_ONLY = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Tensors in PyTorch's layout → in Keras's.
 
 Kernels of dense layers are (outputs, inputs) in PyTorch and (inputs, outputs) in Keras; those of convolutions
-(outputs, inputs, height, width) and (height, width, inputs, outputs). A layer behind a flattened image reads
+(outputs, inputs, height, width) and (height, width, inputs, outputs), of signals (outputs, inputs, length)
+and (length, inputs, outputs). A layer behind a flattened image reads
 its elements in another order (``artifacts.flattening``).
 """
 
@@ -47,6 +48,8 @@ def to_keras(array: np.ndarray, variable: Any, layout: str, order: Order | None)
         array = array.reshape(*variable.shape[2:], *array.shape[2:]).transpose(2, 3, 0, 1)
     elif array.ndim == 4:
         array = array.transpose(2, 3, 1, 0)
+    elif array.ndim == 3 and _is_signal_kernel(variable):
+        array = array.transpose(2, 1, 0)
     return np.ascontiguousarray(array.reshape(tuple(variable.shape)))
 
 
@@ -59,8 +62,15 @@ def _shape_in_keras(shape: tuple[int, ...], variable: Any, layout: str) -> tuple
     if len(shape) == 4:
         is_depthwise = _is_depthwise(shape, variable)
         return wanted if is_depthwise else (shape[2], shape[3], shape[1], shape[0])
+    if len(shape) == 3 and _is_signal_kernel(variable):
+        return shape[::-1]
     slopes = len(shape) == 1 and len(wanted) > 1 and variable.path.endswith("/alpha")  # of PReLU, by channel
     return wanted if slopes and shape == wanted[-1:] and math.prod(wanted) == shape[0] else shape
+
+
+def _is_signal_kernel(variable: Any) -> bool:
+    """Whether the variable is the kernel of a Conv1D, and no slopes of a PReLU."""
+    return len(variable.shape) == 3 and variable.path.endswith("/kernel")
 
 
 def _is_depthwise(shape: tuple[int, ...], variable: Any) -> bool:

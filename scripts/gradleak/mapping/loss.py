@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradleak.losses import BINARY, CATEGORICAL, LOSSES
+from gradleak.mapping.alignment import Aligned
 from gradleak.mapping.claims import AUTO
 from gradleak.mapping.classifier import LINEAR, Classifier
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import Contradiction, Finding
-from gradleak.mapping.head import SIGMOID, SOFTMAX, Head, head_of, head_weights
+from gradleak.mapping.head import SIGMOID, SOFTMAX, Head, find_head, head_of, head_weights
 from gradleak.mapping.optimizer import sums_vanish
 from gradleak.mapping.smoothing import single_feature
 
@@ -78,23 +79,16 @@ class Statements:
     stated: str | None = None
 
 
-def find_loss(
-    classifier: Classifier,
-    head: Head | None,
-    deltas: list[np.ndarray],
-    before: list[np.ndarray],
-    factor: float,
-    said: Statements,
-) -> Finding:
+def find_loss(classifier: Classifier, aligned: Aligned, factor: float, said: Statements) -> Finding:
     """value: one of LOSSES. Without any evidence it is that of a softmax, with a low confidence.
 
-    head: the last dense layer as the graph shows it. deltas: as shared [D, …] each. before: the weights that
-    were subtracted. factor: by which the delta was multiplied after that. Raises MappingError for a claim
-    that the model's last activation refutes.
+    factor: by which the delta was multiplied after the weights were subtracted. Raises MappingError for a
+    claim that the model's last activation refutes.
     """
     found, confidence, evidence = _by_model(classifier)
+    head, _ = find_head(classifier.model)
     if found is None and head is not None:
-        found, confidence, evidence = _by_update(deltas, before, head, factor)
+        found, confidence, evidence = _by_update(aligned.deltas, aligned.before, head, factor)
     elif found is None:
         evidence = "without a last dense layer the update does not show it"
     contradicts = []

@@ -34,7 +34,8 @@ class Update:
     """ranks: of ``rank_kernels``. parameters: numbers in the update. pixels: of an image, in all channels.
 
     samples: images behind it. optimizer: the family. steps: local steps, None if unknown. noise: standard
-    deviation of white noise, or 0. has_bias: of the last dense layer. is_trained: the model before the round.
+    deviation of white noise, or 0. has_bias: of the last dense layer. is_trained: the model before the round,
+    None if that is not known.
     no_head: why there is no last dense layer, or ''. doubt: why the model may not be the client's, or ''.
     batch_norm: mode of the BatchNormalization layers. has_statistics: those of the batch were recovered.
     mixed: dense kernels before a layer that normalised by the batch. multi_label: an image has any number of
@@ -49,7 +50,7 @@ class Update:
     steps: int | None
     noise: float
     has_bias: bool
-    is_trained: bool
+    is_trained: bool | None
     no_head: str = ""
     doubt: str = ""
     batch_norm: str = NO_NORM
@@ -69,7 +70,7 @@ def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
         steps=block.steps,
         noise=report["noise"]["value"],
         has_bias=block.head is not None and block.head.bias_index is not None,
-        is_trained=report["weights"]["value"] == "trained",
+        is_trained=_is_trained(report["weights"]),
         no_head=block.no_head,
         doubt=report["weights"]["doubt"],
         batch_norm=report["batch_norm"]["value"],
@@ -77,6 +78,13 @@ def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
         mixed=_before(block, [row["variable"] for row in report["ranks"]]),
         multi_label=block.loss == BINARY,
     )
+
+
+def _is_trained(weights: dict[str, Any]) -> bool | None:
+    """weights: the finding. A doubt about the model has a line of its own, see ``_doubted``."""
+    if weights["value"] == UNKNOWN and not weights["doubt"]:
+        return None
+    return weights["value"] == "trained"
 
 
 def _before(block: MappedBlock, kernels: list[str]) -> tuple[str, ...]:
@@ -135,6 +143,12 @@ def _labels(u: Update) -> dict[str, Any]:
             POOR,
             "the model is trained: images with a confident prediction have a small gradient, "
             "so intervals are wide",
+        )
+    if u.is_trained is None:
+        return _row(
+            "labels",
+            POOR,
+            "without public images it is not known whether the model is trained; if it is, counts are wrong",
         )
     return _row("labels", GOOD, "untrained model with a bias in the last layer: counts can be solved for")
 

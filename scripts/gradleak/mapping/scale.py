@@ -13,6 +13,7 @@ from gradleak.mapping.finding import Contradiction, Finding
 from gradleak.mapping.head import SIGMOIDS, head_of
 from gradleak.mapping.metadata import PROPORTIONAL
 
+WITHOUT_PUBLIC = "; there are no public images to show the model's probabilities"
 FLAT = 0.5  # largest mean softmax of a class by which a model counts as untrained
 CONFIDENT = 0.75  # median softmax of the true class from which a model counts as well trained
 # Standard deviation of log(estimate / scale) for one step, by the model (tests/benchmarks/bench_mapping.py).
@@ -20,6 +21,9 @@ CONFIDENT = 0.75  # median softmax of the true class from which a model counts a
 ERROR_FLAT, ERROR_TRAINED, ERROR_CONFIDENT = 0.03, 0.3, 0.8
 # Of features that are never zero, columns of one sign may also be of present classes, so the estimate is low.
 ERROR_DENSE = 0.3
+# Without public images the probabilities are those of noise, where these are much the same for all noise, and
+# then at most so far from those of real images (``without_public.FLAT_RATIO``).
+ERROR_NOISE = 0.2
 # A statement is contradicted beyond this many errors, plus a factor: smoothed labels with ε = 0.1 and the
 # change of p̄ during a step are no contradiction.
 ERRORS, FACTOR = 3.0, 1.15
@@ -42,9 +46,9 @@ def absent_class_scale(deltas: list[np.ndarray], public: Public, factor: float) 
     The bias of an absent class has the gradient p̄_c, so Σ |delta| / Σ p̄ over absent classes is about the
     scale. deltas: [D, …] each. factor: 1 if they are after − before, −1 if before − after. The mean softmax
     of public images by true class stands for the p̄ of the batch; its spread over the classes is part of the
-    error.
+    error. Without public images that of noise stands for it, where it is the same for all noise.
     """
-    if public.head is None:
+    if public.head is None or not (public.has_images or public.is_flat):
         return None
     kernel, bias = head_of(deltas, public.head)
     softmax, ratios, spreads = public.softmax, [], []
@@ -69,17 +73,22 @@ def absent_class_scale(deltas: list[np.ndarray], public: Public, factor: float) 
         own = ERROR_CONFIDENT
     if not public.sparse:
         own = max(own, ERROR_DENSE)
+    if not public.has_images:
+        own = max(own, ERROR_NOISE)
     return Estimate(float(np.median(ratios)), float(np.hypot(own, np.median(spreads))))
 
 
-def find_scale(estimate: Estimate | None, claimed: float | str, meta: dict) -> Finding:
+def find_scale(
+    estimate: Estimate | None, claimed: float | str, meta: dict, has_public: bool = True
+) -> Finding:
     """The scale: of the user, else of the metadata unless the estimate contradicts them, else the estimate,
     else 1.
 
-    estimate: of ``absent_class_scale``. meta: untrusted. The finding's error is that of the estimate.
+    estimate: of ``absent_class_scale``. meta: untrusted. has_public: whether there are public images. The
+    finding's error is that of the estimate.
     """
     number, error = (estimate.value, estimate.error) if estimate else (None, None)
-    evidence = _evidence(estimate)
+    evidence = _evidence(estimate) + ("" if has_public else WITHOUT_PUBLIC)
     if claimed != AUTO:
         return Finding(float(claimed), 1.0, f"target settings; {evidence}", estimate=number, error=error)
     value = _stated_scale(meta)

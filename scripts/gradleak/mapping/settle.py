@@ -24,11 +24,11 @@ from gradleak.mapping.batch_norm import (
     layer_modes,
 )
 from gradleak.mapping.claims import UserClaims
-from gradleak.mapping.classifier import Public, look_at, read_classifier
+from gradleak.mapping.classifier import Classifier, Public, look_at, read_classifier
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import UNKNOWN, Finding
 from gradleak.mapping.findings import Findings, report
-from gradleak.mapping.head import SIGMOIDS, Head, find_head
+from gradleak.mapping.head import SIGMOIDS, Head
 from gradleak.mapping.loss import Statements, find_loss, single_images
 from gradleak.mapping.metadata import images
 from gradleak.mapping.optimizer import common_optimizer, find_optimizer, sums_vanish
@@ -38,6 +38,7 @@ from gradleak.mapping.samples import find_samples
 from gradleak.mapping.scale import ERROR_FLAT, Estimate, absent_class_scale, find_scale
 from gradleak.mapping.sign import Entries, draw_evidence, find_sign, sign_evidence
 from gradleak.mapping.smoothing import find_smoothing
+from gradleak.mapping.without_public import look_at_noise
 
 if TYPE_CHECKING:
     import keras
@@ -87,24 +88,29 @@ class Mapping:
 
 
 def settle(
-    leaks: list[Leak], public_x: np.ndarray, public_y: np.ndarray, claims: UserClaims | None = None
+    leaks: list[Leak],
+    public_x: np.ndarray | None,
+    public_y: np.ndarray | None,
+    claims: UserClaims | None = None,
 ) -> Mapping:
     """Map a block of draws that share a model. public_x: float32 [P, H, W, C]. public_y: int [P], or
     multi-hot [P, K].
 
-    Raises MappingError with the reason if the update cannot be mapped, or is zero.
+    Without public images (None, or P = 0) what rests on them abstains; the shape of an image is that of
+    ``public_x``, else of ``claims.input_shape``, else of the model. Raises MappingError with the reason if
+    the update cannot be mapped, or is zero.
     """
-    classifier = read_classifier(leaks[0].model_json, public_x.shape[1:])
-    model = classifier.model
-    aligned = align(leaks, model)
     claims = claims or UserClaims()
+    classifier = _classifier(leaks[0].model_json, public_x, claims)
+    model = classifier.model
+    public_x, public_y = _given(public_x, public_y, model)
+    aligned = align(leaks, model)
     stated = metadata.read(leaks[0].meta, claims.samples)
     weight = stated.client_weight or 1.0
-    said = Statements(claims.loss, stated.loss)
-    loss = find_loss(classifier, find_head(model)[0], aligned.deltas, aligned.before, weight, said)
+    loss = find_loss(classifier, aligned, weight, Statements(claims.loss, stated.loss))
     sigmoids = loss.value == BINARY and not classifier.is_unit
     _refuse(model, aligned, public_y, sigmoids)
-    public = look_at(model, public_x, public_y, sigmoids)
+    public = _looked_at(model, public_x, public_y, sigmoids)
     doubt = weights.doubt(model, aligned.missing_weights, public, public_x, public_y)
     public = replace(public, doubt=doubt)
     perturbations, deltas = find_perturbations(aligned.deltas, aligned.before, weight, public.head)
@@ -112,14 +118,13 @@ def settle(
     findings = replace(_findings(model, aligned, public, perturbations, stated.values, claims), loss=loss)
     if findings.coupled:
         findings = replace(findings, statistics=_statistics(model, aligned, findings, stated))
+    if findings.statistics.values:  # the network that the client evaluated, no longer that of the server
         batch_statistics.put(model, findings.statistics)
-    if findings.statistics.values:  # of the network that the client evaluated, no longer that of the server
-        public = look_at(model, public_x, public_y, sigmoids)
-        estimate = _scale_estimate(aligned.deltas, aligned.before, public, findings.sign)
-        findings = replace(findings, scale=find_scale(estimate, claims.scale, stated.values))
-    scale = findings.scale.value
-    factor = _direction(findings.sign.value)
-    gradients = [(-factor / scale * d).astype(np.float32) for d in aligned.deltas]
+        public = _looked_at(model, public_x, public_y, sigmoids)
+        findings = replace(findings, scale=_scale(aligned, public, findings.sign, claims, stated.values))
+    size = findings.scale.value
+    factor = -_direction(findings.sign.value) / size
+    gradients = [(factor * d).astype(np.float32) for d in aligned.deltas]
     return Mapping(
         model=model,
         gradients=gradients,
@@ -129,8 +134,8 @@ def settle(
         head=public.head,
         no_head=public.no_head,
         public_softmax=public.softmax,
-        rounding=FLOAT32_ROUNDING * weight / scale,
-        noise=perturbations.errors / scale,
+        rounding=FLOAT32_ROUNDING * weight / size,
+        noise=perturbations.errors / size,
         report=report(findings, classifier.changes, aligned, gradients, leaks[0], stated),
         singular=findings.ranks.singular,
         floor=findings.ranks.floor,
@@ -139,6 +144,25 @@ def settle(
         has_statistics=bool(findings.statistics.values),
         loss=BINARY if sigmoids else CATEGORICAL,
     )
+
+
+def _classifier(model_json: str, public_x: np.ndarray | None, claims: UserClaims) -> Classifier:
+    """The classifier that takes images."""
+    if public_x is not None:
+        return read_classifier(model_json, public_x.shape[1:])
+    shape = claims.input_shape
+    return read_classifier(model_json, None if shape is None else tuple(shape), is_stated=True)
+
+
+def _given(x: np.ndarray | None, y: np.ndarray | None, model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+    """The public images and their classes, of which there may be none."""
+    if x is None or y is None:
+        return np.zeros((0, *model.input_shape[1:]), np.float32), np.zeros(0, np.int64)
+    return x, y
+
+
+def _looked_at(model: keras.Model, public_x: np.ndarray, public_y: np.ndarray, sigmoids: bool) -> Public:
+    return look_at(model, public_x, public_y, sigmoids) if len(public_x) else look_at_noise(model, sigmoids)
 
 
 def _refuse(model: keras.Model, aligned: Aligned, public_y: np.ndarray, sigmoids: bool) -> None:
@@ -152,7 +176,7 @@ def _refuse(model: keras.Model, aligned: Aligned, public_y: np.ndarray, sigmoids
     if public_y.ndim == 1 and public_y.max(initial=0) >= classes:
         raise MappingError(
             f"the model has {classes} classes, the public data set {public_y.max() + 1}; "
-            "choose another `dataset`"
+            "choose another `dataset`, one of your own images, or `dataset: none`"
         )
     if not any(np.any(delta) for delta in aligned.deltas):
         raise MappingError(
@@ -179,8 +203,7 @@ def _findings(
     public = replace(public, is_known=batch_norm.value in (INFERENCE, NONE))
     draws = draw_evidence(deltas, public, entries)
     sign = find_sign(sign_evidence(deltas, public, entries, draws), claims.sign, meta)
-    estimate = _scale_estimate(deltas, before, public, sign)
-    scale = find_scale(estimate, claims.scale, meta)
+    scale = _scale(aligned, public, sign, claims, meta)
     errors = Errors(perturbations.errors, perturbations.precision.rounding, meta.get("local_steps"))
     ranks = rank_kernels(model.trainable_variables, deltas, before, weight, errors)
     bound = lower_bound(ranks.rows, read_once(model), optimizer.value, perturbations.adds_to_rank)
@@ -253,16 +276,15 @@ def _statistics(
     return batch_statistics.recover(model, aligned, findings.coupled, how)
 
 
-def _scale_estimate(
-    deltas: list[np.ndarray], before: list[np.ndarray], public: Public, sign: Finding
-) -> Estimate | None:
-    """The scale by the update itself. Of one sigmoid a class single images alone show it: K times the size of
-    σ − y.
-    """
+def _scale(aligned: Aligned, public: Public, sign: Finding, claims: UserClaims, meta: dict) -> Finding:
+    """The scale. Of one sigmoid a class single images alone show it: K times the size of σ − y."""
     if public.head is None or public.head.output != SIGMOIDS:
-        return absent_class_scale(deltas, public, _direction(sign.value))
-    sizes = [one.size for one in single_images(deltas, before, public.head) if one]
-    return Estimate(len(public.softmax) * float(np.median(sizes)), ERROR_FLAT) if sizes else None
+        estimate = absent_class_scale(aligned.deltas, public, _direction(sign.value))
+    else:
+        sizes = [one.size for one in single_images(aligned.deltas, aligned.before, public.head) if one]
+        size = len(public.softmax) * float(np.median(sizes)) if sizes else 0.0
+        estimate = Estimate(size, ERROR_FLAT) if sizes else None
+    return find_scale(estimate, claims.scale, meta, public.has_images)
 
 
 def _direction(sign: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.mapping import smoothing
 from gradleak.mapping.claims import AUTO
 from gradleak.mapping.classifier import Public
+from gradleak.mapping.columns import BEYOND, absent_columns, ends, one_signed, plateau
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import Contradiction, Finding
 from gradleak.mapping.head import SIGMOIDS, head_of, head_weights
@@ -17,23 +18,16 @@ from gradleak.mapping.loss import single_images
 from gradleak.mapping.metadata import SIGNS
 
 DECISIVE = 4.0  # standard errors
-BEYOND = 5.0  # standard deviations: white noise exceeds it in hardly one of a few thousand entries
 # Up to FEW_COLUMNS columns of one sign count on a confident model only if at most INCOHERENT of the update is
 # along public features. COHERENT: by how much more of the update is along public features under one sign, of
 # a model that is not confident; at most 0.1 under the wrong sign. By tests/benchmarks/bench_mapping.py.
 FEW_COLUMNS, INCOHERENT, COHERENT = 3, 0.2, 0.3
-
-
-def absent_columns(kernel: np.ndarray, noise: float = 0.0) -> np.ndarray:
-    """Votes [D]: columns of the last kernel without a positive entry, minus those without a negative one.
-
-    With non-negative features, the gradient of an absent class's column is p̄ h ≥ 0, so after − before has no
-    positive entry there. Few classes are present, so most columns of one sign are of absent classes. noise:
-    standard deviation of white noise on the delta; entries that may be noise alone have no sign.
-    """
-    least = BEYOND * noise
-    positive, negative = (kernel > least).any(axis=1), (kernel < -least).any(axis=1)
-    return (negative & ~positive).sum(axis=1) - (positive & ~negative).sum(axis=1)
+# Most confidence in columns without public images: of an untrained model, and of one that may be trained.
+BY_COLUMNS, UNCHECKED = 0.9, 0.75
+LEAST_VOTES = 0.4  # of the classes: without public images, of features that are never zero. No sign of
+# tests/benchmarks/bench_no_public.py sign is wrong.
+LEAST_SHARE = 0.5  # of 1 / C: smoothed labels up to that ε turn no column of a class with more around
+NO_PUBLIC = "there are no public images, so growth along each class's own features is not known"
 
 
 def class_features(kernel: np.ndarray, features: np.ndarray) -> np.ndarray:
@@ -54,19 +48,6 @@ def class_features(kernel: np.ndarray, features: np.ndarray) -> np.ndarray:
     spread = np.linalg.norm(table, axis=(1, 2)) / np.sqrt(max(classes - 1, 1))
     trace = np.trace(table, axis1=1, axis2=2)
     return np.divide(trace, spread, out=np.zeros_like(trace), where=spread > 0)
-
-
-def plateau(bias: np.ndarray, softmax: np.ndarray) -> np.ndarray:
-    """Votes [D]: classes with the lowest Δb_c / p̄_c, minus those with the highest.
-
-    The bias of an absent class changes by −scale · p̄_c. So all absent classes have the same ratio, and no
-    class has a lower one. For features that are never zero, where every column has one sign. bias: [D, C].
-    softmax: mean of public images [C].
-    """
-    ratio = bias / np.maximum(softmax, 1e-6)
-    low, high = ratio.min(axis=1, keepdims=True), ratio.max(axis=1, keepdims=True)
-    place = (ratio - low) / np.maximum(high - low, 1e-30)
-    return (place < 0.1).sum(axis=1) - (place > 0.9).sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -177,6 +158,8 @@ def sign_evidence(
     votes, _, counted = _votes(kernel, bias, public, entries)
     evidence = f"{counted}: {', '.join(map(str, votes[:8].tolist()))}"
     total = int(np.sign(sum(one.direction for one in draws)))
+    if not public.has_images:
+        return _without_public(kernel, public, entries, (total, draws, evidence))
     if np.median(np.diag(public.softmax)) >= smoothing.CONFIDENT:
         # On a confident model smoothed labels reverse the growth along a class's own features, too.
         return _decided(total, draws, evidence, is_guess=entries.adaptive)
@@ -189,6 +172,27 @@ def sign_evidence(
     if abs(score) >= DECISIVE:
         return Finding(SIGNS[0] if score > 0 else SIGNS[1], 0.95, evidence)
     return _without_columns(kernel, public, entries, evidence)
+
+
+def _without_public(
+    kernel: np.ndarray, public: Public, entries: Entries, by_columns: tuple[int, list[DrawEvidence], str]
+) -> Finding:
+    """The sign where there are no public images. by_columns: direction, each draw's, and the evidence."""
+    total, draws, evidence = by_columns
+    evidence += f"; {NO_PUBLIC}"
+    is_untrained = _excludes_smoothing(public)
+    if total:
+        found = _decided(total, draws, evidence, is_guess=entries.adaptive and not is_untrained)
+        if all(one.is_exact for one in draws):
+            return found
+        most = BY_COLUMNS if is_untrained else UNCHECKED
+        return replace(found, confidence=min(found.confidence, most))
+    if is_untrained and public.positive and entries.samples and not entries.dropped:
+        total = _by_number(kernel, entries.noise, entries.samples)
+    if not total:
+        return Finding(None, 0.0, evidence)
+    evidence += f"; more columns have the other sign than {entries.samples} images have classes"
+    return Finding(SIGNS[0] if total > 0 else SIGNS[1], 0.9, evidence)
 
 
 def _without_columns(kernel: np.ndarray, public: Public, entries: Entries, evidence: str) -> Finding:
@@ -213,9 +217,7 @@ def _by_number(kernel: np.ndarray, noise: float, samples: int) -> int:
     With non-negative features a column without a negative entry in after − before is of a present class, and
     there are at most ``samples`` of those.
     """
-    least = BEYOND * noise
-    positive, negative = (kernel > least).any(axis=1), (kernel < -least).any(axis=1)
-    up, down = (positive & ~negative).sum(axis=1), (negative & ~positive).sum(axis=1)
+    down, up = one_signed(kernel, BEYOND * noise)
     votes = np.where((down > samples) & (up <= samples), 1, 0) - ((up > samples) & (down <= samples))
     return int(np.sign(votes.sum()))
 
@@ -256,6 +258,8 @@ def _of_draw(
         absent = kernel.shape[1] - _present_at_most(kernel, weight)
         if columns.sum() < absent:
             return DrawEvidence(0)
+    if not public.has_images:
+        return DrawEvidence(0 if _may_be_smoothed(kernel, columns, public) else direction)
     apart = smoothing.plateau(kernel, columns, public)
     if apart <= smoothing.EQUAL and public.is_known:
         level = None if bias is None else float(np.abs(bias[columns]).max())
@@ -267,6 +271,23 @@ def _of_draw(
     if few and coherence(kernel, public.features, direction) > INCOHERENT:
         return DrawEvidence(0)
     return DrawEvidence(direction, ("sizes", None) if np.isfinite(apart) else ("", None))
+
+
+def _excludes_smoothing(public: Public) -> bool:
+    """Whether the model gives no class so little that smoothed labels would turn its column around."""
+    is_even = public.is_flat and float(public.softmax.min()) * len(public.softmax) > LEAST_SHARE
+    return is_even or public.is_trained is False
+
+
+def _may_be_smoothed(kernel: np.ndarray, columns: np.ndarray, public: Public) -> bool:
+    """Whether smoothed labels may have turned the columns (bool [C]) around, without public images.
+
+    They turn those of classes that the model gives less than ε / C, which an untrained model does not. Then
+    the columns are few, or some are nearly equal.
+    """
+    if _excludes_smoothing(public):
+        return False
+    return columns.sum() <= FEW_COLUMNS or smoothing.are_alike(kernel, columns)
 
 
 def _present_at_most(kernel: np.ndarray, weight: np.ndarray | None) -> int:
@@ -300,6 +321,8 @@ def _votes(
             "BatchNorm layers may have used other statistics, so public probabilities are not the client's"
         )
         return np.zeros(len(kernel), int), 1, nothing
+    if not public.has_images:
+        return _votes_on_noise(kernel, bias, public, entries)
     if public.positive and bias is not None and public.softmax.max() < 0.5 and not entries.adaptive:
         lowest = "classes with the lowest bias change per expected probability, minus those with the highest"
         return plateau(bias, expected), 4, lowest
@@ -315,6 +338,30 @@ def _votes(
         "the last layer's input can be negative, or the model prefers one class, so its columns show no sign"
     )
     return np.zeros(len(kernel), int), 1, reason
+
+
+def _votes_on_noise(
+    kernel: np.ndarray, bias: np.ndarray | None, public: Public, entries: Entries
+) -> tuple[np.ndarray, float, str]:
+    """``_votes`` without public images, of features that may never be zero.
+
+    There present classes have columns of one sign, too, and equal biases if they have as many images. So
+    classes count only if more than the images would be present under the other sign.
+    """
+    nothing = np.zeros(len(kernel), int)
+    if not (public.is_flat and public.positive):
+        return nothing, 1, "there are no public images, so the model's probabilities are not known"
+    if entries.samples is None:
+        return nothing, 1, "there are no public images, and the number of images is not stated"
+    if bias is not None and not entries.adaptive:
+        absent, present = ends(bias, public.softmax[0])
+        counted = "classes with the lowest bias change per probability of noise, minus those with the highest"
+    else:
+        absent, present = one_signed(kernel, BEYOND * entries.noise)
+        counted = "columns of the last kernel without a positive entry, minus those without a negative one"
+    votes, classes = absent - present, kernel.shape[-1]
+    others = classes - np.where(votes > 0, present, absent)
+    return np.where(others > entries.samples, votes, 0), LEAST_VOTES * classes, counted
 
 
 def find_sign(evidence: Finding, claimed: str, meta: dict) -> Finding:

@@ -106,15 +106,29 @@ def is_doubtful(kernel: np.ndarray, columns: np.ndarray, public: Public) -> bool
     Arguments as of ``plateau``. Three or four columns are enough where those of hard labels would differ. Two
     are enough among a few columns of a confident model.
     """
-    chosen, expected = kernel[:, columns].astype(np.float64), expected_softmax(columns, public)
-    size = np.linalg.norm(chosen, axis=0)
-    far = np.linalg.norm(chosen[:, :, None] - chosen[:, None, :], axis=0)
-    relative = far / np.maximum(np.maximum(size[:, None], size), 1e-300)
+    relative, expected = _relative(kernel, columns), expected_softmax(columns, public)
     for most, number in ((ALIKE, LEAST_COLUMNS), (ROUGHLY, LEAST_COLUMNS + 1)):
         if any(row.sum() >= number and _is_unequal(expected[row]) for row in relative <= most):
             return True
     is_confident = np.median(np.diag(public.softmax)) >= CONFIDENT
-    return bool(is_confident and len(size) <= FEW_COLUMNS and (relative <= ROUGHLY).sum() > len(size))
+    return bool(is_confident and len(relative) <= FEW_COLUMNS and (relative <= ROUGHLY).sum() > len(relative))
+
+
+def are_alike(kernel: np.ndarray, columns: np.ndarray) -> bool:
+    """``is_doubtful`` without public images to tell how columns of hard labels would differ."""
+    relative = _relative(kernel, columns)
+    if len(relative) <= FEW_COLUMNS:
+        return bool((relative <= ROUGHLY).sum() > len(relative))
+    pairs = ((ALIKE, LEAST_COLUMNS), (ROUGHLY, LEAST_COLUMNS + 1))
+    return any(bool(((relative <= most).sum(axis=1) >= number).any()) for most, number in pairs)
+
+
+def _relative(kernel: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """[K, K]: how far each two of K columns are apart, relative to the larger one."""
+    chosen = kernel[:, columns].astype(np.float64)
+    size = np.linalg.norm(chosen, axis=0)
+    far = np.linalg.norm(chosen[:, :, None] - chosen[:, None, :], axis=0)
+    return far / np.maximum(np.maximum(size[:, None], size), 1e-300)
 
 
 def _is_unequal(expected: np.ndarray) -> bool:

@@ -38,6 +38,8 @@ STATISTICS = ("moving_mean", "moving_variance")
 
 def find_weights(public: Public) -> Finding:
     """value: trained or untrained, or unknown where there is a doubt."""
+    if not public.has_images:
+        return _by_weights(public)
     evidence = (
         f"the model is right on {public.accuracy:.0%} of public images; "
         f"the most frequent class has {public.chance:.0%}"
@@ -49,6 +51,20 @@ def find_weights(public: Public) -> Finding:
     return Finding("untrained", 0.95, evidence)
 
 
+def _by_weights(public: Public) -> Finding:
+    """``find_weights`` without public images."""
+    why = "there are no public images, and by the weights alone "
+    if public.is_trained is None:
+        return Finding(
+            UNKNOWN, 0.0, f"{why}it does not show whether the model was trained. {public.doubt}".strip()
+        )
+    if public.is_trained:
+        return Finding("trained", 0.8, f"{why}biases or shifts are far from initial values")
+    return Finding(
+        "untrained", 0.8, f"{why}every bias and shift has the constant value of an untrained layer"
+    )
+
+
 def doubt(model: keras.Model, missing: tuple[str, ...], public: Public, x: np.ndarray, y: np.ndarray) -> str:
     """Why the model with the weights of the file may not be the client's; '' if nothing speaks against it.
 
@@ -57,6 +73,13 @@ def doubt(model: keras.Model, missing: tuple[str, ...], public: Public, x: np.nd
     with another range of pixels, order of rows or numbers of classes.
     """
     without = _without_statistics(model, missing, public)
+    if without and not public.has_images:
+        return (
+            f"the moving statistics of {without} are not in the file of weights, and there are no public "
+            "images to show whether the model works with mean 0 and variance 1"
+        )
+    if not public.has_images:
+        return ""
     if without:
         return (
             f"the moving statistics of {without} are not in the file of weights. With mean 0 and variance 1 "
@@ -69,7 +92,7 @@ def doubt(model: keras.Model, missing: tuple[str, ...], public: Public, x: np.nd
     if rescaled:
         return rescaled
     _refuse_other_rows(model, public, x, y)
-    if public.accuracy < public.chance + AT_CHANCE and _is_clearly_trained(model) and len(y) >= FEWEST:
+    if public.accuracy < public.chance + AT_CHANCE and is_clearly_trained(model) and len(y) >= FEWEST:
         return (
             f"the weights were trained, but the model is right on {public.accuracy:.0%} of public images: "
             "probably the client's pixels are not in [0, 1] (put its Rescaling into the model), its data are "
@@ -110,7 +133,7 @@ def _is_initial(layer: keras.Layer) -> bool:
     return bool(known) and all(known)
 
 
-def _is_clearly_trained(model: keras.Model) -> bool:
+def is_clearly_trained(model: keras.Model) -> bool:
     """Whether a bias, scale or shift is far from the initial values of Keras and of PyTorch.
 
     PyTorch draws biases and kernels uniformly from ±1/√(inputs). A constant bias may be initial, too.

@@ -14,7 +14,12 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from gradleak.datasets.builtin import BUILTIN
 from gradleak.priors.options import VaeOptions
+
+
+class OtherShape(ValueError):
+    """A prior draws images of another shape than is asked for."""
 
 
 @dataclass(frozen=True)
@@ -147,10 +152,19 @@ def _row(epoch: int, trained: np.ndarray, held: list[float]) -> dict[str, float]
 
 
 def load_networks(options: VaeOptions, shape: tuple[int, int, int], arrays: dict[str, np.ndarray]):
-    """(encoder, decoder) with weights from the arrays of ``weights_of``."""
-    encoder, decoder = build(options, shape)
-    for prefix, network in (("encoder", encoder), ("decoder", decoder)):
-        network.set_weights([arrays[f"{prefix}_{index}"] for index in range(len(network.weights))])
+    """(encoder, decoder) with weights from the arrays of ``weights_of``. Raises OtherShape."""
+    try:
+        builtin = BUILTIN.get(options.dataset)
+        if builtin and builtin.shape != tuple(shape):
+            raise ValueError
+        encoder, decoder = build(options, shape)
+        for prefix, network in (("encoder", encoder), ("decoder", decoder)):
+            network.set_weights([arrays[f"{prefix}_{index}"] for index in range(len(network.weights))])
+    except ValueError:
+        raise OtherShape(
+            f"the prior draws images of {options.dataset}, which have another shape than {shape}: choose a "
+            "prior of images of that shape"
+        ) from None
     return encoder, decoder
 
 

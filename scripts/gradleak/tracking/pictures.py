@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gradleak.images import as_picture
+
 GRID_COLUMNS = 8
 MOST_IMAGES = 32
 ENLARGED = 3  # MNIST is small on a screen
@@ -23,6 +25,7 @@ def grid(found: np.ndarray, truth: np.ndarray, pairs: int) -> np.ndarray:
     found, truth: uint8 [n, height, width, channels]. pairs: how many of them are images, the rest is padding.
     """
     pairs = max(1, min(pairs, MOST_IMAGES, len(found)))
+    found, truth = as_picture(found), as_picture(truth)
     rows = []
     for at in range(0, pairs, GRID_COLUMNS):
         for source in (truth, found) if len(truth) else (found,):

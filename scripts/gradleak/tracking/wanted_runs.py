@@ -72,7 +72,7 @@ class WantedRun:
                 *((key, value, 0) for key, value in self.metrics.items()),
                 *(("loss", value, int(step)) for step, value in curve),
             ],
-            (self.tags["dataset"], target),
+            None if self.tags["dataset"] == "none" else (self.tags["dataset"], target),
             self.status,
             body.began,
             body.ended,

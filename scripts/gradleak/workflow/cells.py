@@ -7,7 +7,7 @@ from typing import Any
 
 from gradleak.federated.options import ClientOptions
 from gradleak.priors.options import VaeOptions
-from gradleak.workflow.config import ATTACKS
+from gradleak.workflow.config import ATTACKS, NO_DATASET
 from gradleak.workflow.identity import identify, spec_of
 from gradleak.workflow.seed_blocks import block_name
 
@@ -27,11 +27,19 @@ class Target:
         return isinstance(self.options, ClientOptions) or bool(getattr(self.options, "truth", None))
 
     @property
+    def has_public(self) -> bool:
+        """Whether there are public images of the same kind."""
+        return self.options.dataset != NO_DATASET
+
+    @property
     def user_claims(self) -> dict[str, Any]:
         """What the user says about the update, for the mapping to check; nothing about a simulated one."""
         if isinstance(self.options, ClientOptions):
             return {"samples": None, "sign": "auto", "scale": "auto", "batch_norm": "auto"}
-        return {key: getattr(self.options, key) for key in ("samples", "sign", "scale", "batch_norm", "loss")}
+        stated = ("samples", "sign", "scale", "batch_norm", "loss")
+        claims = {key: getattr(self.options, key) for key in stated}
+        shape = self.options.input_shape
+        return claims if shape is None else claims | {"input_shape": list(shape)}
 
     @property
     def preprocess(self) -> dict[str, Any] | None:
@@ -97,6 +105,8 @@ class Cell:
         settings = self.target.options.model_dump(mode="json", exclude=set(COUNTS))
         if self.target.options.preprocess:
             settings["preprocess"] = self.target.options.preprocess.in_words  # tables have no mappings
+        if settings.get("input_shape"):  # as one word, since tables have no lists
+            settings["input_shape"] = "×".join(map(str, settings["input_shape"]))
         return flat | {f"target.{key}": value for key, value in settings.items()}
 
     @property

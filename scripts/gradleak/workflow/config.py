@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, PositiveInt, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.matching.latent_options import LatentOptions
@@ -29,7 +29,7 @@ from gradleak.strict import StrictModel
 
 ATTACKS = {"labels": LabelOptions, "dlg": DlgOptions, "latent": LatentOptions, "span": SpanOptions}
 COMBINE = ("product", "zip", "one_at_a_time")  # how the axes of an entry may be combined
-NO_DATASET = "none"
+NO_DATASET = "none"  # of a target, for whose images no public ones exist
 RENAMED = {  # keys of earlier versions → their names now; CHANGELOG.md lists them too
     "optimiser": "optimizer",
     "fill_unseen": "fill_outside_receptive_field",
@@ -47,7 +47,12 @@ class Leaked(StrictModel):
     dataset: OwnOrBuiltin = Field(
         "mnist-5k",
         description="Public data of the same kind, for priors and controls: a built-in set, or one of "
-        "`datasets`.",
+        "`datasets`. none: there are none; what needs them is not applicable, or abstains.",
+    )
+    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
+        None,
+        description="With dataset: none, how the model's input is an image: [height, width, channels], as "
+        "[28, 28, 1] of a model that takes vectors of 784. Default: the shape that the model takes.",
     )
     samples: int | None = Field(
         None, ge=1, description="Images behind the update; default: what the metadata says."
@@ -76,6 +81,15 @@ class Leaked(StrictModel):
         description="What the client did to its examples, as numbers in [0, 1], before the model: "
         "`{mean: …, std: …}` or `{range: [lo, hi]}`; null: nothing, or the model does it itself.",
     )
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Leaked:
+        if self.input_shape is not None and self.dataset != NO_DATASET:
+            raise ValueError(
+                f"input_shape: the images of {self.dataset} have a shape already; leave input_shape out, or "
+                f"choose dataset: {NO_DATASET}"
+            )
+        return self
 
     @property
     def draws(self) -> int:
@@ -169,6 +183,11 @@ class Config(StrictModel):
         """All that a target or prior can name."""
         return list(dict.fromkeys([*BUILTIN, *self.datasets]))
 
+    def unknown_dataset(self, options: Any, path: str) -> str:
+        """What is wrong with the data set of a target or a prior, or ''. path: of its key in the config."""
+        valid = [*self.dataset_names, *([NO_DATASET] if isinstance(options, Leaked) else [])]
+        return "" if options.dataset in valid else not_one_of(path, options.dataset, valid)
+
     def dataset(self, name: str) -> Dataset:
         """What is said about a data set."""
         return self.datasets.get(name, Dataset())
@@ -215,9 +234,8 @@ def _check_datasets(config: Config) -> None:
         lines.append(f"datasets.{NO_DATASET}: means that there is no data set; choose another name")
     for section in ("targets", "priors"):
         for name, options in getattr(config, section).items():
-            if options.dataset not in config.dataset_names:
-                path = f"{section}.{name}.dataset"
-                lines.append(not_one_of(path, options.dataset, config.dataset_names))
+            if line := config.unknown_dataset(options, f"{section}.{name}.dataset"):
+                lines.append(line)
     if lines:
         raise ConfigError("\n".join(lines))
 

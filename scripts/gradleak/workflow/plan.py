@@ -84,7 +84,9 @@ class Plan:
         return Plan(self.config, studies, cells, blocks)
 
     def datasets(self) -> list[str]:
-        return sorted({cell.target.options.dataset for cell in self.cells.values()})
+        """The data sets of the targets that have public images."""
+        targets = (cell.target for cell in self.cells.values())
+        return sorted({target.options.dataset for target in targets if target.has_public})
 
     def dataset_options(self, name: str) -> dict[str, Any]:
         """What the config says about a data set, defaults left out."""

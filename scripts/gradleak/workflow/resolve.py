@@ -8,11 +8,24 @@ from typing import Any
 
 from gradleak.datasets.builtin import BUILTIN
 from gradleak.workflow.cells import COUNTS, Cell, Prior, Target, make_cell
-from gradleak.workflow.config import ATTACKS, Config, ConfigError, LocalTarget, nearest, not_one_of, parse
+from gradleak.workflow.config import (
+    ATTACKS,
+    NO_DATASET,
+    Config,
+    ConfigError,
+    LocalTarget,
+    nearest,
+    not_one_of,
+    parse,
+)
 from gradleak.workflow.identity import identify, spec_of
 from gradleak.workflow.own_files import check_name
 
 TARGET = "target."  # the prefix of options that change single settings of the target
+NEEDS_PUBLIC = {  # option → its values that need public images, and what to choose in their place
+    "init": (("public_mean", "class_mean", "features"), "normal, uniform or smooth_noise"),
+    "weighting": (("learned",), "another weighting, such as uniform or depth"),
+}
 
 
 def resolve(point: dict[str, Any], config: Config, path: str, places: dict[str, str]) -> Cell:
@@ -33,15 +46,34 @@ def resolve(point: dict[str, Any], config: Config, path: str, places: dict[str, 
     prior = _prior(options, config, path)
     if prior:
         # The shape of the user's own data is not known before its files are read.
-        drawn, wanted = (BUILTIN.get(one.options.dataset) for one in (prior, target))
-        if drawn and wanted and drawn.shape != wanted.shape:
+        drawn, wanted = _image_shape(prior.options), _image_shape(target.options)
+        if drawn and wanted and drawn != wanted:
             raise ConfigError(
-                f"{path}.prior: {options.prior!r} draws images {drawn.shape}, and target {name!r} has "
-                f"{wanted.shape}"
+                f"{path}.prior: {options.prior!r} draws images {drawn}, and target {name!r} has {wanted}"
             )
+    _check_public(options, target, name, path, places)
     if getattr(options, "labels", None) == "oracle" and not target.has_truth:
         raise ConfigError(f"{path}.labels: oracle needs truth, and target {name!r} has none")
     return make_cell(options, target, name, prior, _members(point, options, config, path, places))
+
+
+def _image_shape(options: Any) -> tuple[int, ...] | None:
+    """(H, W, C) of the images of a target or a prior; None where only files say it."""
+    builtin = BUILTIN.get(options.dataset)
+    return builtin.shape if builtin else getattr(options, "input_shape", None)
+
+
+def _check_public(options: Any, target: Target, name: str, path: str, places: dict[str, str]) -> None:
+    """Raise ConfigError where an option needs public images and the target has none."""
+    if target.has_public:
+        return
+    for key, (values, instead) in NEEDS_PUBLIC.items():
+        value = getattr(options, key, None)
+        if value in values:
+            raise ConfigError(
+                f"{places.get(key, f'{path}.{key}')}: {value} needs public images, and target {name!r} has "
+                f"none (dataset: {NO_DATASET}); choose {instead}"
+            )
 
 
 def _members(
@@ -75,8 +107,8 @@ def _target(point: dict[str, Any], config: Config, path: str, places: dict[str, 
         written = {key.removeprefix(TARGET): place for key, place in places.items() if key.startswith(TARGET)}
         given = options.model_dump(exclude_unset=True)
         options = parse(type(options), {**given, **overrides}, path, written)
-        if options.dataset not in config.dataset_names:
-            raise ConfigError(not_one_of(written["dataset"], options.dataset, config.dataset_names))
+        if line := config.unknown_dataset(options, written.get("dataset", f"{path}.target.dataset")):
+            raise ConfigError(line)
     spec = spec_of(options, *COUNTS, *(["truth"] if isinstance(options, LocalTarget) else []))
     return Target(identify(spec), options, spec)
 

@@ -105,3 +105,15 @@ def test_all_pixels_outside_give_the_mean_and_none_outside_change_nothing(images
         receptive_field.fill(private, everything, public)[3], public.mean(axis=0), atol=1e-6
     )
     np.testing.assert_array_equal(receptive_field.fill(private, ~everything, public), private)
+
+
+def test_without_public_images_pixels_outside_are_those_next_to_them():
+    outside = np.zeros((4, 4, 1), bool)
+    outside[3] = outside[:, 3] = True
+    image = np.arange(16.0, dtype=np.float32).reshape(1, 4, 4, 1) / 16
+    found = receptive_field.fill(image, outside, image[:0])
+    np.testing.assert_array_equal(found[0, :3, :3], image[0, :3, :3])
+    np.testing.assert_array_equal(found[0, :3, 3], image[0, :3, 2])
+    assert found[0, 3, 3, 0] == image[0, 2, 2, 0]
+    everything = np.ones_like(outside)
+    np.testing.assert_array_equal(receptive_field.fill(image, everything, image[:0]), image)

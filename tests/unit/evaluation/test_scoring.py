@@ -20,7 +20,7 @@ def truth(rng):
 @pytest.fixture(scope="module")
 def references(digits):
     classifier = reference_classifier.train(to_float(digits["pretraining"].x), digits["pretraining"].y)
-    return scoring.References(classifier, to_float(digits["public"].x[:20]).astype(np.float64), 10)
+    return scoring.References(classifier, to_float(digits["public"].x[:20]).astype(np.float64))
 
 
 def inversion(truth, accepted, certificates=None):
@@ -33,7 +33,7 @@ def inversion(truth, accepted, certificates=None):
 
 def test_images_are_scored_against_their_pairs(truth, references):
     found = inversion(truth, [True, True, False, True])
-    (row, empty), pairs = scoring.score_images(found, truth, [OK, DIVERGED], references)
+    (row, empty), pairs = scoring.score_images(found, truth, [OK, DIVERGED], references, 10)
     assert row["matched"] == 3
     assert row["psnr"] == 100
     assert row["share_20db"] == 0.75
@@ -58,14 +58,16 @@ def test_padding_is_scored_as_no_candidate(truth, references):
         "samples_estimated": np.array([4, 4]),
     }
     found = inversion(truth, [True, True, False, False], certificates)
-    (row, _), _ = scoring.score_images(found, truth, [OK, OK | {"seed": 1}], references)
+    (row, _), _ = scoring.score_images(found, truth, [OK, OK | {"seed": 1}], references, 10)
     assert (row["certified"], row["false_positives"], row["samples_exact"]) == (2, 0, 1)
     assert row["expected_psnr"] == 45
     assert "residual_rank" not in row  # all three candidates have the same PSNR
 
 
 def test_nothing_accepted_is_a_row_without_means(truth, references):
-    (row, _), pairs = scoring.score_images(inversion(truth, [False] * 4), truth, [OK, DIVERGED], references)
+    (row, _), pairs = scoring.score_images(
+        inversion(truth, [False] * 4), truth, [OK, DIVERGED], references, 10
+    )
     assert row["matched"] == row["share_20db"] == row["pair_label_accuracy"] == 0
     assert "reference_accuracy" not in row
     assert pairs["found"].shape == (2, 0, 8, 8, 1)
@@ -138,7 +140,7 @@ def test_a_label_that_is_not_known_counts_for_no_class(truth, references):
     found = replace(found, labels=labels)
     rows, _ = scoring.without_truth(found, [OK, OK | {"seed": 1}], 10)
     assert [sum(row["counts"]) for row in rows] == [2, 0]
-    (one, other), _ = scoring.score_images(found, truth, [OK, OK | {"seed": 1}], references)
+    (one, other), _ = scoring.score_images(found, truth, [OK, OK | {"seed": 1}], references, 10)
     assert one["pair_label_accuracy"] == 1
     assert "pair_label_accuracy" not in other
     assert sum(one["counts"]) == 2
@@ -161,5 +163,29 @@ def test_many_labels_are_scored_one_by_one(truth, references, rng):
     images = InversionFile(
         to_float(truth.x)[:, :1], labels[:, :1], np.arange(2), np.zeros(2), np.ones((2, 1), bool), {}
     )
-    (row, _), _ = scoring.score_images(images, scoring.Truth(truth.x, labels), [OK, DIVERGED], references)
+    (row, _), _ = scoring.score_images(images, scoring.Truth(truth.x, labels), [OK, DIVERGED], references, 10)
     assert (row["counts"], row["true_counts"], row["pair_label_accuracy"]) == ([1, 1, 0], [3, 3, 0], 1)
+
+
+def test_without_public_images_what_compares_with_them_is_left_out(truth, references):
+    found = inversion(truth, [True] * 4)
+    with_public, _ = scoring.score_images(found, truth, [OK], references, 10)
+    without, _ = scoring.score_images(found, truth, [OK], scoring.References(), 10)
+    gone = {"nearest_public_psnr", "reference_accuracy"}
+    assert without == [{key: value for key, value in with_public[0].items() if key not in gone}]
+    assert gone <= set(with_public[0])
+
+
+def test_counts_have_the_classes_of_the_model(truth, references):
+    found = inversion(truth, [True] * 4)
+    scored, _ = scoring.score_images(found, truth, [OK], references, classes=3)
+    blind, _ = scoring.without_truth(found, [OK], classes=62)
+    assert (len(scored[0]["counts"]), len(scored[0]["true_counts"]), len(blind[0]["counts"])) == (3, 3, 62)
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 1), (1, 20, 2), (12, 9, 3), (1, 2, 1)])
+def test_inputs_of_any_shape_are_scored(rng, shape):
+    truth = scoring.Truth(rng.integers(0, 256, (2, 4, *shape), dtype=np.uint8), np.array([[0, 1, 2, 2]] * 2))
+    rows, _ = scoring.score_images(inversion(truth, [True] * 4), truth, [OK], scoring.References(), classes=3)
+    assert rows[0]["psnr"] > 50
+    assert ("ssim" in rows[0]) == (shape[0] > 1)

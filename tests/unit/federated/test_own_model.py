@@ -73,8 +73,7 @@ def test_clients_train_it(tmp_path, digits):
         (net(shape=(63,)), r"net.json: the model takes images? \(63,\)"),
         (
             net(outputs=1, activation="linear"),
-            "net.json: the model has 1 outputs, and the data set 10 classes; a model of one output is not "
-            "simulated yet, give it two",
+            "net.json: the model has 1 output, which makes two classes, and the data set 10 classes",
         ),
     ],
 )

@@ -1,10 +1,13 @@
 """What the adversary simulates on public images, on the 8×8 digits."""
 
+import keras
 import numpy as np
 import pytest
 
+from gradleak.datasets.examples import Examples
 from gradleak.federated import client, shadow_clients
 from gradleak.federated.options import ClientOptions
+from gradleak.labels import registry
 from gradleak.labels.evidence import Client, Evidence
 from gradleak.labels.packing import of_draws, pack, unpack
 from gradleak.labels.registry import recover
@@ -109,3 +112,18 @@ def test_methods_read_an_update_of_several_steps(model, digits):
     for method in ("posterior", "fixed_point", "linear", "auto"):
         found = recover(method, evidence)
         assert np.minimum(found.counts, truth).sum() / 24 > 0.7, method
+
+
+def test_without_public_images_only_noise_goes_through_the_model(rng):
+    keras.utils.set_random_seed(0)
+    stack = [keras.layers.Flatten(), keras.layers.Dense(5, activation="relu"), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((4, 6, 2)), *stack])
+    nothing = Examples(np.zeros((0, 4, 6, 2), np.uint8), np.zeros(0, np.int64), 3)
+    found = shadow_clients.simulate(model, nothing, None, 1.0, [])
+    assert found.features.shape == (0, 5)
+    assert found.dummy.shape[1] == 5
+    kernel, bias = rng.normal(size=(1, 5, 3)), rng.normal(size=(1, 3))
+    weight, offset = model.get_weights()[-2:]
+    evidence = Evidence(weight, offset, kernel, bias, 4, found, Client())
+    assert registry.refusal("zlg", evidence) == registry.refusal("llg_star", evidence) == ""
+    assert "needs public data" in registry.refusal("llg_plus", evidence)

@@ -57,7 +57,6 @@ def test_a_linear_head_is_left_alone(digits):
         ("{}", "no Keras model"),
         (json.dumps({"class_name": "Nonsense", "config": {}}), "neither Sequential nor Functional"),
         (small(head="hard_sigmoid").to_json(), "ends in hard_sigmoid"),
-        (keras.Sequential([keras.Input((4,)), layers.Dense(10)]).to_json(), "needs images in"),
         (keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(3, 3)]).to_json(), "needs images in"),
     ],
 )

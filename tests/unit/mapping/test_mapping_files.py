@@ -16,6 +16,7 @@ from gradleak.mapping.files import (
     gradients_of,
     model_of,
     read_block,
+    read_classes,
     trainable_places,
     write_block,
 )
@@ -79,6 +80,7 @@ def test_what_is_written_is_read_again(block, tmp_path, changed):
     again = read_block(tmp_path / "gradients.npz")
     for field in fields(block):
         assert_same(getattr(again, field.name), getattr(block, field.name))
+    assert read_classes(tmp_path / "gradients.npz") == len(block.public_softmax)
     write_block(tmp_path / "again.npz", again)
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "gradients.npz").read_bytes()
 

@@ -152,3 +152,14 @@ def test_networks_fit_the_images(architecture, shape):
 def test_sides_that_cannot_be_strided_are_refused():
     with pytest.raises(ValueError, match="divisible by 4, not 10×8"):
         vae.build(VaeOptions(), (10, 8, 1))
+
+
+@pytest.mark.parametrize("architecture", ["conv", "notebook"])
+@pytest.mark.parametrize("shape", [(12, 12, 1), (8, 8, 3), (1, 64, 1)])
+def test_a_prior_of_another_shape_is_refused(images, architecture, shape):
+    options = VaeOptions(**TINY | {"architecture": architecture})
+    encoder, decoder = vae.build(options, images.shape[1:])
+    arrays = vae.weights_of(vae.Trained(encoder, decoder, [], images))
+    vae.load_networks(options, images.shape[1:], arrays)
+    with pytest.raises(vae.OtherShape, match="choose a prior of images of that shape"):
+        vae.load_networks(options, shape, arrays)

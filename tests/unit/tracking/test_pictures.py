@@ -44,3 +44,11 @@ def test_an_attack_that_accepted_nothing_has_no_image(results, database):
     results.cell("aaa").block("aaa", (0,), lambda seed: {"matched": 0, "share_20db": 0.0}, images=0)
     assert sync(results, database) == {"created": 2}
     assert Seen(f"sqlite:///{database}").runs()["aaa/0"].info.status == "FINISHED"
+
+
+def test_channels_that_are_no_colours_lie_below_one_another():
+    signal = np.arange(12, dtype=np.uint8).reshape(1, 1, 6, 2)
+    picture = pictures.grid(signal, signal, 1)
+    assert picture.shape == (2 * (2 + 2) * 3, (6 + 2) * 3, 3)
+    assert picture[3::3, 3::3, 0][0, :6].tolist() == signal[0, 0, :, 0].tolist()
+    assert picture[3::3, 3::3, 0][1, :6].tolist() == signal[0, 0, :, 1].tolist()

@@ -75,3 +75,57 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     assert resolve.truth_file(target) == str(tmp_path / "truth.npz")
     with pytest.raises(ConfigError, match=r"targets\.mine\.truth: '~/none' is not a file"):
         resolve.check_local("mine", local("~/leak", "~/none"))
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "leak").mkdir()
+    (tmp_path / "leak" / "model.json").touch()
+    return {"source": "local", "path": str(tmp_path / "leak"), "samples": 4, "dataset": "none"}
+
+
+def test_a_target_without_public_images_needs_no_data_set(plan_of, mine):
+    plan = plan_of({"attack": "dlg", "target": "mine"}, targets={"mine": mine})
+    (target,) = plan.targets.values()
+    assert plan.datasets() == []
+    assert not target.has_public
+    assert "input_shape" not in target.user_claims
+    shaped = mine | {"input_shape": [28, 28, 1]}
+    (target,) = plan_of({"attack": "dlg", "target": "mine"}, targets={"mine": shaped}).targets.values()
+    assert target.user_claims["input_shape"] == [28, 28, 1]
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (
+            {"attack": "dlg", "init": "public_mean"},
+            r"cells\[0\].init: public_mean needs public .*; choose normal",
+        ),
+        ({"attack": "dlg", "init": "features"}, r"cells\[0\].init: features needs .* target 'mine' .*none"),
+        ({"attack": "dlg", "weighting": "learned"}, r"weighting: learned needs .*; choose another weighting"),
+        ({"attack": "latent", "prior": "vae", "weighting": "learned"}, "weighting: learned needs"),
+    ],
+)
+def test_options_that_need_public_images_are_errors_that_name_others(plan_of, mine, cell, message):
+    with pytest.raises(ConfigError, match=message):
+        plan_of(cell | {"target": "mine"}, targets={"mine": mine})
+
+
+def test_a_prior_fits_the_shape_that_the_user_says(plan_of, mine):
+    cell = {"attack": "latent", "prior": "vae", "target": "mine"}
+    plan_of(cell, targets={"mine": mine})  # only the model says which shape it is
+    plan_of(cell, targets={"mine": mine | {"input_shape": [28, 28, 1]}})
+    with pytest.raises(ConfigError, match="draws images"):
+        plan_of(cell, targets={"mine": mine | {"input_shape": [32, 32, 3]}})
+
+
+def test_a_shape_beside_a_data_set_is_an_error(plan_of, mine):
+    both = mine | {"dataset": "mnist-5k", "input_shape": [28, 28, 1]}
+    with pytest.raises(ConfigError, match=r"targets.mine: input_shape: .*choose dataset: none"):
+        plan_of(DLG, targets={"mine": both})
+
+
+def test_tables_have_the_shape_as_one_word(plan_of, mine):
+    plan = plan_of({"attack": "dlg", "target": "mine"}, targets={"mine": mine | {"input_shape": [28, 28, 1]}})
+    assert [cell.parameters["target.input_shape"] for cell in plan.cells.values()] == ["28×28×1"] * 2

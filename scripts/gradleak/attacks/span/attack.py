@@ -30,6 +30,7 @@ from gradleak.attacks.span import (
     layer_selection,
     membership,
     posterior_error,
+    starting_images,
     updated_labels,
     verdict,
 )
@@ -70,14 +71,15 @@ def invert(
         return not_applicable(problem, MANY_LABELS)
     if problem.coupled and not problem.has_statistics:
         return not_applicable(problem, NO_STATISTICS)
+    images = starting_images.of_kind(problem.public, problem.shape)
     try:
-        layers = layer_selection.select(problem.model, problem.public, _is_one_step(problem), problem.coupled)
+        layers = layer_selection.select(problem.model, images, _is_one_step(problem), problem.coupled)
     except layer_selection.NoLayer as reason:
         return not_applicable(problem, str(reason))
     except Untraceable as error:
         return not_applicable(problem, f"the model cannot be split at a dense layer: {error}")
     outside = receptive_field.mask(problem.model)
-    context = search_context(layers, problem.public, ~outside, decoder, options, progress)
+    context = search_context(layers, images, ~outside, decoder, options, progress)
     results = [_trial(context, problem, index, checkpoint) for index in range(len(problem.seeds))]
     return _inversion(problem, _filled(results, outside, problem.public), time.monotonic() - began)
 

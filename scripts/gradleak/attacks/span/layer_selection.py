@@ -71,7 +71,7 @@ def _objection(layer: DenseLayer, public: np.ndarray, inside: np.ndarray, one_st
     psnr = recalled(layer, public, inside)
     if psnr < thresholds.RECALL_PSNR:
         return (
-            "too little to tell images apart: public images recovered from these features alone "
+            "too little to tell images apart: images recovered from these features alone "
             f"have a median PSNR of {psnr:.0f} dB"
         )
     return ""

@@ -1,4 +1,7 @@
-"""Where a search begins: public images, shifted by a pixel or two, whose features lie nearest to the span."""
+"""Where a search begins: public images, shifted by a pixel or two, whose features lie nearest to the span.
+
+Without public images, noise stands in their place.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,16 @@ import numpy as np
 from gradleak.attacks.span import thresholds
 from gradleak.attacks.span.dense_layer import DenseLayer, features_of
 from gradleak.attacks.span.subspace import Subspace
+from gradleak.images import noise_images
+
+
+def of_kind(public: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The images [P, H, W, C] that a search starts from and measures its layer on: ``public``, or noise.
+
+    The layer's kind (nonlinear, before a ReLU) is the same for all images. Certificates use none. shape: (H,
+    W, C).
+    """
+    return public if len(public) else noise_images(shape, thresholds.NOISE_IMAGES, seed=0)
 
 
 class Pool:

@@ -54,6 +54,8 @@ RECALL_STEPS = 150
 
 # Largest shift of a copy of a public image, in pixels. Set by hand.
 SHIFT = 2
+# Noise images where there are no public ones. A bound on time.
+NOISE_IMAGES = 512
 # Images whose features are computed at once. A bound on memory.
 CHUNK = 500
 

@@ -15,6 +15,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from gradleak.files import replacing
+from gradleak.images import as_picture
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
 MARKERS = "osD^vPX*"
@@ -48,8 +49,9 @@ def save(figure: Figure, *paths: str | Path) -> None:
 
 def picture(axis: Any, image: np.ndarray) -> None:
     """Draw an image [H, W, C], uint8 or in [0, 1], without ticks and frame; a vector is one row of it."""
+    shown = as_picture(image)
     axis.imshow(
-        image[..., 0] if image.shape[-1] == 1 else image,
+        shown[..., 0] if shown.shape[-1] == 1 else shown,
         cmap="gray",
         vmin=0,
         vmax=255 if image.dtype == np.uint8 else 1,
