@@ -40,7 +40,9 @@ def mask(model: keras.Model) -> np.ndarray:
 
 
 def _linear(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A linear layer with the same connections as ``layer``: averages for maxima, no activation."""
+    """A linear layer with the same connections as ``layer``: averages for maxima, no activation, and for the
+    normalisation of an example by its own statistics the values plus their mean.
+    """
     from keras import layers
 
     averages = {
@@ -54,9 +56,24 @@ def _linear(layer: keras.layers.Layer) -> keras.layers.Layer:
     if type(layer).__module__.startswith("keras.src.layers.activations"):
         return layers.Identity(name=layer.name)
     config = layer.get_config()
+    if isinstance(layer, layers.LayerNormalization | layers.GroupNormalization):
+        axes = config["axis"] if isinstance(layer, layers.LayerNormalization) else None
+        return _plus_mean(axes, layer.name)
     if "activation" in config:
         config["activation"] = "linear"
     return averages.get(type(layer), type(layer)).from_config(config)
+
+
+def _plus_mean(axes: int | list[int] | None, name: str) -> keras.layers.Layer:
+    """The layer x + mean of x over ``axes``; None: over all but the first, as a bound on what groups read."""
+    import keras
+
+    class PlusMean(keras.layers.Layer):
+        def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+            over = tuple(range(1, len(x.shape))) if axes is None else axes
+            return x + keras.ops.mean(x, axis=over, keepdims=True)
+
+    return PlusMean(name=name)
 
 
 def fill(images: np.ndarray, outside: np.ndarray, public: np.ndarray) -> np.ndarray:

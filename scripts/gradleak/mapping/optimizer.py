@@ -120,22 +120,26 @@ def find_optimizer(
         f"entries of a kernel have {_alike(inside >= EVEN_INSIDE)} sizes ({inside:.2f}), "
         f"tensors have {_alike(between >= EVEN_BETWEEN)} sizes ({between:.2f})"
     )
+    # One layer at the input repeats the sizes of its inputs, which may be alike: 0 and 1 are.
+    one_size = inside >= ONE_SIZE and sum(d.ndim > 1 for d in deltas) > 1
     if not head.has_sums:
-        return _by_sizes(even and not error and not is_hidden, sizes)
+        return _by_sizes(one_size and even and not error and not is_hidden, sizes)
     evidence = f"{evidence}; {sizes}"
     if exact and not even:
         return Finding("sgd", 0.99, f"{evidence}: SGD, with or without momentum")
     if is_hidden:
         return Finding(UNKNOWN, 0.0, f"{evidence}: what was done to the entries hides it")
-    if even and not error and (sums >= BROKEN or (exact and inside >= ONE_SIZE)):
+    if even and not error and (sums >= BROKEN or (exact and one_size)):
         return Finding("adam", 0.95, f"{evidence}: an adaptive optimiser such as Adam")
     return Finding(UNKNOWN, 0.0, f"{evidence}: neither fits (another loss, noise, clipping by entry, …)")
 
 
-def _by_sizes(even: bool, evidence: str) -> Finding:
-    """The family of a sigmoid's draw, whose sums over the classes show nothing."""
+def _by_sizes(is_one: bool, evidence: str) -> Finding:
+    """The family of a sigmoid's draw, whose sums over the classes show nothing. is_one: entries have one
+    size.
+    """
     evidence = f"{evidence}; a sigmoid's gradient has no sums that would show SGD"
-    return Finding("adam", 0.75, evidence) if even else Finding(UNKNOWN, 0.0, evidence)
+    return Finding("adam", 0.75, evidence) if is_one else Finding(UNKNOWN, 0.0, evidence)
 
 
 def _alike(even: bool) -> str:

@@ -129,7 +129,9 @@ def _of_sums(delta: np.ndarray, weight: np.ndarray) -> float | None:
     """κ by the sums over the classes of the last kernel [d, C]; None if they show nothing."""
     sums, own = delta.astype(np.float64).sum(axis=-1), weight.astype(np.float64).sum(axis=-1)
     rounding = 2 * FLOAT32_ROUNDING * np.sqrt(np.sum(np.square(weight, dtype=float), axis=-1))
-    if len(own) < LEAST_ENTRIES or np.linalg.norm(own) * LEAST < np.linalg.norm(rounding):
+    if len(own) < LEAST_ENTRIES or not own.any():  # of weights that start at zero, no decay shows
+        return None
+    if np.linalg.norm(own) * LEAST < np.linalg.norm(rounding):
         return None
     factor = float(own @ sums / (own @ own))
     if np.linalg.norm(sums - factor * own) ** 2 < (1 - EXPLAINED) * np.linalg.norm(sums) ** 2:

@@ -179,6 +179,8 @@ def _certified(context: SearchContext, state: SearchState, gradient: LayerGradie
         near = membership.certified_near_members(
             gradient, candidates.certificates, near, taken, state.control_minimum
         )
+        if gradient.samples:  # a near member is no proof that there are more images than are stated
+            near = near[: max(0, gradient.samples - len(taken))]
     members = [index for index in candidates.members if index in sure or index in near]
     candidates = replace(candidates, members=tuple(members))
     candidates = posterior_error.with_expected_errors(context, candidates, members, gradient.span)
