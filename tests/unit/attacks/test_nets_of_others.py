@@ -28,7 +28,7 @@ FILES = ("model.json", "weights_before.npz", "delta.npz", "meta.json")
 REFUSED = {"text": "reads tokens", "sequence": "reads a sequence", "two_inputs": "2 inputs"}
 MAPPED = [name for name in nets_of_others.NETS if name not in REFUSED]
 SEARCHED = ["adult_14", "normalised_rows"]  # nets of few inputs, whose examples come back within seconds
-# Deep nets, for which the first step of DLG takes ten seconds of tracing; the engine's tests have such layers.
+# Deep nets: tracing the first step of DLG takes ten seconds. The engine's tests have such layers.
 ONLY_LABELS = {"mcmahan_cnn", "femnist_62", "vgg_pooled", "resnet_batch_norm", "resnet_group_norm"}
 # The counts of two classes need their mean probabilities, which noise does not show.
 NO_COUNTS = {"cat_or_dog", "logistic_regression", "tags"}
