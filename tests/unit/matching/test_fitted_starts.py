@@ -102,6 +102,39 @@ def test_a_net_without_a_fitting_dense_layer_is_refused(problem_of):
         dlg.invert(problem, OPTIONS)
 
 
+FEW = DlgOptions(steps=5)
+
+
+def test_one_image_is_matched_once_more_from_the_fitted_image(model, problem_of):
+    problem, x = problem_of(model)
+    found = dlg.invert(problem, FEW)
+    from_noise = dlg.invert(problem, FEW.model_copy(update={"init": "uniform"}))
+    assert np.square(found.images - x).mean() < 1e-5
+    assert np.square(from_noise.images - x).mean() > 1e-2
+    assert (found.objective < 1e-6).all()  # the squared distance, relative
+
+
+@pytest.mark.parametrize(
+    ("images", "changes"),
+    [
+        (2, {}),
+        (1, {"steps": 3}),
+        (1, {"noise": np.full(6, 1e-3)}),
+        (1, {"public": np.zeros((0, 8, 8, 1), np.float32), "public_labels": np.zeros(0, int)}),
+    ],
+    ids=["several images", "several steps", "noise", "no public images"],
+)
+def test_other_updates_are_matched_from_noise_alone(model, problem_of, images, changes):
+    problem, _ = problem_of(model, images, **changes)
+    found, from_noise = (dlg.invert(problem, FEW.model_copy(update={"init": i})) for i in ("auto", "uniform"))
+    np.testing.assert_array_equal(found.images, from_noise.images)
+
+
+def test_a_net_without_a_dense_layer_that_fits_is_matched_from_noise(problem_of):
+    problem, _ = problem_of(net(layers.Dense(3), layers.Flatten(), layers.Dense(10, use_bias=False)))
+    assert dlg.invert(problem, FEW).status == ["ok"] * TRIALS
+
+
 def test_more_starts_never_change_the_first_and_never_do_worse(model, problem_of):
     problem, _ = problem_of(model)
     one, three = (DlgOptions(steps=20, starts=n) for n in (1, 3))

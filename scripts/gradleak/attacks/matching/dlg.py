@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradleak.attacks import receptive_field
-from gradleak.attacks.matching import search
+from gradleak.attacks.matching import one_image, search
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.matching.dummy_labels import given_labels, objection, soft_labels, start_labels
 from gradleak.attacks.matching.objective import matching_loss
@@ -54,6 +54,8 @@ def invert(problem: Problem, options: DlgOptions, resources: Resources = NO_RESO
     box = {"images": (0.0, 1.0)} if options.box else None
     result = search.run(search.Search(objective, start, known, box), copies, options, resources)
     result = search.best_of_starts(result, options.starts)
+    if options.init == "auto":
+        result = one_image.matched_again(result, problem, options, resources)
     found = np.clip(result.best["images"], 0.0, 1.0)
     if options.fill_outside_receptive_field:
         found = receptive_field.fill(found, receptive_field.mask(problem.model), problem.public)

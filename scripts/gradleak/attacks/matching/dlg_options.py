@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from gradleak.attacks.matching.options import MatchingOptions
 
+Init = Literal["auto", "normal", "uniform", "smooth_noise", "public_mean", "class_mean", "features"]
+
 
 class DlgOptions(MatchingOptions):
     """A pixel-space inversion cell."""
@@ -22,12 +24,13 @@ class DlgOptions(MatchingOptions):
         3e-5, ge=0, description="Weight of the total variation (sum over pixels, mean over images)."
     )
     box: bool = Field(True, description="Keep pixels in [0, 1] after every step.")
-    init: Literal["normal", "uniform", "smooth_noise", "public_mean", "class_mean", "features"] = Field(
-        "uniform",
+    init: Init = Field(
+        "auto",
         description="Start: small normal noise, uniform noise in [0, 1], the same blurred, the mean public "
-        "image, the mean of those of the dummy's class (not with labels: joint), or (for updates of one "
-        "image) the public image fitted to the input of the first dense layer, which its gradients give in "
-        "closed form.",
+        "image, the mean of those of the dummy's class (not with labels: joint), or (features, for updates "
+        "of one image) the public image fitted to the input of the first dense layer, which its gradients "
+        "give in closed form. auto: uniform; an update of one image and one local step is matched once more "
+        "from the result and from the fitted image, by L-BFGS, and the nearer one is taken.",
     )
     init_scale: float = Field(
         0.01, ge=0, description="Standard deviation of normal noise (also on public_mean and class_mean)."

@@ -23,7 +23,7 @@ def start_images(problem: Problem, options: DlgOptions) -> np.ndarray:
     bases = _bases(problem, options)
 
     def one(rng: np.random.Generator, base: np.ndarray | float) -> np.ndarray:
-        if options.init == "uniform":
+        if options.init in ("auto", "uniform"):
             return rng.uniform(0, 1, size)
         if options.init == "smooth_noise":
             return _blurred(rng.uniform(0, 1, size))
