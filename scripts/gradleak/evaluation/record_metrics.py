@@ -1,7 +1,7 @@
 """Metrics of recovered records: which fields of a table are right.
 
-Vectors are (n, D) or (n, 1, D, 1), in the encoding of ``gradleak.datasets.table``: estimates, which are
-clipped to [0, 1], or exact ones.
+Vectors are (n, D) or (n, 1, D, 1), in the encoding of ``gradleak.datasets.table``: estimates, whose numbers
+are clipped to [0, 1], or exact ones.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ def right_fields(found: np.ndarray, truth: np.ndarray, fields: Sequence[Field]) 
 
 
 def _is_right(field: Field, found: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """bool (n,). found, truth: float64 (n, D) in [0, 1]."""
+    """bool (n,). found, truth: float64 (n, D)."""
     one, other = (x[:, slice(*field.columns)] for x in (found, truth))
     if field.kind == CATEGORY:
         return one.argmax(axis=1) == other.argmax(axis=1)
     if field.high == field.low:
         return np.ones(len(found), bool)
+    one, other = (np.clip(x[:, 0], 0, 1) for x in (one, other))
     if field.kind == INTEGER:
-        values = (field.low + x[:, 0] * (field.high - field.low) for x in (one, other))
-        return np.equal(*map(np.rint, values))
-    return np.abs(one[:, 0] - other[:, 0]) <= TOLERANCE
+        one, other = (np.rint(field.low + x * (field.high - field.low)) for x in (one, other))
+        return one == other
+    return np.abs(one - other) <= TOLERANCE
 
 
 def field_accuracy(right: np.ndarray, fields: Sequence[Field], records: int) -> dict[str, float]:
@@ -100,5 +101,5 @@ def _values(x: np.ndarray, fields: Sequence[Field]) -> list[list[Any]]:
 
 
 def _vectors(x: np.ndarray, fields: Sequence[Field]) -> np.ndarray:
-    """float64 (n, D), clipped to [0, 1]."""
-    return np.clip(to_float(x), 0, 1).astype(np.float64).reshape(len(x), width(fields))
+    """float64 (n, D)."""
+    return to_float(x).astype(np.float64).reshape(len(x), width(fields))
