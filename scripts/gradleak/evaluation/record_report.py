@@ -6,7 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from gradleak.evaluation.markup import escape, number_cell, row, small, table, text_cell, text_heads
+from gradleak.evaluation.markup import (
+    escape,
+    number_cell,
+    number_heads,
+    row,
+    small,
+    table,
+    text_cell,
+    text_heads,
+)
 from gradleak.evaluation.tables import names, shown_order
 
 SHOWN_CELLS = 8
@@ -59,8 +68,9 @@ def _table(records: dict[str, list]) -> str:
     if not count:
         return small("No record was certified.")
     has_truth = bool(records["true"])
-    parts = "<th>found</th><th>true</th>" if has_truth else "<th>found</th>"
-    head = text_heads("field") + parts * count
+    parts = ("found", "true") if has_truth else ("found",)
+    numbers = [f" {index + 1}" for index in range(count)] if count > 1 else [""]
+    head = text_heads("field") + number_heads(*(part + number for number in numbers for part in parts))
     rows = []
     for place, name in enumerate(records["fields"][:SHOWN_FIELDS]):
         line = [text_cell(escape(name))]

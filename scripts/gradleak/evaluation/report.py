@@ -194,7 +194,7 @@ def _classifier(accuracy: dict[str, float | None]) -> str:
             "nearest public image as a control."
         )
     right = [
-        f"{escape(name)}: " + ("none, since its labels are not classes" if value is None else f"{value:.1%}")
+        f"{escape(name)}: " + ("none, without classes to tell apart" if value is None else f"{value:.1%}")
         for name, value in accuracy.items()
     ]
     return (

@@ -37,6 +37,7 @@ def test_the_trial_with_the_most_right_fields_is_shown(cells):
     assert html.count("class='bad'") == html.count("✗") == 1
     assert "<td class='bad'>state ✗</td><td>private</td>" in html
     assert "<td>30.25</td><td>30.5</td>" in html
+    assert "<th>found 1</th><th>true 1</th><th>found 2</th><th>true 2</th>" in html
     assert "&lt;b&gt;work" in html
     assert "<i>" not in html
 
@@ -56,7 +57,8 @@ def test_span_inversion_comes_first_and_at_most_so_many_cells(cells, monkeypatch
 def test_without_truth_the_found_fields_stand_alone(cells):
     blind = {"seed": 0, "records": RECORDS | {"true": [], "right": []}}
     html = record_report.section(cells, {"a": [blind]})
-    assert "<th>true</th>" not in html
+    assert "<th>found 2</th>" in html
+    assert "<th>true" not in html
     assert "✗" not in html
     assert "state" in html
 

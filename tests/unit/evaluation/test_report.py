@@ -154,7 +154,7 @@ def test_the_report_states_its_provenance(page):
 def test_values_come_with_their_interval_where_there_is_one(page):
     html = page(whole)
     assert "20.5 <span class='ci'>20.0–21.0</span>" in html
-    assert "mnist-5k: 97.3 %, tags: none, since its labels are not classes." in html
+    assert "mnist-5k: 97.3 %, tags: none, without classes to tell apart." in html
     assert "What it is." in html
 
 
