@@ -136,8 +136,7 @@ def figure_inputs(w):
 
 def figure_cells(w):
     """The cell of each file of a figure's input that has one for each cell."""
-    by_pairs = "pairs" in figures.FIGURES[w.figure].inputs
-    return [c for c, _ in (DONE.pictured() if by_pairs else DONE.shown())]
+    return [c for c, _ in (DONE.pictured() if "pairs" in figures.FIGURES[w.figure].inputs else DONE.shown())]
 
 
 def figure_group(w):
