@@ -125,13 +125,18 @@ def blocks(pattern):
 
 FIGURE_FILES = {
     **{name: f"results/tables/{name}.csv" for name in ("trials", "cells", "labels", "effects")},
-    "pairs": [f"results/scores/{c}/{b}.npz" for c, b in DONE.shown()],
+    "pairs": [f"results/scores/{c}/{b}.npz" for c, b in DONE.pictured()],
     "records": [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
 }
 
 
 def figure_inputs(w):
     return {name: FIGURE_FILES[name] for name in figures.FIGURES[w.figure].inputs}
+
+
+def figure_cells(w):
+    """The cell of each file of a figure's input that has one for each cell."""
+    return [c for c, _ in (DONE.pictured() if "pairs" in figures.FIGURES[w.figure].inputs else DONE.shown())]
 
 
 def figure_group(w):

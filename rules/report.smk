@@ -88,7 +88,7 @@ rule plot:
         mem_mb=4000,
         runtime=30,
     params:
-        cells=[c for c, _ in DONE.shown()],
+        cells=figure_cells,
         caption=lambda w: figures.FIGURES[w.figure].caption,
         code=code_of("plot.py", text=True),
     script:
@@ -180,6 +180,7 @@ rule write_report:
         mapping_figures=[f"results/figures/mapping/{t}_{b}.png" for t, b in DONE.mapped()],
         prior_figures=[f"results/figures/priors/{p}.png" for p in DONE.priors],
         references=[f"results/reference_classifiers/{d}.json" for d in DONE.datasets()],
+        recovered=[f"results/scores/{c}/{b}.json" for c, b in DONE.recorded()],
     output:
         report="results/report.html",
     log:
@@ -191,6 +192,7 @@ rule write_report:
         mem_mb=4000,
         runtime=30,
     params:
+        recorded=[c for c, _ in DONE.recorded()],
         mapped=[f"{DONE.target_names[t]} ({t}), draws {b}" for t, b in DONE.mapped()],
         descriptions={s.name: s.description for s in PLAN.studies},
         settings=PLAN.described(),

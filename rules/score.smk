@@ -54,6 +54,11 @@ rule score:
             if cell(w).target.has_public
             else []
         ),
+        description=lambda w: (
+            f"results/data/{cell(w).target.options.dataset}/dataset.json"
+            if cell(w).target.has_public
+            else []
+        ),
         ceiling=ceilings,
     output:
         rows="results/scores/{cell}/{block}.json",

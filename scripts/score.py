@@ -4,6 +4,7 @@ import numpy as np
 
 from gradleak import records
 from gradleak.attacks import inversion_files
+from gradleak.datasets.description import read_description
 from gradleak.datasets.pools import read_pool
 from gradleak.evaluation import reference_classifier, scoring
 from gradleak.evaluation.truth import load_truth
@@ -14,11 +15,13 @@ from gradleak.mapping.files import read_classes
 
 
 def references_of(inputs) -> scoring.References:
-    """The reference classifier and the public images, where the target has any."""
+    """The reference classifier, the public images and what is known about them, where the target has any."""
     if not inputs.get("public"):
         return scoring.References()
     public = to_float(read_pool(inputs.public).x).astype(np.float64)
-    return scoring.References(reference_classifier.load(inputs.reference), public)
+    return scoring.References(
+        reference_classifier.load(inputs.reference), public, read_description(inputs.description)
+    )
 
 
 def main(snakemake) -> None:
@@ -31,11 +34,11 @@ def main(snakemake) -> None:
     if snakemake.params.attack == "labels":
         rows = scoring.score_labels(read_npz(inputs.result), truth and truth.y, trials)
     elif truth is None:
-        rows, pairs = scoring.without_truth(inversion_files.read(inputs.result), trials, classes)
-    else:
-        references = references_of(inputs)
         found = inversion_files.read(inputs.result)
-        rows, pairs = scoring.score_images(found, truth, trials, references, classes)
+        rows, pairs = scoring.without_truth(found, trials, classes, references_of(inputs))
+    else:
+        found = inversion_files.read(inputs.result)
+        rows, pairs = scoring.score_images(found, truth, trials, references_of(inputs), classes)
         if inputs.get("ceiling"):
             ceilings = scoring.prior_ceilings([read_npz(file) for file in inputs.ceiling], draws)
             rows = [row | {"prior_ceiling_psnr": best} for row, best in zip(rows, ceilings, strict=True)]

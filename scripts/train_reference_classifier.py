@@ -1,4 +1,4 @@
-"""Pretraining pool → the reference classifier, and its accuracy on public images, all of them new to it."""
+"""Pretraining pool → the reference classifier, and its accuracy on public examples, all of them new to it."""
 
 from gradleak.datasets.pools import read_pool
 from gradleak.evaluation import reference_classifier
@@ -11,10 +11,12 @@ def main(snakemake) -> None:
     pretraining, public = read_pool(snakemake.input.pretraining), read_pool(snakemake.input.public)
     trained = reference_classifier.train(to_float(pretraining.x), pretraining.y)
     reference_classifier.save(trained, snakemake.output.reference)
-    tested = slice(None, 2000)
-    accuracy = reference_classifier.accuracy(trained, to_float(public.x[tested]), public.y[tested])
+    accuracy = None
+    if trained:
+        tested = slice(None, 2000)
+        accuracy = reference_classifier.accuracy(trained, to_float(public.x[tested]), public.y[tested])
     write_json(snakemake.output.accuracy, {"accuracy_on_public": accuracy})
-    job.log.info("accuracy on public images: %.4f", accuracy)
+    job.log.info("accuracy on public examples: %s", accuracy)
 
 
 if "snakemake" in globals():

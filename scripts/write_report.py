@@ -15,6 +15,7 @@ def main(snakemake) -> None:
         for name, path, prospects in zip(params.mapped, inputs.mappings, inputs.prospects, strict=True)
     }
     accuracy = {Path(path).stem: read_json(path)["accuracy_on_public"] for path in inputs.references}
+    recovered = {cell: read_json(path) for cell, path in zip(params.recorded, inputs.recovered, strict=True)}
     page = report.render(
         report.Report(
             **{name: tables.read(inputs[name]) for name in ("cells", "trials", "headline", "effects")},
@@ -22,6 +23,7 @@ def main(snakemake) -> None:
             mappings=mappings,
             mapping_figures=[Path(path) for path in inputs.mapping_figures],
             prior_figures=[Path(path) for path in inputs.prior_figures],
+            recovered=recovered,
             reference_accuracy=accuracy,
             descriptions=params.descriptions,
             settings=params.settings,

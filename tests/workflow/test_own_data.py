@@ -64,6 +64,9 @@ def test_records_of_an_own_table_behind_an_own_model_come_out(fresh):
         assert np.abs(rows["hours"] - record["hours"]).min() < 1e-4, index
     trials = pd.read_csv(fresh.folder / "results/tables/trials.csv")
     assert set(trials["status"]) == {"ok"}
+    assert trials.groupby("attack")["field_accuracy"].mean()["dlg"] > trials["field_accuracy_chance"].mean()
+    assert "<h2 id='records'>" in (fresh.folder / "results/report.html").read_text()
+    assert not (fresh.folder / "results/figures/reconstructions.png").exists()
     assert fresh.planned() == {}
     table.iloc[:-3].to_csv(fresh.folder / "people.csv", index=False)
     assert "split_dataset" in fresh.planned()

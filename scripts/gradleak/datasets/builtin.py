@@ -96,11 +96,12 @@ class Builtin(NamedTuple):
     """A data set that needs no description in the config.
 
     load: of the path that the config names for it, or None. shape: (H, W, C) of an example, known before the
-    examples are loaded.
+    examples are loaded. is_table: whether they are records of a table.
     """
 
     load: Callable[[str | None], Loaded]
     shape: tuple[int, int, int]
+    is_table: bool = False
 
 
 BUILTIN = {
@@ -110,8 +111,8 @@ BUILTIN = {
     "digits-8x8": Builtin(digits_8x8, (8, 8, 1)),
     "photo-crops": Builtin(photographs, (32, 32, 3)),
     "cifar10": Builtin(cifar10, (32, 32, 3)),
-    "breast-cancer": Builtin(breast_cancer, (1, 30, 1)),
-    "wine": Builtin(wine, (1, 13, 1)),
+    "breast-cancer": Builtin(breast_cancer, (1, 30, 1), is_table=True),
+    "wine": Builtin(wine, (1, 13, 1), is_table=True),
 }
 
 

@@ -12,3 +12,10 @@ def load(name: str, options: Dataset) -> Loaded:
     if name not in builtin.BUILTIN:
         return own.load(name, options)
     return builtin.BUILTIN[name].load(options.path)
+
+
+def is_table(name: str, options: Dataset) -> bool:
+    """Whether the data set's examples are records of a table, found without reading all of it."""
+    if name not in builtin.BUILTIN:
+        return own.is_table(options)
+    return builtin.BUILTIN[name].is_table

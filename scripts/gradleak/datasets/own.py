@@ -20,6 +20,7 @@ NPZ, TABLE, IMAGES, OTHER = "an .npz", "a table", "a folder of images", "a folde
 # Which options a format has.
 OPTIONS = {NPZ: ("range",), TABLE: ("label", "categorical"), IMAGES: ("size",), OTHER: ()}
 HEAD = 4096  # bytes that are looked at
+ZIP, PARQUET = b"PK", b"PAR1"  # how files start
 
 
 def load(name: str, options: Dataset) -> Loaded:
@@ -33,13 +34,12 @@ def load(name: str, options: Dataset) -> Loaded:
         )
     with path.open("rb") as handle:
         head = handle.read(HEAD)
-    if head.startswith(b"PK"):
+    if head.startswith(ZIP):
         _check(NPZ, path, name, options)
         return npz_file.read_npz(path, name, options)
-    is_parquet = head.startswith(b"PAR1")
-    if is_parquet or (path.suffix.lower() in (".csv", ".txt") and _is_text(head)):
+    if _is_table(path, head):
         _check(TABLE, path, name, options)
-        return table_file.read_table(path, is_parquet, name, options)
+        return table_file.read_table(path, head.startswith(PARQUET), name, options)
     alone = head.startswith(b"\x93NUMPY")
     what = "holds one array alone; save numpy.savez(path, x=x, y=y)" if alone else f"needs {ACCEPTED}"
     raise DataError(f"{path}: {what}" + ("" if alone else f" (starts with {head[:8]!r})"))
@@ -48,6 +48,21 @@ def load(name: str, options: Dataset) -> Loaded:
 def location(options: Dataset) -> Path:
     """The file or folder. ``~`` is the home folder."""
     return Path(os.path.expanduser(options.path or ""))
+
+
+def is_table(options: Dataset) -> bool:
+    """Whether the data set is a table, by the first bytes of its file; False where no file can be read."""
+    path = location(options)
+    try:
+        with path.open("rb") as handle:
+            return _is_table(path, handle.read(HEAD))
+    except OSError:
+        return False
+
+
+def _is_table(path: Path, head: bytes) -> bool:
+    is_csv = path.suffix.lower() in (".csv", ".txt") and not head.startswith(ZIP) and _is_text(head)
+    return head.startswith(PARQUET) or is_csv
 
 
 def _is_text(head: bytes) -> bool:

@@ -17,7 +17,7 @@ from gradleak.evaluation import bootstrap
 from gradleak.evaluation.cell_names import PARAMETER, words
 from gradleak.evaluation.tables import names, varying
 
-HEADLINE_METRICS = ["share_20db", "psnr", "ssim", "irec"]
+HEADLINE_METRICS = ["share_20db", "psnr", "ssim", "field_accuracy", "irec"]
 COUNTED = ["certified", "false_positives"]  # of attacks that certify
 EFFECT_METRICS = ["psnr", "share_20db", "ssim", "irec"]
 BASE = {

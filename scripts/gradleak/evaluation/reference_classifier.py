@@ -1,7 +1,8 @@
 """The reference classifier: does an independent classifier recognise the reconstruction as its true class?
 
 A support vector machine on principal components, trained on the pretraining pool. It is of another kind than
-the target model, and is trained on no private and no public image.
+the target model, and is trained on no private and no public image. It takes examples as vectors, so that it
+serves images, vectors and the records of a table alike.
 """
 
 from __future__ import annotations
@@ -30,8 +31,14 @@ class ReferenceClassifier(NamedTuple):
     classes: np.ndarray  # [C]
 
 
-def train(x: np.ndarray, y: np.ndarray) -> ReferenceClassifier:
-    """Train on the first TRAIN_ON images. x: float32 (n, H, W, C) in [0, 1]; y: int (n,)."""
+def train(x: np.ndarray, y: np.ndarray) -> ReferenceClassifier | None:
+    """Train on the first TRAIN_ON images. x: float32 (n, H, W, C) in [0, 1]; y: int (n,).
+
+    None for examples of several labels, y (n, K), and for examples that are all of one class: there is
+    nothing to tell apart then.
+    """
+    if y.ndim > 1 or len(np.unique(y[:TRAIN_ON])) < 2:
+        return None
     pca, svc = fitted(x, y)
     # scikit-learn turns the sign of its two-class machine, against that of each pair among more classes.
     sign = -1 if len(svc.classes_) == 2 else 1
@@ -59,17 +66,37 @@ def fitted(x: np.ndarray, y: np.ndarray) -> tuple:
     return pca, SVC(C=5.0).fit(pca.fit_transform(flat), y)
 
 
-def save(classifier: ReferenceClassifier, path: str | Path) -> None:
-    write_npz(path, **classifier._asdict())
+def save(classifier: ReferenceClassifier | None, path: str | Path) -> None:
+    """None is a file without arrays."""
+    write_npz(path, **(classifier._asdict() if classifier else {}))
 
 
-def load(path: str | Path) -> ReferenceClassifier:
-    return ReferenceClassifier(**read_npz(path))
+def load(path: str | Path) -> ReferenceClassifier | None:
+    arrays = read_npz(path)
+    return ReferenceClassifier(**arrays) if arrays else None
+
+
+def perceptual_distance(classifier: ReferenceClassifier, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """float64 (n,) in [0, 1]: how far apart the classifier sees the images ``a`` and ``b`` (n, H, W, C).
+
+    1 − cosine of the two images in the feature space that the machine decides in, which is the last
+    representation before its output. Features there have length 1, and their inner product is the kernel, so
+    the distance is 1 − exp(−γ ‖P a − P b‖²), P the projection onto the principal components. Two images as
+    far apart as two of the data set are on average have 1 − e⁻² = 0.86. It is no model of human perception:
+    it does not see what the principal components leave out, such as fine noise.
+    """
+    apart = ((_projected(classifier, a) - _projected(classifier, b)) ** 2).sum(axis=1)
+    return 1 - np.exp(-classifier.gamma * apart)
+
+
+def _projected(classifier: ReferenceClassifier, images: np.ndarray) -> np.ndarray:
+    """float64 (n, K), the principal components of ``images`` (n, H, W, C)."""
+    return ((images.reshape(len(images), -1) - classifier.mean) @ classifier.components.T).astype(np.float64)
 
 
 def predict(classifier: ReferenceClassifier, images: np.ndarray) -> np.ndarray:
     """Classes of ``images`` (n, H, W, C): each pair of classes votes; of equal votes the first class wins."""
-    seen = ((images.reshape(len(images), -1) - classifier.mean) @ classifier.components.T).astype(np.float64)
+    seen = _projected(classifier, images)
     squares = (
         (seen**2).sum(axis=1)[:, None] + (classifier.vectors**2).sum(axis=1) - 2 * seen @ classifier.vectors.T
     )

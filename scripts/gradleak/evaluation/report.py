@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from gradleak.evaluation import mapping_report, markup, report_tables, trial_notes
+from gradleak.evaluation import mapping_report, markup, record_report, report_tables, trial_notes
 from gradleak.evaluation.figures.registry import FIGURES
 from gradleak.evaluation.markup import escape, small
 from gradleak.evaluation.provenance import Provenance
 
 SECTIONS = {
+    "records": "Recovered records",
     "cells": "All cells",
     "effects": "What each setting changes",
     "figures": "Figures",
@@ -22,6 +23,7 @@ SECTIONS = {
     "provenance": "Provenance",
     "reading": "How to read this page",
 }
+OPTIONAL = ("records", "priors")  # sections that are left out where they are empty
 FIRST = "reconstructions"  # the figure on the first screen
 MAPPING_CAPTION = (
     "Left: norm of each tensor's pseudo-gradient. Right: singular values of the dense layers' updates. "
@@ -42,7 +44,8 @@ class Report:
     mappings: dict[str, dict]  # heading → mapping.json
     mapping_figures: list[Path]  # in the order of ``mappings``
     prior_figures: list[Path]
-    reference_accuracy: dict[str, float]  # data set → of its reference classifier on public images
+    recovered: dict[str, list[dict]]  # cell of a table → the scores of its first block
+    reference_accuracy: dict[str, float | None]  # data set → of its reference classifier on public examples
     descriptions: dict[str, str]  # study → its description
     settings: dict[str, dict]  # cell id → {attack, target, parameters}
     provenance: Provenance
@@ -50,8 +53,8 @@ class Report:
 
 def render(report: Report) -> str:
     """The page as a string."""
-    names = [name for name in SECTIONS if name != "priors" or report.prior_figures]
     sections = {
+        "records": record_report.section(report.cells, report.recovered),
         "cells": _cells(report.cells),
         "effects": report_tables.effect_table(report.effects),
         "figures": _figures([path for path in report.figures if path.stem != FIRST]),
@@ -61,6 +64,7 @@ def render(report: Report) -> str:
         "provenance": report_tables.provenance_tables(report.provenance),
         "reading": _reading(report.reference_accuracy),
     }
+    names = [name for name in SECTIONS if sections[name] or name not in OPTIONAL]
     parts = [
         "<h1>What the updates leak</h1>",
         "<nav>" + "".join(f"<a href='#{name}'>{SECTIONS[name]}</a>" for name in names) + "</nav>",
@@ -182,8 +186,24 @@ def _mappings(report: Report) -> str:
     )
 
 
-def _reading(reference_accuracy: dict[str, float]) -> str:
-    right = ", ".join(f"{100 * value:.1f} %" for value in reference_accuracy.values())
+def _classifier(accuracy: dict[str, float | None]) -> str:
+    """What is known about the reference classifiers. accuracy: as in ``Report``."""
+    if not accuracy:
+        return (
+            "There are no public images (dataset: none), so there is neither a reference classifier nor a "
+            "nearest public image as a control."
+        )
+    right = [
+        f"{escape(name)}: " + ("none, without classes to tell apart" if value is None else f"{value:.1%}")
+        for name, value in accuracy.items()
+    ]
+    return (
+        "The reference classifier is trained independently of the attacked model. Its accuracy on public "
+        "examples, which it was not trained on, by data set: " + ", ".join(right).replace("%", " %") + "."
+    )
+
+
+def _reading(reference_accuracy: dict[str, float | None]) -> str:
     points = (
         "Only scoring reads the truth, except for rows marked <span class='oracle'>oracle</span>: their "
         "attacks received the true labels. They are never in the headline.",
@@ -197,11 +217,11 @@ def _reading(reference_accuracy: dict[str, float]) -> str:
         "that affect some unit of the network. Its order is more reliable than its value.",
         "Controls use at most the norms or singular values of the update: a random gradient, labels "
         "without the gradient, uniform label guesses, the nearest public image (found with the truth).",
-        "The reference classifier is trained independently of the attacked model. On public images, which "
-        f"it was not trained on, it is right in {right} of the cases."
-        if right
-        else "There are no public images (dataset: none), so there is neither a reference classifier nor a "
-        "nearest public image as a control.",
+        _classifier(reference_accuracy),
+        "Relative error: the RMSE of the matched pairs as a multiple of that of the mean public example. "
+        "Perceptual distance: 1 − cosine in the features of the reference classifier. Fields right: the "
+        "share of the fields of all true records of a table; beside it, that of guessing the most frequent "
+        "category and the median.",
         "Tables: <code>results/tables/*.csv</code>, the headline also as <code>headline.tex</code>. "
         "Figures: <code>.png</code> and <code>.pdf</code> in <code>results/figures/</code>. Every trial: "
         "<code>make ui</code>.",

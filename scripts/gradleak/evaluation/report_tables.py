@@ -26,6 +26,11 @@ COLUMNS = {  # heading, digits
     "ssim": ("SSIM", 3),
     "share_30db": ("share ≥ 30 dB", 2),
     "reference_accuracy": ("reference accuracy", 2),
+    "relative_error": ("relative error", 2),
+    "perceptual_distance": ("perceptual distance", 2),
+    "field_accuracy": ("fields right", 2),
+    "field_accuracy_chance": ("by guessing", 2),
+    "category_accuracy": ("categories right", 2),
     "irec": ("labels IRec", 2),
     "skill": ("label skill", 2),
     "certified": ("certified images", 1),
@@ -37,7 +42,8 @@ COLUMNS = {  # heading, digits
     "prior_ceiling_psnr": ("prior's ceiling (dB)", 1),
 }
 OF_LABELS = ["irec", "skill"]
-OF_HEADLINE = ["share_20db", "psnr", "ssim", "irec"]
+OF_HEADLINE = ["share_20db", "psnr", "ssim", "field_accuracy", "irec"]
+OF_TABLES = ("field_accuracy",)  # columns of the headline that only data sets of records have
 VERDICTS = {
     "above": "above it",
     "below": "below it",
@@ -48,22 +54,24 @@ CLASSES = {"above": "above", "below": "below"}  # of CSS, by verdict
 
 
 def headline_table(headline: pd.DataFrame) -> str:
-    """headline.csv: label methods last. Certified images only where an attack has them."""
+    """headline.csv: label methods last. Certified images and fields only where an attack has them."""
     certifies = bool(headline["certified"].notna().any())
+    metrics = [name for name in OF_HEADLINE if name not in OF_TABLES or headline[name].notna().any()]
     ordered = headline.assign(last=headline["attack"] == "labels")
     ordered = ordered.sort_values(["last", "batch_size", "attack"], kind="stable")
     head = (
         text_heads("attack")
         + number_heads("N")
         + text_heads("setting")
-        + number_heads(*(COLUMNS[name][0] for name in OF_HEADLINE))
+        + number_heads(*(COLUMNS[name][0] for name in metrics))
         + (number_heads("certified (false positives)") if certifies else "")
         + text_heads("best control", "the attack is")
     )
-    return table(head, [_headline_row(one, certifies) for _, one in ordered.iterrows()], "headline")
+    rows = [_headline_row(one, metrics, certifies) for _, one in ordered.iterrows()]
+    return table(head, rows, "headline")
 
 
-def _headline_row(one: pd.Series, certifies: bool) -> str:
+def _headline_row(one: pd.Series, metrics: list[str], certifies: bool) -> str:
     counted, control = "–", "–"
     if not pd.isna(one["certified"]):
         counted = f"{one['certified']:.1f} ({one['false_positives']:.1f})"
@@ -75,7 +83,7 @@ def _headline_row(one: pd.Series, certifies: bool) -> str:
             text_cell(f"<b>{escape(one['attack'])}</b>"),
             number_cell(f"{one['batch_size']:g}"),
             text_cell(escape(one["setting"] or "–")),
-            *(number_cell(_value(one, name)) for name in OF_HEADLINE),
+            *(number_cell(_value(one, name)) for name in metrics),
             *([number_cell(counted)] if certifies else []),
             text_cell(control),
             text_cell(VERDICTS[one["verdict"]], CLASSES.get(one["verdict"], "")),

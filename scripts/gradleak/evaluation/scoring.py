@@ -6,12 +6,15 @@ A row holds a trial's seed and its metrics, see ``metrics``. A trial that is not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradleak.attacks.inversion_files import InversionFile, InversionTrial, padded
-from gradleak.evaluation import metrics, reference_classifier
+from gradleak.datasets.description import IMAGE, Description
+from gradleak.datasets.table import Field
+from gradleak.evaluation import metrics, record_metrics, reference_classifier
 from gradleak.evaluation.reference_classifier import ReferenceClassifier
 from gradleak.evaluation.truth import class_counts
 from gradleak.images import psnr, to_float
@@ -29,10 +32,32 @@ class Truth(NamedTuple):
 
 @dataclass(frozen=True)
 class References:
-    """What reconstructions are compared with besides the truth; nothing where there are no public images."""
+    """What reconstructions are compared with besides the truth; nothing where there are no public images.
+
+    classifier: None where the examples have several labels. public: float64 [P, H, W, C] in [0, 1], converted
+    once, not for each trial.
+    """
 
     classifier: ReferenceClassifier | None = None
-    public: np.ndarray | None = None  # float64 [P, H, W, C] in [0, 1]: converted once, not for each trial
+    public: np.ndarray | None = None
+    description: Description | None = None
+
+    @cached_property
+    def spread(self) -> float:
+        """The standard deviation of public values about the mean of each: the RMSE of the mean example."""
+        return 0.0 if self.public is None else float(np.sqrt(self.public.var(axis=0).mean()))
+
+    @cached_property
+    def typical(self) -> np.ndarray:
+        """float64 (1, D), the typical public record."""
+        assert self.public is not None
+        return record_metrics.typical_record(self.public, self.fields_of(self.public))
+
+    def fields_of(self, examples: np.ndarray) -> tuple[Field, ...]:
+        """The fields of ``examples`` (n, …) where they are records of a table; else none."""
+        fields = self.description.fields if self.description else ()
+        is_record = np.prod(examples.shape[1:], dtype=int) == record_metrics.width(fields)
+        return fields if is_record else ()
 
 
 class MatchedPairs(NamedTuple):
@@ -99,13 +124,14 @@ def score_images(
 
 
 def without_truth(
-    found: InversionFile, trials: list[dict], classes: int
+    found: InversionFile, trials: list[dict], classes: int, references: References
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
     """Rows of an attack's block on an update without truth: its own certificates. Images have no pairs.
 
     classes: of the model; labels beyond count as well.
     """
     rows, pairs = [], []
+    fields = references.fields_of(found.images[0])
     for index, trial in enumerate(trials):
         one = found.trial(index)
         images, labels = one.images[one.accepted], one.labels[one.accepted]
@@ -113,6 +139,8 @@ def without_truth(
         row = {"seed": trial["seed"], "counts": class_counts(labels, classes).tolist()}
         if trial["status"] == "ok" and "expected_psnr" in one.certificates:
             row |= metrics.certified(one.accepted, one.certificates["expected_psnr"], one.samples_estimated)
+        if fields and trial["status"] == "ok":
+            row["records"] = record_metrics.written_out(images, images[:0], fields)
         rows.append(row)
         pairs.append(MatchedPairs(images[:SHOWN], images[:0], np.zeros(0)))
     return rows, as_arrays(pairs)
@@ -127,10 +155,7 @@ def _score_trial(
     images, labels = trial.images[trial.accepted], trial.labels[trial.accepted]
     row, pairs = metrics.image_metrics(images, x)
     matched, of = pairs["found"], pairs["truth"]
-    if len(matched) and y.ndim == 1 and references.classifier is not None:
-        row["reference_accuracy"] = reference_classifier.accuracy(
-            references.classifier, images[matched], y[of]
-        )
+    row |= _against_references(images[matched], x[of], y[of], references)
     if references.public is not None:
         nearest = metrics.pairwise_mse(x, references.public).min(axis=1)
         row["nearest_public_psnr"] = float(psnr(nearest).mean())
@@ -143,7 +168,33 @@ def _score_trial(
         row["pair_label_accuracy"] = float(right.mean()) if len(right) else 0.0
     row |= _against_labels(counts, y)
     best = np.argsort(-pairs["psnr"], kind="stable")[:SHOWN]
-    return row, MatchedPairs(images[matched[best]], x[of[best]], pairs["psnr"][best])
+    shown = MatchedPairs(images[matched[best]], x[of[best]], pairs["psnr"][best])
+    if fields := references.fields_of(x):
+        right = record_metrics.right_fields(images[matched], x[of], fields)
+        row |= record_metrics.field_accuracy(right, fields, len(x))
+        row["field_accuracy_chance"] = record_metrics.chance(references.typical, x, fields)
+        row["records"] = record_metrics.written_out(shown.found, shown.truth, fields)
+    return row, shown
+
+
+def _against_references(
+    found: np.ndarray, truth: np.ndarray, y: np.ndarray, references: References
+) -> dict[str, float]:
+    """Metrics of matched pairs (n, H, W, C) that need public examples; empty without pairs.
+
+    relative_error: RMSE over the pairs' values divided by ``References.spread``, so that 1 is as good as the
+    mean public example. y: (n,), or multi-hot (n, C).
+    """
+    row: dict[str, float] = {}
+    if len(found) and references.spread > 0:
+        mse = np.mean((found.astype(np.float64) - truth) ** 2)
+        row["relative_error"] = float(np.sqrt(mse) / references.spread)
+    if len(found) and y.ndim == 1 and references.classifier is not None:
+        row["reference_accuracy"] = reference_classifier.accuracy(references.classifier, found, y)
+        if references.description and references.description.kind == IMAGE:
+            apart = reference_classifier.perceptual_distance(references.classifier, found, truth)
+            row["perceptual_distance"] = float(apart.mean())
+    return row
 
 
 def _against_labels(counts: np.ndarray, y: np.ndarray) -> dict[str, Any]:

@@ -23,7 +23,8 @@ IDENTITY = [
 ]
 METRICS = [
     *("objective", "psnr", "psnr_median", "psnr_best", "ssim", "mse", "share_20db", "share_30db", "matched"),
-    *("reference_accuracy", "pair_label_accuracy"),
+    *("relative_error", "reference_accuracy", "perceptual_distance", "pair_label_accuracy"),
+    *("field_accuracy", "category_accuracy", "field_accuracy_chance"),
     *("leacc", "lnacc", "irec", "skill", "count_mae", "labels_exact", "expected_irec"),
     *("coverage_50", "coverage_90", "coverage_95", "width_50", "width_90", "width_95"),
     *("nearest_public_psnr", "prior_ceiling_psnr"),
@@ -193,6 +194,17 @@ def varying(cells: pd.DataFrame) -> list[str]:
 def names(cells: pd.DataFrame, skip: Iterable[str] = ()) -> pd.Series:
     """The name of every row of ``cells``, with its index, see ``cell_names.names``."""
     return pd.Series(cell_names.names(_records(cells), tuple(skip)), cells.index, dtype=object)
+
+
+def shown_order(cells: pd.DataFrame) -> list[str]:
+    """The index of ``cells`` as reconstructions are shown: span inversion first, then by size and attack,
+    controls last.
+    """
+    keys = {
+        cell: (row["attack"] != "span", row["batch_size"], row["attack"], row["control"] != "none", cell)
+        for cell, row in cells.iterrows()
+    }
+    return sorted(cells.index, key=keys.__getitem__)
 
 
 def _records(cells: pd.DataFrame) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gradleak.datasets import catalogue
 from gradleak.evaluation import cell_names
 from gradleak.evaluation.figures import registry
 from gradleak.labels.registry import WITH_INTERVALS
@@ -55,12 +56,24 @@ class Plan:
         return sorted(set(pairs))
 
     def shown(self) -> list[tuple[str, str]]:
-        """The first block of every image cell: the one that pictures and loss curves are drawn from."""
+        """The first block of every image cell: the one that pictures, records and loss curves are from."""
         first: dict[str, str] = {}
         for cell, block in self.asked():
             if self.cells[cell].attack != "labels":
                 first.setdefault(cell, block)
         return list(first.items())
+
+    def pictured(self) -> list[tuple[str, str]]:
+        """Those of ``shown`` whose examples are drawn: all but records of a table."""
+        return [pair for pair in self.shown() if not self._has_records(self.cells[pair[0]])]
+
+    def recorded(self) -> list[tuple[str, str]]:
+        """Those of ``shown`` whose examples are records of a table."""
+        return [pair for pair in self.shown() if self._has_records(self.cells[pair[0]])]
+
+    def _has_records(self, cell: Cell) -> bool:
+        name = cell.target.options.dataset
+        return cell.target.has_public and catalogue.is_table(name, self.config.dataset(name))
 
     def mapped(self) -> list[tuple[str, str]]:
         """The distinct (target id, block of draws) pairs that the cells attack."""
@@ -122,6 +135,7 @@ class Plan:
             attacks=frozenset(cell.attack for cell in cells),
             scored=frozenset(cell.attack for cell in scored),
             has_intervals=not methods.isdisjoint(WITH_INTERVALS),
+            has_pictures=bool(self.pictured()),
         )
         return registry.shown(facts)
 

@@ -1,6 +1,7 @@
 """The format of a user's data set is found by its content; CIFAR's batches."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_idx import idx
 
@@ -110,3 +111,16 @@ def test_the_kind_follows_from_the_shape():
     assert described(builtin.load("digits-8x8")).kind == "image"
     assert described(builtin.load("wine")).kind == "vector"
     assert catalogue.load("wine", Dataset()).description.kind == "table"
+
+
+def test_a_table_is_known_by_its_first_bytes(tmp_path):
+    pd.DataFrame({"a": [1, 2], "label": [0, 1]}).to_parquet(tmp_path / "data")
+    (tmp_path / "t.csv").write_text("a,label\n1,0\n")
+    np.savez(tmp_path / "d.npz", x=np.zeros((3, 2)), y=[0, 1, 2])
+    expected = {"data": True, "t.csv": True, "d.npz": False, "nothing": False, "": False}
+    found = {name: catalogue.is_table("mine", Dataset(path=str(tmp_path / name))) for name in expected}
+    assert found == expected
+    described_as = {
+        name: one.load(None).description.kind for name, one in builtin.BUILTIN.items() if one.shape[0] == 1
+    }
+    assert described_as == {name: "table" for name in builtin.BUILTIN if catalogue.is_table(name, Dataset())}

@@ -5,6 +5,7 @@ from functools import partial
 from studies import whole
 
 from gradleak.evaluation.figures import images
+from gradleak.evaluation.tables import shown_order
 from gradleak.files import read_npz
 
 
@@ -30,7 +31,7 @@ def test_span_inversion_comes_first_and_controls_last(results):
     whole(results)
     results.cell("s", "span").block("s")
     cells = results.frames()["cells"].set_index("cell")
-    ordered = images._order(cells[cells["attack"] != "labels"])
+    ordered = shown_order(cells[cells["attack"] != "labels"])
     assert ordered[0] == "s"
     assert ordered[1] == "c"  # the smallest batch
     assert ordered.index("d") > max(ordered.index(cell) for cell in ("a", "b", "e"))

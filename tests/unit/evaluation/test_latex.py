@@ -27,4 +27,6 @@ def test_latex_has_every_row_escaped(headline):
     assert len(rows) == 1 + 4
     assert all(len(re.split(r"(?<!\\)&", row)) == 8 for row in rows)
     assert r"dlg\_\&\_co" in text
+    assert "Fields right" not in text
+    assert "& Fields right &" in latex.table(headline.assign(field_accuracy=0.9))
     assert re.search(r"24\.5 \(2\d\.\d--2\d\.\d\)", text)

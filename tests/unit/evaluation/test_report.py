@@ -30,7 +30,8 @@ def page(results, tmp_path):
             "mappings": {"demo": FOUND},
             "mapping_figures": [picture],
             "prior_figures": [picture],
-            "reference_accuracy": {"mnist-5k": 0.973},
+            "recovered": {},
+            "reference_accuracy": {"mnist-5k": 0.973, "tags": None},
             "descriptions": {"demo": "What it is."},
             "settings": results.cells,
             "provenance": Provenance({"git": "abc"}, "snakemake", {"results/tables/cells.csv": "f00"}),
@@ -153,7 +154,7 @@ def test_the_report_states_its_provenance(page):
 def test_values_come_with_their_interval_where_there_is_one(page):
     html = page(whole)
     assert "20.5 <span class='ci'>20.0–21.0</span>" in html
-    assert "97.3 %" in html
+    assert "mnist-5k: 97.3 %, tags: none, without classes to tell apart." in html
     assert "What it is." in html
 
 
@@ -166,3 +167,22 @@ def test_figures_are_shown_by_their_groups(page, tmp_path):
     places = [html.index(text) for text in [*order, "figure-label_skill"]]
     assert places == sorted(places)
     assert places[0] < html.index("<h2"), "reconstructions are on the first screen"
+
+
+def test_records_have_a_section_and_a_column_of_the_headline(page):
+    def case(results):
+        fields = {"field_accuracy": 0.9, "field_accuracy_chance": 0.1}
+        results.cell("a").block("a", scores=lambda seed: image_scores(seed) | fields)
+
+    records = {"fields": ["age"], "found": [[41]], "true": [[42]], "right": [[False]]}
+    html = page(case, recovered={"a": [image_scores(0) | {"seed": 0, "records": records}]})
+    assert "<h2 id='records'>" in html
+    assert "<td class='bad'>41 ✗</td><td>42</td>" in html
+    assert "<th>fields right</th>" in html.split("<h2")[0]
+    assert "<th>by guessing</th>" in html
+
+
+def test_without_records_there_is_neither(page):
+    html = page(whole)
+    assert "id='records'" not in html
+    assert "<th>fields right</th>" not in html

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from gradleak.attacks.inversion_files import InversionFile
+from gradleak.datasets import builtin
+from gradleak.datasets.description import described
 from gradleak.evaluation import reference_classifier, scoring
 from gradleak.images import to_float
 
@@ -20,7 +22,8 @@ def truth(rng):
 @pytest.fixture(scope="module")
 def references(digits):
     classifier = reference_classifier.train(to_float(digits["pretraining"].x), digits["pretraining"].y)
-    return scoring.References(classifier, to_float(digits["public"].x[:20]).astype(np.float64))
+    public = to_float(digits["public"].x[:20]).astype(np.float64)
+    return scoring.References(classifier, public, described(digits["public"]))
 
 
 def inversion(truth, accepted, certificates=None):
@@ -42,6 +45,8 @@ def test_images_are_scored_against_their_pairs(truth, references):
     assert row["irec"] == 0.75
     assert 0 <= row["reference_accuracy"] <= 1
     assert row["nearest_public_psnr"] < 20
+    assert row["relative_error"] == row["perceptual_distance"] == 0
+    assert "field_accuracy" not in row
     assert "certified" not in row
     assert empty == {"seed": 1}
     assert pairs["pairs"].tolist() == [3, 0]
@@ -80,7 +85,10 @@ def test_without_truth_the_certificates_speak(truth):
         "samples_estimated": np.array([0, 4]),
     }
     rows, pairs = scoring.without_truth(
-        inversion(truth, [True, False, True, True], certificates), [OK, OK | {"seed": 1}], 10
+        inversion(truth, [True, False, True, True], certificates),
+        [OK, OK | {"seed": 1}],
+        10,
+        scoring.References(),
     )
     assert [(row["certified"], row["expected_psnr"], row.get("samples_estimated")) for row in rows] == [
         (3, 30, None),
@@ -138,7 +146,7 @@ def test_a_label_that_is_not_known_counts_for_no_class(truth, references):
     labels = found.labels.copy()
     labels[:, 0], labels[1] = -1, -1
     found = replace(found, labels=labels)
-    rows, _ = scoring.without_truth(found, [OK, OK | {"seed": 1}], 10)
+    rows, _ = scoring.without_truth(found, [OK, OK | {"seed": 1}], 10, scoring.References())
     assert [sum(row["counts"]) for row in rows] == [2, 0]
     (one, other), _ = scoring.score_images(found, truth, [OK, OK | {"seed": 1}], references, 10)
     assert one["pair_label_accuracy"] == 1
@@ -171,7 +179,7 @@ def test_without_public_images_what_compares_with_them_is_left_out(truth, refere
     found = inversion(truth, [True] * 4)
     with_public, _ = scoring.score_images(found, truth, [OK], references, 10)
     without, _ = scoring.score_images(found, truth, [OK], scoring.References(), 10)
-    gone = {"nearest_public_psnr", "reference_accuracy"}
+    gone = {"nearest_public_psnr", "reference_accuracy", "relative_error", "perceptual_distance"}
     assert without == [{key: value for key, value in with_public[0].items() if key not in gone}]
     assert gone <= set(with_public[0])
 
@@ -179,7 +187,7 @@ def test_without_public_images_what_compares_with_them_is_left_out(truth, refere
 def test_counts_have_the_classes_of_the_model(truth, references):
     found = inversion(truth, [True] * 4)
     scored, _ = scoring.score_images(found, truth, [OK], references, classes=3)
-    blind, _ = scoring.without_truth(found, [OK], classes=62)
+    blind, _ = scoring.without_truth(found, [OK], 62, references)
     assert (len(scored[0]["counts"]), len(scored[0]["true_counts"]), len(blind[0]["counts"])) == (3, 3, 62)
 
 
@@ -189,3 +197,39 @@ def test_inputs_of_any_shape_are_scored(rng, shape):
     rows, _ = scoring.score_images(inversion(truth, [True] * 4), truth, [OK], scoring.References(), classes=3)
     assert rows[0]["psnr"] > 50
     assert ("ssim" in rows[0]) == (shape[0] > 1)
+
+
+def test_the_relative_error_of_the_mean_public_example_is_about_one(digits):
+    public = to_float(digits["public"].x).astype(np.float64)
+    truth = scoring.Truth(digits["private"].x[None, :100], digits["private"].y[None, :100])
+    mean = np.broadcast_to(public.mean(axis=0), truth.x.shape).astype(np.float32)
+    found = InversionFile(mean, truth.y, np.arange(1), np.zeros(1), np.ones((1, 100), bool), {})
+    (row,), _ = scoring.score_images(found, truth, [OK], scoring.References(None, public), 10)
+    assert row["relative_error"] == pytest.approx(1, abs=0.05)
+    assert "perceptual_distance" not in row
+
+
+def test_records_of_a_table_are_scored_by_their_fields():
+    examples, description = builtin.BUILTIN["wine"].load(None)
+    public = examples.x[100:].astype(np.float64)
+    references = scoring.References(None, public, description)
+    truth = scoring.Truth(examples.x[None, :4], examples.y[None, :4])
+    found = InversionFile(
+        truth.x[:, ::-1] + np.float32(1e-4),
+        truth.y[:, ::-1],
+        np.arange(1),
+        np.zeros(1),
+        np.array([[True, False, True, True]]),
+        {},
+    )
+    (row,), _ = scoring.score_images(found, truth, [OK], references, 3)
+    assert row["field_accuracy"] == 0.75 > row["field_accuracy_chance"]
+    assert "category_accuracy" not in row
+    assert "perceptual_distance" not in row
+    assert row["relative_error"] < 0.01
+    records = row["records"]
+    assert len(records["found"]) == len(records["true"]) == 3
+    assert np.array(records["right"]).all()
+    (row,), _ = scoring.without_truth(found, [OK], 3, references)
+    assert len(row["records"]["found"]) == 3
+    assert row["records"]["true"] == []

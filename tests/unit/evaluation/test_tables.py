@@ -1,6 +1,8 @@
 """Scores and records → tables: columns, rows of failed trials, studies that share a cell."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,13 @@ DOCUMENTED = [
     "status",
     "reason",
 ]
+
+
+def test_every_column_of_trials_is_documented():
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "tables.md").read_text()
+    rows = [line for line in page.split("\n## ")[1].splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert set(tables.TRIAL_COLUMNS) == named
 
 
 def test_trials_begin_with_the_documented_columns_then_metrics_then_seconds(results):

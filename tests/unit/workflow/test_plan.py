@@ -76,6 +76,18 @@ def test_wildcards_of_an_attack_without_cells_match_nothing(plan_of):
     assert set(plan.cell_ids("dlg").split("|")) == ids(plan)
 
 
+def test_records_of_a_table_are_not_drawn(plan_of):
+    images = DLG | {"target.dataset": "digits-8x8"}
+    records = DLG | {"target.dataset": "wine", "target.model": "fcn3"}
+    both, alone = plan_of(images, records), plan_of(records)
+    assert sorted(both.pictured() + both.recorded()) == sorted(both.shown())
+    assert [both.cells[cell].target.options.dataset for cell, _ in both.recorded()] == ["wine"]
+    assert "reconstructions" in both.figures()
+    assert not alone.pictured()
+    assert "reconstructions" not in alone.figures()
+    assert "loss_curves" in alone.figures()
+
+
 def test_pictures_come_from_the_first_block_of_image_cells(plan_of):
     plan = plan_of(DLG, {"attack": "labels", "target": "demo"}, seeds=12)
     assert [block for _, block in plan.shown()] == ["0000-0007"]

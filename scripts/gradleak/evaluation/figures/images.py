@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gradleak.evaluation.figures.style import message, picture
-from gradleak.evaluation.tables import names
+from gradleak.evaluation.tables import names, shown_order
 
 SHOWN_PAIRS = 10
 SHOWN_CELLS = 16
@@ -25,7 +25,7 @@ def reconstructions(cells: pd.DataFrame, pairs: dict[str, Callable]) -> Figure:
     """
     cells = cells.drop_duplicates("cell").set_index("cell")
     titles = names(cells)
-    order = _order(cells.loc[[cell for cell in cells.index if cell in pairs]])[:SHOWN_CELLS]
+    order = shown_order(cells.loc[[cell for cell in cells.index if cell in pairs]])[:SHOWN_CELLS]
     if not order:
         return message("no reconstructions to show")
     height = 0.62
@@ -37,15 +37,6 @@ def reconstructions(cells: pd.DataFrame, pairs: dict[str, Callable]) -> Figure:
             above, below = (figure.add_subplot(inner[line, column]) for line in (0, 1))
             _draw_pair(above, below, pair, title=titles[cell] if column == 0 else None)
     return figure
-
-
-def _order(cells: pd.DataFrame) -> list[str]:
-    """Cells in the order of the rows: span inversion first, then by size and attack, controls last."""
-    keys = {
-        cell: (row["attack"] != "span", row["batch_size"], row["attack"], row["control"] != "none", cell)
-        for cell, row in cells.iterrows()
-    }
-    return sorted(cells.index, key=keys.get)
 
 
 def _draw_pair(above: Any, below: Any, pair: tuple, title: str | None) -> None:

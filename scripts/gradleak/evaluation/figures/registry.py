@@ -17,6 +17,7 @@ class StudyFacts:
     attacks: frozenset[str]  # of all cells
     scored: frozenset[str]  # of the cells whose target has a truth
     has_intervals: bool  # whether a scored label method gives intervals
+    has_pictures: bool = True  # whether an attack's target has examples that are no records of a table
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ _ALL = (
         "reconstructions",
         IMAGES,
         ("cells", "pairs"),
-        _has_images,
+        lambda facts: _has_images(facts) and facts.has_pictures,
         "True images (upper rows) and their reconstructions (lower rows), from the first seed of each "
         "cell. Pairs are matched one to one after the attack has ended. The best-matched pairs come first.",
     ),
