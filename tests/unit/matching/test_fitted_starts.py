@@ -13,8 +13,18 @@ from gradleak.attacks.problem import Problem
 from gradleak.errors import UserError
 from gradleak.gradients.matcher import build_matcher
 from gradleak.images import to_float
+from gradleak.optim.minimise import LoopSettings
 
 TRIALS = 3
+QUICK = (  # the features of these nets determine the image, so that few steps are enough
+    (1e-5, LoopSettings(steps=30, learning_rate=0.03, polish_steps=60)),
+    (0.0, LoopSettings(steps=1, learning_rate=1e-5, polish_steps=150)),
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(fitted_starts, "STAGES", QUICK)
 
 
 def net(*stack):
@@ -102,7 +112,7 @@ def test_a_net_without_a_fitting_dense_layer_is_refused(problem_of):
         dlg.invert(problem, OPTIONS)
 
 
-FEW = DlgOptions(steps=5)
+FEW = DlgOptions(steps=2)
 
 
 def test_one_image_is_matched_once_more_from_the_fitted_image(model, problem_of):
@@ -137,7 +147,7 @@ def test_a_net_without_a_dense_layer_that_fits_is_matched_from_noise(problem_of)
 
 def test_more_starts_never_change_the_first_and_never_do_worse(model, problem_of):
     problem, _ = problem_of(model)
-    one, three = (DlgOptions(steps=20, starts=n) for n in (1, 3))
+    one, three = (DlgOptions(init="uniform", steps=20, starts=n) for n in (1, 3))
     few, many = dlg.start_images(problem, one), dlg.start_images(problem.repeat(3), three)
     np.testing.assert_array_equal(few, many[::3])
     assert not np.array_equal(many[0], many[1])
@@ -150,7 +160,7 @@ def test_unseen_pixels_are_filled_where_asked_for(problem_of):
     )
     problem, _ = problem_of(model)
     plain, filled = (
-        dlg.invert(problem, DlgOptions(steps=5, fill_outside_receptive_field=fill)).images
+        dlg.invert(problem, DlgOptions(init="uniform", steps=5, fill_outside_receptive_field=fill)).images
         for fill in (False, True)
     )
     np.testing.assert_array_equal(plain[:, :, :7, :7], filled[:, :, :7, :7])
