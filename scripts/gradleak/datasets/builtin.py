@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +11,11 @@ import numpy as np
 from gradleak.datasets import cifar_binary, idx, table
 from gradleak.datasets.description import Loaded, described
 from gradleak.datasets.examples import Examples
+from gradleak.datasets.options import Dataset
 from gradleak.datasets.photo_crops import PHOTOGRAPHS, photo_crops
+from gradleak.datasets.table_file import read_table
 
+ADULT = Path(__file__).parent / "data" / "adult.parquet"
 CIFAR_10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -72,6 +76,13 @@ def wine(path: str | None) -> Loaded:
     return _records(load_wine())
 
 
+def adult(path: str | None) -> Loaded:
+    """6,000 records of the census of 1994, 8 categories and 6 numbers, by whether the income is above 50,000
+    dollars (Becker and Kohavi 1996, doi:10.24432/C5XW20, CC BY 4.0).
+    """
+    return read_table(ADULT, is_parquet=True, name="adult", options=Dataset(label="income"))
+
+
 def photographs(path: str | None) -> Loaded:
     """See ``photo_crops``."""
     examples = photo_crops()
@@ -113,6 +124,7 @@ BUILTIN = {
     "cifar10": Builtin(cifar10, (32, 32, 3)),
     "breast-cancer": Builtin(breast_cancer, (1, 30, 1), is_table=True),
     "wine": Builtin(wine, (1, 13, 1), is_table=True),
+    "adult": Builtin(adult, (1, 106, 1), is_table=True),
 }
 
 

@@ -385,5 +385,6 @@ def find_sign(evidence: Finding, claimed: str, meta: dict) -> Finding:
         return Finding(meta["sign"], 0.5, f"metadata; {text}")
     raise MappingError(
         f"the sign of the delta cannot be determined ({text}): "
-        "set `sign` on the target to after_minus_before or before_minus_after"
+        "set `sign` on the target to after_minus_before or before_minus_after, or on a simulated target "
+        "`sign_in_metadata: true`"
     )

@@ -98,7 +98,7 @@ def test_an_option_of_another_format_is_an_error(tmp_path):
         load(tmp_path / "d.npz", size=[2, 2])
 
 
-@pytest.mark.parametrize("name", ["digits-8x8", "wine", "breast-cancer"])
+@pytest.mark.parametrize("name", ["digits-8x8", "wine", "breast-cancer", "adult"])
 def test_a_description_comes_back_as_it_was_written(tmp_path, name):
     examples, known = catalogue.load(name, Dataset())
     assert known.shape == builtin.BUILTIN[name].shape

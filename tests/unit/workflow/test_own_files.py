@@ -47,7 +47,9 @@ def test_an_own_set_can_be_named_wherever_a_built_in_one_can(own, tmp_path):
 def test_all_wrong_names_are_named_at_once_with_the_nearest(own):
     own["targets"]["demo"]["dataset"] = "mime"
     own["priors"]["vae"] = {"dataset": "mines"}
-    names = "mnist-5k, mnist, fashion-mnist, digits-8x8, photo-crops, cifar10, breast-cancer, wine, mine"
+    names = (
+        "mnist-5k, mnist, fashion-mnist, digits-8x8, photo-crops, cifar10, breast-cancer, wine, adult, mine"
+    )
     assert error_of(own).splitlines() == [
         f"targets.demo.dataset: 'mime' is not one of {names}; did you mean 'mine'?",
         f"priors.vae.dataset: 'mines' is not one of {names}; did you mean 'mine'?",
