@@ -109,6 +109,7 @@ def _made_up(folder):
             mappings={},
             mapping_figures=[folder / "figures" / "mapping" / "demo_0000-0003.png"],
             prior_figures=[],
+            recovered={},
             reference_accuracy={"digits-8x8": 0.97},
             descriptions={"demo": "Made up for the test."},
             settings=made.cells,
