@@ -1,22 +1,12 @@
 """Mapped updates + public images → shadow clients, and the model on public and noise images."""
 
-import numpy as np
-
-from gradleak.datasets.examples import Examples
-from gradleak.datasets.pools import read_pool
 from gradleak.files import read_json, write_npz
 from gradleak.jobs import job
+from gradleak.jobs.public_pool import public_pool
 from gradleak.labels.evidence import Client
 from gradleak.labels.packing import pack
 from gradleak.losses import BINARY
 from gradleak.mapping.files import model_of, read_block
-
-
-def public_images(inputs, shape: tuple[int, ...], classes: int) -> Examples:
-    """The public images of the target; none without a data set."""
-    if inputs.get("public"):
-        return read_pool(inputs.public)
-    return Examples(np.zeros((0, *shape), np.uint8), np.zeros(0, np.int64), classes)
 
 
 def main(snakemake) -> None:
@@ -28,7 +18,7 @@ def main(snakemake) -> None:
     if block.loss == BINARY:  # no method that learns from shadow clients reads one sigmoid a class
         options = None
     finals = shadow_clients.final_weights(model, block, unit)
-    images = public_images(snakemake.input, model.input_shape[1:], model.output_shape[-1])
+    images = public_pool(snakemake.input, model.input_shape[1:], model.output_shape[-1])
     public = shadow_clients.simulate(model, images, options, unit, finals)
     settings = None if options is None else Client(options.steps, options.learning_rate, options.optimizer)
     write_npz(snakemake.output.shadow, **pack(public, settings))

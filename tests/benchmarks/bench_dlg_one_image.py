@@ -24,18 +24,12 @@ import gradleak  # noqa: F401  before TensorFlow, whose kernels it chooses
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from simulated_problems import problem_of
 
 from gradleak.attacks.matching import dlg, fitted_starts
 from gradleak.attacks.matching.dlg_options import DlgOptions
-from gradleak.attacks.problem import Problem
-from gradleak.datasets.builtin import BUILTIN
-from gradleak.datasets.pools import split
 from gradleak.evaluation import metrics
-from gradleak.federated import client
-from gradleak.federated.options import ClientOptions
-from gradleak.float32 import FLOAT32_ROUNDING
-from gradleak.images import psnr, to_float
-from gradleak.mapping.alignment import layer_index
+from gradleak.images import psnr
 
 PARTS = (
     *("photo-crops:cnn7:0", "photo-crops:lenet_sigmoid:0", "photo-crops:cnn7:1"),
@@ -45,39 +39,13 @@ CLIENTS, OTHERS = range(8), range(100, 108)  # of the tables; of the choice of w
 CELLS = {"default": {}, "from noise": {"init": "uniform"}, "control": {"control": "random_gradient"}}
 
 
-def problem_of(part: str, draws: range) -> tuple[Problem, np.ndarray]:
-    """The updates of ``draws``, as differences of float32 weights, and their images [T, 1, H, W, C]."""
+def _problem_of(part: str, draws: range) -> tuple:
     dataset, model_name, epochs = part.split(":")
-    pools = split(dataset, BUILTIN[dataset].load(None).examples)
-    options = ClientOptions(
-        dataset=dataset,
-        model=model_name,
-        batch_size=1,
-        pretrain_epochs=float(epochs),
-        alpha=None,
-        draws=draws.stop,
-    )
-    model = client.global_model(options, pools["pretraining"])
-    made = client.simulate(options, model, pools["private"], list(draws))
-    rate = np.float32(options.learning_rate)
-    public = pools["public"]
-    problem = Problem(
-        model=model,
-        gradients=[-np.stack(parts) / rate for parts in zip(*(one.delta for one in made), strict=True)],
-        layer=layer_index(model),
-        samples=1,
-        seeds=list(draws),
-        # Of one image the label is known for certain (idlg); counts of the truth stand for it.
-        counts=np.stack([np.bincount(one.private.y, minlength=public.classes) for one in made]),
-        public=to_float(public.x),
-        public_labels=public.y,
-        rounding=FLOAT32_ROUNDING / options.learning_rate,
-    )
-    return problem, np.stack([to_float(one.private.x) for one in made])
+    return problem_of(dataset, model_name, float(epochs), 1, draws)
 
 
 def measure(part: str) -> dict:
-    problem, truth = problem_of(part, CLIENTS)
+    problem, truth = _problem_of(part, CLIENTS)
     nearest = metrics.pairwise_mse(truth[:, 0], problem.public).min(axis=1)
     row: dict = {"part": part, "nearest public": psnr(nearest).tolist()}
     for name, spec in CELLS.items():
@@ -90,7 +58,7 @@ def measure(part: str) -> dict:
 
 def of_variation(part: str, weights: list[float]) -> list[str]:
     """Mean PSNR of the fitted images by the first weight of the total variation; the second is a tenth."""
-    problem, truth = problem_of(part, OTHERS)
+    problem, truth = _problem_of(part, OTHERS)
     first, *others = fitted_starts.STAGES
     cells = []
     for weight in weights:

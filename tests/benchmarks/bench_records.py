@@ -20,47 +20,16 @@ import gradleak  # noqa: F401  before TensorFlow, whose kernels it chooses
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from simulated_problems import problem_of
 
 from gradleak.attacks.matching import dlg
 from gradleak.attacks.matching.dlg_options import DlgOptions
-from gradleak.attacks.problem import Problem
 from gradleak.attacks.span import attack
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.datasets.builtin import BUILTIN
-from gradleak.datasets.pools import split
 from gradleak.evaluation import metrics, record_metrics
-from gradleak.federated import client
-from gradleak.federated.options import ClientOptions
-from gradleak.float32 import FLOAT32_ROUNDING
-from gradleak.images import to_float
-from gradleak.mapping.alignment import layer_index
 
 NETS, SIZES = ("mcmahan_2nn", "fcn3"), (1, 8)
-
-
-def problem_of(name: str, model_name: str, records: int, clients: int) -> tuple[Problem, np.ndarray]:
-    """The updates of the clients, and their records [T, N, 1, D, 1]."""
-    pools = split(name, BUILTIN[name].load(None).examples)
-    options = ClientOptions(
-        dataset=name, model=model_name, batch_size=records, pretrain_epochs=0, alpha=None, draws=clients
-    )
-    model = client.global_model(options, pools["pretraining"])
-    made = client.simulate(options, model, pools["private"], list(range(clients)))
-    rate = np.float32(options.learning_rate)
-    public = pools["public"]
-    problem = Problem(
-        model=model,
-        gradients=[-np.stack(parts) / rate for parts in zip(*(one.delta for one in made), strict=True)],
-        layer=layer_index(model),
-        samples=records,
-        seeds=list(range(clients)),
-        counts=np.stack([np.bincount(one.private.y, minlength=public.classes) for one in made]),
-        public=to_float(public.x),
-        public_labels=public.y,
-        rounding=FLOAT32_ROUNDING / options.learning_rate,
-        steps=1,
-    )
-    return problem, np.stack([to_float(one.private.x) for one in made])
 
 
 def accuracy(images: np.ndarray, accepted: np.ndarray, truth: np.ndarray, fields: tuple) -> list[dict]:
@@ -74,7 +43,7 @@ def accuracy(images: np.ndarray, accepted: np.ndarray, truth: np.ndarray, fields
 
 
 def measure(name: str, model_name: str, records: int, clients: int) -> dict:
-    problem, truth = problem_of(name, model_name, records, clients)
+    problem, truth = problem_of(name, model_name, 0, records, range(clients))
     fields = BUILTIN[name].load(None).description.fields
     typical = record_metrics.typical_record(problem.public, fields)
     guess = np.tile(typical.reshape(1, 1, 1, -1, 1), (*truth.shape[:2], 1, 1, 1))

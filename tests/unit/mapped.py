@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras import layers
 
 from gradleak.artifacts.leak import Leak
+from gradleak.attacks.problem import Problem
 from gradleak.federated import client
 from gradleak.federated.options import ClientOptions
 
@@ -46,6 +47,25 @@ def small(*middle, head="linear"):
 def anonymous(arrays):
     """Names that say nothing, in an order that says nothing."""
     return {name: arrays[i] for name, i in zip("zyxwvuts", np.random.default_rng(1).permutation(len(arrays)))}
+
+
+def problem_without_public(found, counts):
+    """The Problem of one mapped update, without public images. counts: images of each class [C]."""
+    return Problem(
+        model=found.model,
+        gradients=found.gradients,
+        layer=found.layer,
+        samples=found.samples,
+        seeds=[0],
+        counts=counts[None],
+        public=np.zeros((0, *found.model.input_shape[1:]), np.float32),
+        public_labels=np.zeros(0, int),
+        rounding=found.rounding,
+        noise=found.noise,
+        steps=found.steps,
+        scale_confidence=found.scale_confidence,
+        loss=found.loss,
+    )
 
 
 def all_present(model):

@@ -87,6 +87,11 @@ class Problem:
         """The random stream of one trial: the same alone or in any block."""
         return np.random.default_rng([seed, crc32(purpose.encode())])
 
+    @property
+    def is_one_step(self) -> bool:
+        """Whether the client took one local step, as far as is known."""
+        return self.steps in (None, 1)
+
     def repeat(self, times: int) -> Problem:
         """Every trial ``times`` times, copies of a trial side by side."""
         if times == 1:

@@ -14,11 +14,11 @@ import tensorflow as tf
 from gradleak import records
 from gradleak.attacks import inversion_files
 from gradleak.attacks.problem import Inversion, Members, Problem
-from gradleak.datasets.pools import read_pool
 from gradleak.evaluation.truth import class_counts, load_truth
 from gradleak.files import read_npz
 from gradleak.images import to_float
 from gradleak.jobs.job import log, stop_if_asked
+from gradleak.jobs.public_pool import public_pool
 from gradleak.losses import BINARY
 from gradleak.mapping.files import MappedBlock, gradients_of, model_of, read_block
 from gradleak.optim.limits import Limits
@@ -34,7 +34,7 @@ def load_problem(snakemake: Any) -> Problem:
     params, inputs = snakemake.params, snakemake.input
     mapped = [read_block(file) for file in inputs.mapping]  # each holds a run of draws
     model, first = model_of(mapped[0]), mapped[0]
-    public, public_labels = _public(inputs, model.input_shape[1:])
+    public = public_pool(inputs, model.input_shape[1:], model.output_shape[-1])
     return Problem(
         model=model,
         gradients=gradients_of(mapped, params.draws),
@@ -42,8 +42,8 @@ def load_problem(snakemake: Any) -> Problem:
         samples=first.samples,
         seeds=list(params.seeds),
         counts=_counts(inputs, params.draws, first, model.output_shape[-1]),
-        public=public,
-        public_labels=public_labels,
+        public=to_float(public.x),
+        public_labels=public.y,
         rounding=first.rounding,
         noise=first.noise,
         steps=first.steps,
@@ -53,16 +53,6 @@ def load_problem(snakemake: Any) -> Problem:
         has_statistics=first.has_statistics,
         loss=first.loss,
     )
-
-
-def _public(inputs: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Public images float32 [P, H, W, C] and their classes int [P], or multi-hot [P, K]; P is 0 where there
-    are none.
-    """
-    if not inputs.get("public"):
-        return np.zeros((0, *shape), np.float32), np.zeros(0, np.int64)
-    public = read_pool(inputs.public)
-    return to_float(public.x), public.y
 
 
 def _counts(inputs: Any, draws: list[int], block: MappedBlock, classes: int) -> np.ndarray | None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import nets_of_others
 import numpy as np
 import pytest
+from mapped import problem_without_public
 
 from gradleak.artifacts.errors import ArtifactError
 from gradleak.artifacts.receive import receive
 from gradleak.attacks.matching import dlg
 from gradleak.attacks.matching.dlg_options import DlgOptions
-from gradleak.attacks.problem import Problem
 from gradleak.attacks.span import attack
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.evaluation import metrics
@@ -50,25 +50,6 @@ def received(folder, name, target):
     return receive([folder / name / file for file in FILES], target)
 
 
-def problem_of(found, counts):
-    shape = found.model.input_shape[1:]
-    return Problem(
-        model=found.model,
-        gradients=found.gradients,
-        layer=found.layer,
-        samples=found.samples,
-        seeds=[0],
-        counts=counts[None],
-        public=np.zeros((0, *shape), np.float32),
-        public_labels=np.zeros(0, int),
-        rounding=found.rounding,
-        noise=found.noise,
-        steps=found.steps,
-        scale_confidence=found.scale_confidence,
-        loss=found.loss,
-    )
-
-
 def test_there_are_enough_nets():
     assert len(MAPPED) >= 20
 
@@ -94,7 +75,7 @@ def test_the_net_is_mapped_right_and_attacked(folder, name, tmp_path):
     if name not in MATCHED:
         return
     options = DlgOptions(steps=1, labels="joint" if name == "tags" else "recovered")
-    guessed = dlg.invert(problem_of(found, counts), options)
+    guessed = dlg.invert(problem_without_public(found, counts), options)
     assert guessed.status == ["ok"]
     assert guessed.images.shape[1:] == (nets_of_others.N, *found.model.input_shape[1:])
 
@@ -103,7 +84,7 @@ def test_the_net_is_mapped_right_and_attacked(folder, name, tmp_path):
 def test_few_inputs_come_back(folder, name, tmp_path):
     truth = dict(np.load(folder / name / "truth.npz"))
     found = settle([received(folder, name, tmp_path / "x")], None, None, UserClaims())
-    problem = problem_of(found, np.bincount(truth["y"], minlength=found.model.output_shape[-1]))
+    problem = problem_without_public(found, np.bincount(truth["y"], minlength=found.model.output_shape[-1]))
     result = attack.invert(problem, SpanOptions(starts=8, rounds=2, copies=1))
     images = result.images[0][result.accepted[0]]
     x = truth["x"].reshape(-1, *problem.shape)

@@ -4,19 +4,18 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from mapped import gradient, leak_of
+from mapped import gradient, leak_of, problem_without_public
 
 from gradleak.attacks.matching import dlg
 from gradleak.attacks.matching.dlg_options import DlgOptions
-from gradleak.attacks.problem import Problem
 from gradleak.attacks.span import attack
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.evaluation import metrics
 from gradleak.images import to_float
 from gradleak.labels.recovery import Source, recover_block
 from gradleak.mapping.claims import UserClaims
-from gradleak.mapping.files import MappedBlock, trainable_places
 from gradleak.mapping.settle import settle
+from validate_mapping import block_of
 
 N, RATE = 3, np.float32(0.1)
 SPAN = {"starts": 32, "rounds": 4, "copies": 1}
@@ -37,20 +36,7 @@ def leaked(digits):
 @pytest.fixture(scope="module")
 def problem(leaked):
     _, y, found = leaked
-    shape = found.model.input_shape[1:]
-    return Problem(
-        model=found.model,
-        gradients=found.gradients,
-        layer=found.layer,
-        samples=found.samples,
-        seeds=[0],
-        counts=np.bincount(y, minlength=10)[None],
-        public=np.zeros((0, *shape), np.float32),
-        public_labels=np.zeros(0, int),
-        rounding=found.rounding,
-        steps=1,
-        scale_confidence=found.scale_confidence,
-    )
+    return problem_without_public(found, np.bincount(y, minlength=10))
 
 
 @pytest.mark.parametrize(
@@ -58,21 +44,7 @@ def problem(leaked):
 )
 def test_labels_by_methods_that_need_no_data(leaked, method, reason):
     _, y, found = leaked
-    block = MappedBlock(
-        model_json=found.model.to_json(),
-        weights=found.model.get_weights(),
-        gradients=found.gradients,
-        trainable=trainable_places(found.model),
-        layer=found.layer,
-        samples=found.samples,
-        public_softmax=found.public_softmax,
-        rounding=found.rounding,
-        noise=found.noise,
-        steps=1,
-        draws=np.array([0]),
-        head=found.head,
-        scale_confidence=found.scale_confidence,
-    )
+    block = block_of(found, [0])
     recovered = recover_block(method, [Source(block, found.report["metadata"]["read"])], np.array([0]), None)
     assert reason in recovered.reasons.get(0, "")
     if not reason:

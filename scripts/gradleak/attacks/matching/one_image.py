@@ -36,7 +36,7 @@ def matched_again(
     Nothing changes for updates of several images or local steps, for noisy ones, without public images, and
     for models without a dense layer that has a bias.
     """
-    is_one = problem.samples == 1 == problem.dummies(options) and problem.steps in (None, 1)
+    is_one = problem.samples == 1 == problem.dummies(options) and problem.is_one_step
     is_noisy = problem.noise is not None and bool(np.any(problem.noise))
     if not is_one or is_noisy or not len(problem.public) or problem.members:
         return result

@@ -73,7 +73,7 @@ def invert(
         return not_applicable(problem, NO_STATISTICS)
     images = starting_images.of_kind(problem.public, problem.shape)
     try:
-        layers = layer_selection.select(problem.model, images, _is_one_step(problem), problem.coupled)
+        layers = layer_selection.select(problem.model, images, problem.is_one_step, problem.coupled)
     except layer_selection.NoLayer as reason:
         return not_applicable(problem, str(reason))
     except Untraceable as error:
@@ -84,10 +84,6 @@ def invert(
     return _inversion(problem, _filled(results, outside, problem.public), time.monotonic() - began)
 
 
-def _is_one_step(problem: Problem) -> bool:
-    return problem.steps in (None, 1)
-
-
 def _trial(context: SearchContext, problem: Problem, index: int, folder: Path | None) -> TrialResult:
     """Trial number ``index``: read from ``folder`` if it is finished there, else searched and saved."""
     seed = problem.seeds[index]
@@ -96,7 +92,7 @@ def _trial(context: SearchContext, problem: Problem, index: int, folder: Path | 
         return _read(file)
     matrix = context.fine.gradient([gradient[index] for gradient in problem.gradients])
     noise = context.fine.noise(matrix, problem.rounding, problem.noise)
-    one_step = _is_one_step(problem)
+    one_step = problem.is_one_step
     gradient = layer_gradient(matrix, noise, problem.samples if one_step else 0, one_step=one_step)
     rng = problem.rng(seed, "span")
     context.progress("seed %d, layer %s", seed, context.fine.name)
