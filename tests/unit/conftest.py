@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from once import once
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -63,6 +64,8 @@ def schema(tmp_path_factory):
     """An empty tracking database: its tables take seconds to make, so they are made once and copied."""
     from gradleak.tracking import stores
 
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    stores.create_schema(f"sqlite:///{path}")
-    return path.read_bytes()
+    def make(folder):
+        folder.mkdir()
+        stores.create_schema(f"sqlite:///{folder}/empty.db")
+
+    return (once(tmp_path_factory, "schema", make) / "empty.db").read_bytes()

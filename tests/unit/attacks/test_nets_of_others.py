@@ -9,6 +9,7 @@ import nets_of_others
 import numpy as np
 import pytest
 from mapped import problem_without_public
+from once import once
 
 from gradleak.artifacts.errors import ArtifactError
 from gradleak.artifacts.receive import receive
@@ -37,12 +38,13 @@ NO_COUNTS = {"cat_or_dog", "logistic_regression", "tags"}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The folders that the script writes, in a process that cannot import this project."""
-    made = tmp_path_factory.mktemp("nets") / "made"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    subprocess.run(
-        [sys.executable, nets_of_others.__file__, str(made)], check=True, cwd=made.parent, env=environment
-    )
-    return made
+
+    def write(made):
+        command = [sys.executable, nets_of_others.__file__, str(made)]
+        subprocess.run(command, check=True, cwd=made.parent, env=environment)
+
+    return once(tmp_path_factory, "nets", write)
 
 
 def received(folder, name, target):
