@@ -13,8 +13,15 @@ from gradleak.images import to_float
 CONTROL = SMALL | {"control": "random_gradient"}
 
 
-def test_the_members_of_four_are_recovered_without_n_or_labels(update, digits):
-    found = attack.invert(problem(update, digits), SpanOptions(**SMALL))
+@pytest.fixture(scope="module")
+def four(update, digits, tmp_path_factory):
+    """What is found of four images, and the folder with the finished trial."""
+    folder = tmp_path_factory.mktemp("four")
+    return attack.invert(problem(update, digits), SpanOptions(**SMALL), checkpoint=folder), folder
+
+
+def test_the_members_of_four_are_recovered_without_n_or_labels(update, four):
+    found, _ = four
     images, labels = found.images[0][found.accepted[0]], found.labels[0][found.accepted[0]]
     assert found.certificates["samples_estimated"][0] == 4
     rows, columns = metrics.assign(images, update.x)
@@ -66,10 +73,10 @@ def test_members_of_several_local_steps_are_labelled_by_the_updated_model(digits
     assert not control.accepted.any()
 
 
-def test_a_finished_trial_is_not_repeated(update, digits, tmp_path):
-    first = attack.invert(problem(update, digits), SpanOptions(**SMALL), checkpoint=tmp_path)
+def test_a_finished_trial_is_not_repeated(update, digits, four):
+    first, folder = four
     wrong = problem(update, digits, gradients=[g[None] * 0 for g in update.gradients])
-    again = attack.invert(wrong, SpanOptions(**SMALL), checkpoint=tmp_path)
+    again = attack.invert(wrong, SpanOptions(**SMALL), checkpoint=folder)
     np.testing.assert_array_equal(first.images, again.images)
     np.testing.assert_array_equal(first.accepted, again.accepted)
     np.testing.assert_array_equal(first.history, again.history)

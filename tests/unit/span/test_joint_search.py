@@ -1,6 +1,7 @@
 """The joint search: missing members are found, false ones are not certified, and a stopped search goes on."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -179,22 +180,22 @@ def test_a_stopped_search_goes_on_to_the_same_end(batch, partial, tmp_path, monk
         assert gradient.matrix is not batch.matrix
         return find(context, gradient, rounds, rng)
 
-    def stop(text, *values):
-        if "fitted together" in text and values[2]:
-            raise KeyboardInterrupt
+    def keep(text, *values):
+        """What a search that stops here leaves behind, kept beside the one that goes on."""
+        if "fitted together" in text and values[2] and not (tmp_path / "stopped").exists():
+            shutil.copytree(tmp_path / "whole", tmp_path / "stopped")
 
     monkeypatch.setattr(deflation, "recover_members", first)
-    whole = attack.search(context, gradient, np.random.default_rng(3))
-    checkpoint = Checkpoint(tmp_path, "this one")
-    stopped = dataclasses.replace(context, progress=stop)
-    with pytest.raises(KeyboardInterrupt):
-        attack.search(stopped, gradient, np.random.default_rng(3), checkpoint)
+    kept = dataclasses.replace(context, progress=keep)
+    checkpoint = Checkpoint(tmp_path / "whole", "this one")
+    whole = attack.search(kept, gradient, np.random.default_rng(3), checkpoint)
     monkeypatch.setattr(deflation, "recover_members", remainder_only)
+    checkpoint = Checkpoint(tmp_path / "stopped", "this one")
     resumed = attack.search(context, gradient, np.random.default_rng(99), checkpoint)
     for name, column in vars(whole).items():
         np.testing.assert_array_equal(getattr(resumed, name), column, err_msg=name)
     monkeypatch.setattr("gradleak.attacks.span.checkpoint.fields", lambda _: [])  # as of another version
-    assert Checkpoint(tmp_path, "this one").load(np.random.default_rng(0)) is None
+    assert Checkpoint(tmp_path / "stopped", "this one").load(np.random.default_rng(0)) is None
 
 
 def test_only_near_members_of_a_small_residual_are_certified_and_all_others(batch, partial):

@@ -12,24 +12,7 @@ from syncing import Seen
 from gradleak.tracking import postgres, stores
 
 WRITERS = 8
-KILLS = (
-    3,
-    7,
-    8,
-    9,
-    11,
-    14,
-    17,
-    20,
-    24,
-    28,
-    33,
-    73,
-    75,
-    77,
-    94,
-    98,
-)  # the late ones: in the run with the figures
+KILLS = (3, 8, 11, 17, 28, 33, 73, 77, 94, 98)  # the late ones: in the run with the figures
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +110,7 @@ def test_a_sync_killed_anywhere_and_repeated_ends_right(kill, stage, sqlite, tmp
         syncing.sync(uri, made)
         assert Seen(uri).content() == expected, f"killed before step {at}"
         assert syncing.sync(uri, made, prune=True)["kept"] == 10, f"killed before step {at}: not at rest"
-    assert killed >= 14
+    assert killed >= 8
 
 
 def test_the_client_writes_what_the_bulk_writes(sqlite, tmp_path, monkeypatch):
