@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from once import once
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -64,17 +65,14 @@ class Project:
 
     def planned(self, *arguments: str, config: str = "mine.yaml") -> dict[str, int]:
         """Rule → how many jobs a run would start."""
-        output = self.snakemake("-n", *arguments, config=config)
+        return self.counted(self.snakemake("-n", *arguments, config=config))
+
+    @staticmethod
+    def counted(output: str) -> dict[str, int]:
+        """Rule → how many jobs Snakemake says it starts, of the output of a run or a dry run."""
         table = re.search(r"^job +count\n[-\s]+\n((?:\S+ +\d+\n)+)", output, re.M)
         found = dict(re.findall(r"^(\S+) +(\d+)$", table.group(1), re.M)) if table else {}
         return {rule: int(count) for rule, count in found.items() if rule not in ("total", "all")}
-
-    def planned_outputs(self, rule: str, config: str = "mine.yaml") -> list[str]:
-        """The files that the jobs of a rule would write in a run."""
-        jobs = re.findall(
-            rf"^rule {rule}:\n.*?^    output: (.*?)$", self.snakemake("-n", config=config), re.M | re.S
-        )
-        return [name for outputs in jobs for name in outputs.split(", ")]
 
     def bytes_of(self, *patterns: str) -> dict[str, bytes]:
         """Without hidden files, which killed jobs leave behind and which no job reads."""
@@ -138,11 +136,14 @@ def fresh(tmp_path) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
-    """The tiny study, run once; tests work on copies of it."""
-    project = checkout(tmp_path_factory.mktemp("finished") / "project")
-    project.configure(TINY)
-    project.snakemake()
-    return project
+    """The tiny study, run once for all workers; tests work on copies of it."""
+
+    def run(folder: Path) -> None:
+        project = checkout(folder)
+        project.configure(TINY)
+        project.snakemake()
+
+    return Project(once(tmp_path_factory, "finished", run))
 
 
 @pytest.fixture

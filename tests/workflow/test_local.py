@@ -3,41 +3,31 @@
 An audit that succeeds is in test_tutorials.py.
 """
 
-import subprocess
-import sys
-
+import keras
+import numpy as np
 import pandas as pd
 import pytest
-
-pytestmark = pytest.mark.workflow
-
-PLAIN_KERAS = """
-import sys
-import keras, numpy as np
 from sklearn.datasets import load_digits
 
-folder = sys.argv[1]
-keras.utils.set_random_seed(3)
-digits = load_digits()
-x, y = (digits.images / 16).astype("float32")[..., None], digits.target
-chosen = np.random.default_rng(0).choice(np.flatnonzero(y < 4), 2, replace=False)
-hidden, head = keras.layers.Dense(300, activation="relu"), keras.layers.Dense(10, activation="softmax")
-model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), hidden, head])
-model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
-before = model.get_weights()
-model.train_on_batch(x[chosen], y[chosen])
-open(f"{folder}/net.json", "w").write(model.to_json())
-np.savez(f"{folder}/a.npz", *before)
-np.savez(f"{folder}/b.npz", *[after - w for after, w in zip(model.get_weights(), before)])
-"""
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")
 def leak(tmp_path_factory):
+    """What a client of plain Keras saves."""
     folder = tmp_path_factory.mktemp("leak")
-    (folder / "mine").mkdir()
-    (folder / "client.py").write_text(PLAIN_KERAS)
-    subprocess.run([sys.executable, "client.py", "mine"], cwd=folder, check=True, capture_output=True)
+    keras.utils.set_random_seed(3)
+    digits = load_digits()
+    x, y = (digits.images / 16).astype("float32")[..., None], digits.target
+    chosen = np.random.default_rng(0).choice(np.flatnonzero(y < 4), 2, replace=False)
+    hidden, head = keras.layers.Dense(300, activation="relu"), keras.layers.Dense(10, activation="softmax")
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), hidden, head])
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    before = model.get_weights()
+    model.train_on_batch(x[chosen], y[chosen])
+    (folder / "net.json").write_text(model.to_json())
+    np.savez(folder / "a.npz", *before)
+    np.savez(folder / "b.npz", *[after - w for after, w in zip(model.get_weights(), before)])
     return folder
 
 
@@ -47,6 +37,7 @@ def config(**folders) -> dict:
     cells = [{"attack": "labels", "target": name, "method": "rank1"} for name in folders]
     return {
         "study": "own",
+        "tracking": {"enabled": False},
         "targets": {name: {**local, "path": str(folder)} for name, folder in folders.items()},
         "studies": {"own": {"seeds": 2, "cells": cells}},
     }
@@ -56,9 +47,9 @@ def test_a_broken_target_stops_alone_and_says_why(leak, fresh):
     broken = fresh.folder / "broken"
     broken.mkdir()
     for name in ("net.json", "a.npz"):
-        (broken / name).write_bytes((leak / "mine" / name).read_bytes())
+        (broken / name).write_bytes((leak / name).read_bytes())
     (broken / "b.npz").write_text("<html>Google Drive - Quota exceeded</html>")
-    fresh.configure(config(mine=leak / "mine", bad=broken))
+    fresh.configure(config(mine=leak, bad=broken))
     output = fresh.snakemake(ok=False)
     assert "b.npz: this is a web page" in output
     assert len(list((fresh.folder / "results/scores").glob("*/*.json"))) == 1, (

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.workflow
 
 STUDY = {
     "study": "own",
+    "tracking": {"enabled": False},
     "datasets": {"people": {"path": "people.csv", "label": "income"}},
     "targets": {
         "own": {
@@ -27,10 +28,7 @@ STUDY = {
     "studies": {
         "own": {
             "seeds": 2,
-            "cells": [
-                {"attack": "labels", "target": "own", "method": "rank1"},
-                {"attack": "dlg", "target": "own", "steps": 200},
-            ],
+            "cells": [{"attack": "dlg", "target": "own", "steps": 200}],
         }
     },
 }
