@@ -40,6 +40,7 @@ from gradleak.attacks.span.search_context import SearchContext, search_context
 from gradleak.attacks.span.search_state import SearchState, TrialResult, result_of
 from gradleak.attacks.span.subspace import LayerGradient, layer_gradient
 from gradleak.files import read_npz, write_npz
+from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.gradients.trace import Untraceable
 from gradleak.images import psnr
 from gradleak.optim import checkpoints
@@ -93,7 +94,8 @@ def _trial(context: SearchContext, problem: Problem, index: int, folder: Path | 
     matrix = context.fine.gradient([gradient[index] for gradient in problem.gradients])
     noise = context.fine.noise(matrix, problem.rounding, problem.noise)
     one_step = problem.is_one_step
-    gradient = layer_gradient(matrix, noise, problem.samples if one_step else 0, one_step=one_step)
+    rate = FLOAT32_ROUNDING / problem.rounding if problem.rounding else 0.0
+    gradient = layer_gradient(matrix, noise, problem.samples if one_step else 0, one_step=one_step, rate=rate)
     rng = problem.rng(seed, "span")
     context.progress("seed %d, layer %s", seed, context.fine.name)
     if context.options.control == "random_gradient":

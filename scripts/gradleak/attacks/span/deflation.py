@@ -13,6 +13,7 @@ from gradleak.attacks.span import (
     control,
     membership,
     subspace,
+    two_sided_members,
     weight_vote,
 )
 from gradleak.attacks.span import certificates as certify
@@ -28,7 +29,7 @@ def recover_members(
 ) -> SearchState:
     """The members that M shows one by one, after ``rounds`` at most.
 
-    Rounds start from sparse rays while these show new members, then from images, too. Candidates that are not
+    Where the layer receives pixels, the two-sided search comes first. Rounds start from sparse rays while these show new members, then from images, too. Candidates that are not
     in the span to the noise are then measured against the control: a member that others cover, or that moved
     during local training, lies farther off the span than the noise, and still much nearer than any other
     image. Where features are linear in the image, only rays tell members from mixtures. The weight of a
@@ -38,6 +39,7 @@ def recover_members(
     known = Vote(gradient.weight, voters=1, is_exact=True) if gradient.weight else Vote()
     samples = gradient.samples if gradient.samples >= gradient.span.rank else 0  # else the rank refutes it
     state = SearchState(no_candidates(shape, *gradient.matrix.shape), samples=samples, vote=known)
+    state = two_sided_members.with_members(context, gradient, state, rng)
     while state.rounds < rounds and not _is_done(context, gradient, state):
         state = _next_round(context, gradient, state, rng)
     return state
@@ -49,6 +51,8 @@ def _is_done(context: SearchContext, gradient: LayerGradient, state: SearchState
     is_complete = state.vote.weight > 0 and 0 < state.samples <= len(state.candidates.members)
     if state.idle >= context.options.patience or is_complete:
         return True
+    if not (gradient.one_step or context.is_nonlinear):
+        return True  # after several steps nothing but the two-sided search tells members from mixtures
     return gradient.without(state.candidates.exact_deltas).rank == 0
 
 

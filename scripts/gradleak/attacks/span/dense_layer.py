@@ -117,13 +117,15 @@ class DenseLayer:
 
     def noise(self, matrix: np.ndarray, rounding: float, noise: np.ndarray | None = None) -> float:
         """Spectral norm of what rounding, and noise on top of it, add to M [I, O]. rounding, noise: as in
-        ``Problem``."""
+        ``Problem``. A matrix of float64 numbers that no float32 has is as exact as float64."""
         kernel = self.weights
         deviation = np.hypot(
             rounding * np.sqrt(np.mean(kernel**2)), 0.0 if noise is None else noise[self.kernel]
         )
         added = deviation * sum(np.sqrt(kernel.shape))
-        return max(added, np.linalg.norm(matrix, 2) * np.finfo(np.float32).eps)
+        is_single = np.array_equal(matrix, matrix.astype(np.float32))
+        epsilon = np.finfo(np.float32 if is_single or rounding else np.float64).eps
+        return max(added, np.linalg.norm(matrix, 2) * epsilon * thresholds.EPSILONS)
 
 
 def dense_layers(model: keras.Model, dtype: str = "float32") -> list[DenseLayer]:

@@ -8,6 +8,7 @@ import numpy as np
 from gradleak.attacks import receptive_field
 from gradleak.attacks.span import feature_inversion, thresholds
 from gradleak.attacks.span.dense_layer import DenseLayer, dense_layers, features_of
+from gradleak.attacks.span.pixel_inputs import pixel_inputs
 from gradleak.images import psnr as psnr_of
 
 
@@ -57,11 +58,13 @@ def _objection(layer: DenseLayer, public: np.ndarray, inside: np.ndarray, one_st
     """Why ``layer`` cannot be searched; empty if it can."""
     few = public[: thresholds.LAYER_IMAGES]
     if not layer.is_nonlinear(few):
+        if layer.feeds_relu(few) and pixel_inputs(layer, few):
+            return ""
         values = features_of(layer, few)
         if layer.bias is None or (values < 0).any() or (values == 0).mean() < thresholds.LAYER_ZEROS:
             return (
-                "features that are linear in the image, or nearly so, and not nonnegative and sparse: "
-                "mixtures of images cannot be distinguished from images in its span"
+                "features that are linear in the image, or nearly so, and neither pixels before a ReLU nor "
+                "nonnegative and sparse: mixtures of images cannot be distinguished from images in its span"
             )
         if not one_step:
             return (

@@ -12,6 +12,7 @@ import numpy as np
 from gradleak.attacks.span import thresholds
 from gradleak.attacks.span.dense_layer import DenseLayer
 from gradleak.attacks.span.options import SpanOptions
+from gradleak.attacks.span.pixel_inputs import PixelInputs, pixel_inputs
 from gradleak.attacks.span.starting_images import Pool
 
 
@@ -47,11 +48,17 @@ class SearchContext:
         return self.fine.feeds_relu(self.pool.images[: thresholds.LAYER_IMAGES])
 
     @cached_property
+    def inputs(self) -> PixelInputs | None:
+        """How the layer receives pixels before a ReLU; None where it does not."""
+        return pixel_inputs(self.fine, self.pool.images) if self.feeds_relu else None
+
+    @cached_property
     def has_cone(self) -> bool:
-        """Whether sparse rays are searched: features must be nonnegative, and only with a bias is a ray's
-        length known."""
-        nonnegative = self.coarse.bias is not None and bool((self.pool.features >= 0).all())
-        return self.options.rays > 0 and nonnegative
+        """Whether sparse rays are searched: features must be nonnegative, linear ones sparse as well, and only
+        with a bias is a ray's length known."""
+        features = self.pool.features
+        sparse = self.is_nonlinear or (features == 0).mean() >= thresholds.LAYER_ZEROS
+        return self.options.rays > 0 and self.coarse.bias is not None and sparse and bool((features >= 0).all())
 
 
 def search_context(

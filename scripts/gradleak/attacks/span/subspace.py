@@ -92,7 +92,8 @@ class LayerGradient:
 
     matrix: M [I, O], float64. span: its subspace. samples: the number of images as stated, 0 where it is not.
     weight: that of a member where it is known, else 0. one_step: whether the client made a single local step;
-    after several, M is no sum of terms f δᵀ.
+    after several, M is a sum of terms f δᵀ only where f does not change. rate: the client changed the layer's
+    kernel and bias by −rate · M; 0 where that is not known.
     """
 
     matrix: np.ndarray
@@ -100,6 +101,7 @@ class LayerGradient:
     samples: int = 0
     weight: float = 0.0
     one_step: bool = True
+    rate: float = 0.0
 
     @property
     def noise(self) -> float:
@@ -111,10 +113,15 @@ class LayerGradient:
 
 
 def layer_gradient(
-    matrix: np.ndarray, noise: float, samples: int = 0, weight: float = 0.0, one_step: bool = True
+    matrix: np.ndarray,
+    noise: float,
+    samples: int = 0,
+    weight: float = 0.0,
+    one_step: bool = True,
+    rate: float = 0.0,
 ) -> LayerGradient:
     """The gradient M [I, O], whose noise has the spectral norm ``noise``."""
-    return LayerGradient(matrix, of_matrix(matrix, noise), samples, weight, one_step)
+    return LayerGradient(matrix, of_matrix(matrix, noise), samples, weight, one_step, rate)
 
 
 def of_matrix(matrix: np.ndarray, noise: float) -> Subspace:

@@ -20,6 +20,10 @@ TINY = 1e-300
 # Least length of a float32 feature vector that is divided by. Derived: near the least normal float32 number.
 TINY_LENGTH = 1e-30
 
+# Error of a gradient that is computed in a float format, in units of that format's epsilon times its norm.
+# Derived: of a single rounding.
+EPSILONS = 1.0
+
 # --- subspace ---
 
 # A singular value of M counts towards the rank if it is so many times the spectral norm of the noise.
@@ -265,3 +269,63 @@ PIXEL_STEP = 1e-3
 # Share of the accuracy on public images that the updated model must keep for its labels to be used. Set by
 # hand.
 ACCURACY_KEPT = 0.5
+
+# --- two-sided search: the δ of rough features ---
+
+# A unit is active for some member if its column of M is so many times longer than noise. Derived: the norm of
+# noise has a relative spread of 1/√(2 I), so 6 times excludes it.
+LIVE_UNIT_NOISE = 6.0
+# Inactive units beyond the rank that a pattern must have. Derived: fewer make (b) and (c) hold by chance.
+SPARE_UNITS = 10
+# Shares of a pattern's inactive units, the surest first, that decoding starts from. Set by hand.
+SUREST_UNITS = (0.6, 0.8, 1.0)
+# Steps of one decoding at most. Set by hand: it ends within 10 to 40.
+DECODING_STEPS = 40
+# Steps of inverse iteration between two changes of the units; the shift of the Gram matrix, as a share of its
+# trace. Set by hand; derived: above the rounding of float64.
+INVERSE_STEPS = 3
+SHIFT_OF_GRAM = 1e-15
+# Bound on the memory of Gram matrices, in bytes.
+DECODING_BYTES = 2**28
+# A unit is zero if |δ| is below so many standard deviations of its noise. Derived: 5 σ.
+ZERO_SIGMAS = 5.0
+# The same without noise: rounding of float64 singular vectors.
+ZERO_ROUNDING = 1e-12
+# Share of the pattern's units that must be zero. Set by hand.
+ZERO_SHARE = 0.85
+# Least second eigenvalue of the Gram matrix of unit rows. Set by hand.
+UNIQUE = 1e-4
+# Largest leverage of one unit on what the others leave open. Set by hand.
+LEVERAGE = 0.99
+# Refinements of a direction that was found; and its cosine with the one before, from which on it counts as
+# the same. Set by hand.
+REFINEMENTS = 3
+SAME_DIRECTION = 0.9
+# Standard deviation in units of the median of absolute values. Derived: of a normal distribution.
+MEDIAN_TO_SIGMA = 1.4826
+# Largest part of δ at its active units, as a share of its norm, that no label explains. Set by hand: members
+# below 0.45, under noise; combinations of members above 0.8.
+HEAD_RESIDUAL = 0.6
+# Share of a δ's active units that must be active for the rough feature, too. Set by hand.
+COMMON_UNITS = 0.5
+# Share of the live units at which δ and the feature must agree. Set by hand.
+PATTERN_AGREES = 0.95
+# Mean square by which pixels may lie outside [0, 1]. Derived: 20 dB.
+OUTSIDE_BOX = 0.01
+# How far outside [0, 1] the pixels of a single unit's column may lie. Set by hand.
+BOX_MARGIN = 0.02
+# Rounds of separation and decoding at most; and rounds without a new δ after which it ends. Set by hand.
+TWO_SIDED_ROUNDS = 30
+TWO_SIDED_PATIENCE = 3
+# Largest error of a feature that is said to be a pixel, scaled and shifted. Derived: rounding of float32.
+PIXEL_ROUNDING = 1e-4
+# Public images whose patterns are tried. A bound on time.
+PUBLIC_PATTERNS = 300
+# Points of the way from the weights before to those after several local steps, at which a unit must be inactive.
+# Set by hand: the ends and three between them.
+PATH_POINTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+# Signals of one separation at most. A bound on time.
+SIGNALS = 20000
+# FastICA's steps, and the change of its vectors at which it ends. Set by hand.
+SEPARATION_STEPS = 200
+SEPARATION_TOLERANCE = 1e-5

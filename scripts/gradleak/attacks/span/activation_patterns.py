@@ -1,0 +1,192 @@
+"""The δ of members from rough features, by the units that each member leaves inactive.
+
+Behind a ReLU the δ of a member is exactly zero at every unit whose input is negative. Let V [O, R] be an
+orthonormal basis of the row space of M. If a rough feature tells most of these units I right, V_I t = 0 has one
+solution up to its length, and V t is δ. Wrong units are removed as follows: the surest units of I give t, the
+units at which V t is smallest are the new I, and so on. Sparse vectors of the row space: SPEAR (Dimitrov et al.
+2024), which samples I at random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradleak.attacks.span import thresholds
+from gradleak.attacks.span.subspace import Subspace
+
+
+@dataclass(frozen=True)
+class RowSpace:
+    """The part of M's row space above the noise, at the units that are active for any member.
+
+    live: bool [O]. basis: V [L, R], rows of the L live units. values: [R], singular values. deviation: standard
+    deviation of an entry of M.
+    """
+
+    live: np.ndarray
+    basis: np.ndarray
+    values: np.ndarray
+    deviation: float
+
+    @property
+    def rank(self) -> int:
+        return len(self.values)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Of the rows of ``basis``, [L]."""
+        return np.linalg.norm(self.basis, axis=1)
+
+    def noise_of(self, coordinates: np.ndarray) -> np.ndarray:
+        """Standard deviation of an entry of V t for t in ``coordinates`` [..., R]: [...]."""
+        return self.deviation * np.linalg.norm(coordinates / self.values, axis=-1)
+
+    def deltas(self, coordinates: np.ndarray) -> np.ndarray:
+        """δ up to a factor at all O units, [K, O]."""
+        full = np.zeros((len(coordinates), len(self.live)))
+        full[:, self.live] = coordinates @ self.basis.T
+        return full
+
+
+def row_space(span: Subspace) -> RowSpace:
+    """The row space of ``span``."""
+    rank = span.rank
+    columns = np.linalg.norm(span.right[:, :rank] * span.values[:rank], axis=1)  # of M, one a unit
+    live = columns > thresholds.LIVE_UNIT_NOISE * span.deviation * np.sqrt(len(span.left))
+    return RowSpace(live, span.right[live, :rank], span.values[:rank], span.deviation)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """K directions of δ that were decoded.
+
+    coordinates: unit vectors t [K, R]. source: int [K], the rough feature that each comes from.
+    """
+
+    coordinates: np.ndarray
+    source: np.ndarray
+
+
+def decode(rows: RowSpace, inputs: np.ndarray) -> Decoded:
+    """The δ that the signs of ``inputs`` [K, L] tell: inputs of the live units for K rough features.
+
+    A δ is accepted if (a) nearly all units of the pattern are zero to the noise, (b) these units determine it,
+    (c) no single one of them decides. Without (c) a mixture of two members that is made zero at one unit passes.
+    """
+    found, source = [np.zeros((0, rows.rank))], [np.zeros(0, int)]
+    inactive = (inputs < 0).sum(axis=1)
+    usable = np.flatnonzero(inactive >= rows.rank + thresholds.SPARE_UNITS)
+    spread = np.median(np.abs(inputs), axis=0) + thresholds.TINY_LENGTH if len(inputs) else 0.0
+    order = np.argsort(inputs / spread, axis=1)
+    step = max(1, int(thresholds.DECODING_BYTES / (8 * rows.rank * rows.rank)))
+    for share in thresholds.SUREST_UNITS:
+        failed = []
+        for first in range(0, len(usable), step):
+            chosen = usable[first : first + step]
+            some, is_found = _decode(rows, order[chosen], inactive[chosen], share)
+            found.append(some)
+            source.append(chosen[is_found])
+            failed.append(chosen[~is_found])
+        usable = np.concatenate(failed) if failed else usable
+    return Decoded(np.concatenate(found), np.concatenate(source))
+
+
+def _decode(
+    rows: RowSpace, order: np.ndarray, inactive: np.ndarray, share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """t [F, R] of those that are found, and which these are, bool [K]. order: units [K, L], the surest to be
+    inactive first. inactive: how many are, int [K]. share: of these that are used first."""
+    count, least = len(order), rows.rank + thresholds.SPARE_UNITS
+    scaled = rows.basis / rows.lengths[:, None]
+    coordinates, is_found = np.zeros((count, rows.rank)), np.zeros(count, bool)
+    zero = _first(order, np.maximum(least, (share * inactive).astype(int)))
+    gram, vectors = _gram(scaled, zero), np.random.default_rng(0).normal(size=(count, rows.rank, 2))
+    at = np.arange(count)
+    for iteration in range(thresholds.DECODING_STEPS):
+        vectors = _towards_least(gram, vectors)
+        t = vectors[:, :, 0]
+        size = np.abs(t @ rows.basis.T)
+        is_zero = size < thresholds.ZERO_SIGMAS * rows.noise_of(t)[:, None] + thresholds.ZERO_ROUNDING
+        enough = is_zero.sum(axis=1)
+        ends = (enough >= thresholds.ZERO_SHARE * inactive[at]) & (enough >= least)
+        if ends.any():
+            coordinates[at[ends]], is_found[at[ends]] = _accepted(rows, scaled, is_zero[ends])
+        kept = np.maximum(least, (inactive[at] * (0.95 - 0.02 * min(iteration, 20))).astype(int))
+        new = _first(np.argsort(size / rows.lengths, axis=1), kept)
+        goes_on = ~ends & (new != zero).any(axis=1)
+        if not goes_on.any():
+            break
+        _update(gram, scaled, zero, new, goes_on)
+        at, zero, gram, vectors = at[goes_on], new[goes_on], gram[goes_on], vectors[goes_on]
+    return coordinates[is_found], is_found
+
+
+def _first(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """bool [K, L]: the first ``counts`` (int [K]) units of each row of ``order`` [K, L]."""
+    chosen = np.zeros(order.shape, bool)
+    np.put_along_axis(chosen, order, np.arange(order.shape[1]) < counts[:, None], axis=1)
+    return chosen
+
+
+def _gram(scaled: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The Gram matrices [K, R, R] of the rows ``chosen`` (bool [K, L]) of ``scaled`` [L, R]."""
+    return np.stack([scaled[one].T @ scaled[one] for one in chosen])
+
+
+def _update(
+    gram: np.ndarray, scaled: np.ndarray, old: np.ndarray, new: np.ndarray, which: np.ndarray
+) -> None:
+    """Change ``gram`` in place from the rows ``old`` to the rows ``new``, for ``which``: few rows change."""
+    for index in np.flatnonzero(which):
+        changed = np.flatnonzero(old[index] != new[index])
+        sign = np.where(new[index, changed], 1.0, -1.0)
+        gram[index] += (scaled[changed] * sign[:, None]).T @ scaled[changed]
+
+
+def _towards_least(gram: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """``vectors`` [K, R, 2] after some steps of inverse iteration; the first is near the eigenvector of the least
+    eigenvalue."""
+    shift = thresholds.SHIFT_OF_GRAM * np.trace(gram, axis1=1, axis2=2)
+    inverse = np.linalg.inv(gram + shift[:, None, None] * np.eye(gram.shape[1]))
+    for _ in range(thresholds.INVERSE_STEPS):
+        vectors = np.linalg.qr(inverse @ vectors)[0]
+    small = vectors.transpose(0, 2, 1) @ inverse @ vectors
+    return vectors @ np.linalg.eigh(small)[1][:, :, ::-1]
+
+
+def _accepted(rows: RowSpace, scaled: np.ndarray, is_zero: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """t [K, R] of the units ``is_zero`` (bool [K, L]), and whether it passes (b) and (c), bool [K]."""
+    values, vectors = np.linalg.eigh(_gram(scaled, is_zero))
+    unique = values[:, 1] > thresholds.UNIQUE
+    t = vectors[:, :, 0]
+    for index in np.flatnonzero(unique):
+        others = scaled[is_zero[index]] @ (vectors[index][:, 1:] / np.sqrt(values[index, 1:]))
+        unique[index] = np.square(others).sum(axis=1).max() < thresholds.LEVERAGE
+        if unique[index]:
+            t[index] = _refined(rows, t[index], is_zero[index])
+    return t, unique
+
+
+def _refined(rows: RowSpace, t: np.ndarray, is_zero: np.ndarray) -> np.ndarray:
+    """t [R] of least squares at the units that are zero to the noise; their rows as they are.
+
+    All entries of V t have the same noise, so rows of length one, which find the units, weigh it wrongly.
+    """
+    for _ in range(thresholds.REFINEMENTS):
+        better = np.linalg.eigh(rows.basis[is_zero].T @ rows.basis[is_zero])[1][:, 0]
+        if abs(better @ t) < thresholds.SAME_DIRECTION:
+            return t
+        t = better
+        is_zero = zero_units(rows, t[None], is_zero[None])[0]
+    return t
+
+
+def zero_units(rows: RowSpace, coordinates: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """bool [K, L]: the units where V t is zero to its noise, or to the spread that it has at the units ``first``
+    (bool [K, L]), whichever is more."""
+    size = np.abs(coordinates @ rows.basis.T)
+    spread = np.array([np.median(one[few]) if few.any() else 0.0 for one, few in zip(size, first, strict=True)])
+    deviation = np.maximum(thresholds.MEDIAN_TO_SIGMA * spread, rows.noise_of(coordinates))
+    return size < thresholds.ZERO_SIGMAS * deviation[:, None] + thresholds.ZERO_ROUNDING

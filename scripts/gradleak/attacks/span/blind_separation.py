@@ -1,0 +1,58 @@
+"""Rough features of members from the column space of M alone, by independent component analysis.
+
+Spatial derivatives of images have heavier tails than a normal distribution, and mixtures of images lighter ones
+than each of them. So the most independent components of the derivatives of a basis of the column space are the
+members, roughly. Attack on features: Kariyappa et al. 2023 (Cocktail Party). FastICA: Hyvärinen 1999.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.decomposition import FastICA
+from sklearn.exceptions import ConvergenceWarning
+
+from gradleak.attacks.span import thresholds
+
+# Y, Cb, Cr of ITU-R BT.601. Colour differences of images are far sparser than those of red, green and blue.
+LUMA_AND_CHROMA = np.array([[0.299, 0.587, 0.114], [0.5, -0.419, -0.081], [-0.169, -0.331, 0.5]]).T
+
+
+def separated(columns: np.ndarray, signals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Features [K, I], the last entry one, of the components of ``signals`` [S, R], which are linear functions
+    of the columns [I, R].
+
+    A component whose last entry is zero is left out.
+    """
+    size = min(thresholds.SIGNALS, len(signals))
+    some = signals[rng.choice(len(signals), size, replace=False)].astype(np.float32)
+    start = np.linalg.qr(rng.normal(size=(signals.shape[1],) * 2))[0]
+    ica = FastICA(
+        whiten="unit-variance", max_iter=thresholds.SEPARATION_STEPS, tol=thresholds.SEPARATION_TOLERANCE,
+        w_init=start.astype(np.float32), whiten_solver="eigh",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        ica.fit(some)
+    features = (columns @ ica.components_.T.astype(np.float64)).T
+    features = features[features[:, -1] != 0]
+    return features / features[:, -1:]
+
+
+def image_signals(images: np.ndarray) -> np.ndarray:
+    """First and second differences of ``images`` [R, H, W, C], each kind in each channel scaled to the same
+    mean square: [S, R]. Three channels count as red, green and blue."""
+    if images.shape[-1] == len(LUMA_AND_CHROMA):
+        images = images @ LUMA_AND_CHROMA
+    down, right = np.diff(images, axis=1), np.diff(images, axis=2)
+    kinds = [down, right, np.diff(down, axis=1), np.diff(right, axis=2), np.diff(down, axis=2)]
+    parts = [kind[..., channel].reshape(len(images), -1) for kind in kinds for channel in range(kind.shape[-1])]
+    sizes = [np.sqrt(np.square(part).mean()) if part.size else 0.0 for part in parts]
+    return np.concatenate([part.T / size for part, size in zip(parts, sizes, strict=True) if size > 0])
+
+
+def vector_signals(columns: np.ndarray) -> np.ndarray:
+    """The entries of ``columns`` [I, R] that are not zero for all, less their means: [S, R]."""
+    alive = columns[np.abs(columns).max(axis=1) > thresholds.TINY_LENGTH]
+    return alive - alive.mean(axis=0)

@@ -1,0 +1,172 @@
+"""Members of a layer that receives pixels, from both sides of its gradient: separate, decode, deflate.
+
+Column side: rough features of the members, by blind separation of the column space or by units that one member
+alone activates. Row side: the units that a rough feature leaves inactive give the exact δ (``activation_patterns``).
+Known δ are projected out, which needs nothing else, and the smaller column space is easier to separate. Once as
+many δ are known as M has rank, M = Σ f_n δ_nᵀ / N gives all features exactly, F = M D⁺.
+
+After several local steps both sides still hold: pixels do not change, and a member's summed δ is zero at the units
+that it leaves inactive all along, at the weights before, after, and in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradleak.attacks.span import activation_patterns, blind_separation, thresholds
+from gradleak.attacks.span.activation_patterns import RowSpace
+from gradleak.attacks.span.dense_layer import DenseLayer
+from gradleak.attacks.span.pixel_inputs import PixelInputs
+from gradleak.attacks.span.subspace import Subspace
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """K members. features: [K, I + 1], the last entry one. deltas: [K, O], each up to a factor."""
+
+    features: np.ndarray
+    deltas: np.ndarray
+
+
+@dataclass(frozen=True)
+class TwoSided:
+    """What the search of one update needs.
+
+    path: kernels and biases of the layer at points of the local training, the first one before it; [(kernel [I,
+    O], bias [O])].
+    """
+
+    layer: DenseLayer
+    inputs: PixelInputs
+    span: Subspace
+    rows: RowSpace
+    path: list[tuple[np.ndarray, np.ndarray]]
+
+    def activations(self, features: np.ndarray) -> np.ndarray:
+        """The largest input of each live unit along the path, [K, L]."""
+        live = self.rows.live
+        return np.max([features[:, :-1] @ k[:, live] + b[live] for k, b in self.path], axis=0)
+
+
+def members(search: TwoSided, public: np.ndarray, rng: np.random.Generator) -> Pairs:
+    """The members whose features are determined: none before as many δ are known as M has rank.
+
+    public: features [P, I + 1] of public images.
+    """
+    rows = search.rows
+    # Coordinates of δ, [K, R]. The row space of rank one is that of one δ.
+    known = np.zeros((0, rows.rank)) if rows.rank > 1 else np.ones((1, 1))
+    best = Pairs(np.zeros((0, len(search.span.left))), np.zeros((0, len(rows.live))))
+    idle = 0
+    for number in range(thresholds.TWO_SIDED_ROUNDS):
+        found = known[:0]
+        if len(known) < rows.rank:
+            found = _new_coordinates(search, known, _rough_features(search, known, public, number, rng))
+        known = np.concatenate([known, found])
+        idle = 0 if len(found) else idle + 1
+        if len(known) == rows.rank:
+            features = _features(search, known)
+            sure = _is_consistent(search, known, features)
+            if sure.sum() > len(best.deltas):
+                best, idle = Pairs(features[sure], rows.deltas(known[sure])), 0
+            known = known[sure] if rows.rank > 1 else known
+        if len(known) == rows.rank or idle > thresholds.TWO_SIDED_PATIENCE:
+            break
+    return best
+
+
+def _rough_features(
+    search: TwoSided, known: np.ndarray, public: np.ndarray, number: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Rough features [K, I + 1] of members that are not ``known``, for round ``number``."""
+    columns = _remaining_columns(search, known)
+    if not columns.shape[1]:
+        return np.zeros((0, len(columns)))
+    if search.inputs.shape[0] > 1:
+        signals = blind_separation.image_signals(search.inputs.differences(columns.T))
+    else:
+        signals = blind_separation.vector_signals(columns[:-1])
+    rough = [blind_separation.separated(columns, signals, rng)]
+    if number == 0:
+        rough += [_of_single_units(search), public]
+    return np.concatenate(rough)
+
+
+def _remaining_columns(search: TwoSided, known: np.ndarray) -> np.ndarray:
+    """An orthonormal basis [I + 1, R'] of the column space of M without the ``known`` δ."""
+    rows = search.rows
+    left = search.span.left[:, : rows.rank] * rows.values
+    if len(known):
+        directions = np.linalg.qr(known.T)[0]
+        left = left - left @ directions @ directions.T
+    basis, sizes, _ = np.linalg.svd(left, full_matrices=False)
+    count = rows.rank - len(known)
+    return basis[:, :count][:, sizes[:count] > thresholds.RANK_MARGIN * search.span.noise]
+
+
+def _of_single_units(search: TwoSided) -> np.ndarray:
+    """Columns of M [K, I + 1] that have pixels in [0, 1] once their last entry is one: of units that one member
+    alone activates, whose feature they are."""
+    columns = (search.span.left * search.span.values @ search.span.right[search.rows.live].T).T
+    columns = columns[columns[:, -1] != 0]
+    features = columns / columns[:, -1:]
+    images = search.inputs.images(features)
+    margin = thresholds.BOX_MARGIN
+    inside = ((images > -margin) & (images < 1 + margin)).all(axis=(1, 2, 3))
+    return features[inside]
+
+
+def _new_coordinates(search: TwoSided, known: np.ndarray, rough: np.ndarray) -> np.ndarray:
+    """Coordinates [F, R] of δ that ``rough`` features tell and that are independent of the ``known``."""
+    decoded = activation_patterns.decode(search.rows, search.activations(rough))
+    fits = _fits_head(search, decoded.coordinates, rough[decoded.source])
+    basis = np.linalg.qr(known.T)[0]
+    new = []
+    for t in decoded.coordinates[fits]:
+        rest = t - basis @ (basis.T @ t)
+        if np.linalg.norm(rest) > thresholds.INDEPENDENT:
+            basis = np.column_stack([basis, rest / np.linalg.norm(rest)])
+            new.append(t)
+    return np.array(new).reshape(-1, search.rows.rank)
+
+
+def _fits_head(search: TwoSided, coordinates: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """bool [K]: whether δ at its active units is a combination of the logits' derivatives that a label gives.
+
+    δ = Σ_c (p_c − y_c) ∂z_c/∂h. Combinations of members that happen to be zero at many units are none.
+    """
+    live, fits = search.rows.live, np.zeros(len(coordinates), bool)
+    if not len(coordinates):
+        return fits
+    values = coordinates @ search.rows.basis.T
+    active = ~activation_patterns.zero_units(search.rows, coordinates, search.activations(features) < 0)
+    slopes = search.layer.deltas(features.astype(search.layer.dtype))[:, :, live]
+    slopes = slopes - slopes.mean(axis=1, keepdims=True)
+    for index, (value, units, slope) in enumerate(zip(values, active, slopes, strict=True)):
+        both = units & slope.any(axis=0)
+        if both.sum() <= len(slope) or both.sum() < thresholds.COMMON_UNITS * units.sum():
+            continue
+        share = np.linalg.lstsq(slope[:, both].T, value[both], rcond=None)[0]
+        rest = np.linalg.norm(value[both] - share @ slope[:, both]) / np.linalg.norm(value[both])
+        fits[index] = rest < thresholds.HEAD_RESIDUAL
+    return fits
+
+
+def _features(search: TwoSided, known: np.ndarray) -> np.ndarray:
+    """The features [R, I + 1] of all members, from the coordinates of all δ."""
+    found = (search.span.left[:, : len(known)] * search.rows.values @ np.linalg.inv(known)).T
+    last = np.where(found[:, -1:] == 0, thresholds.TINY, found[:, -1:])
+    return found / last
+
+
+def _is_consistent(search: TwoSided, known: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """bool [K]: whether δ is zero at just the units that its feature leaves inactive, pixels lie in [0, 1], and δ
+    fits the head at the exact feature."""
+    inputs = search.activations(features)
+    zero = activation_patterns.zero_units(search.rows, known, inputs < 0)
+    agree = (zero == (inputs < 0)).mean(axis=1) > thresholds.PATTERN_AGREES
+    images = search.inputs.images(features)
+    outside = np.square(images - np.clip(images, 0, 1)).mean(axis=(1, 2, 3))
+    return agree & (outside < thresholds.OUTSIDE_BOX) & _fits_head(search, known, features)

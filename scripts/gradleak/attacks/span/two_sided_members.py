@@ -1,0 +1,68 @@
+"""The members that the two-sided search finds, as candidates with certificates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from gradleak.attacks.span import activation_patterns, thresholds, two_sided, weight_vote
+from gradleak.attacks.span import certificates as certify
+from gradleak.attacks.span.search_context import SearchContext
+from gradleak.attacks.span.search_state import SearchState
+from gradleak.attacks.span.subspace import LayerGradient
+from gradleak.attacks.span.two_sided import TwoSided
+
+
+def with_members(
+    context: SearchContext, gradient: LayerGradient, state: SearchState, rng: np.random.Generator
+) -> SearchState:
+    """``state``, which has no candidates yet, with the members of a layer that receives pixels.
+
+    They count as exact: each has passed the tests of ``two_sided``, which need no weight, so that they hold after
+    several local steps, too.
+    """
+    inputs, span = context.inputs, gradient.span
+    rows = activation_patterns.row_space(span)
+    if inputs is None or not rows.rank or rows.live.sum() <= rows.rank + thresholds.SPARE_UNITS:
+        return state
+    search = TwoSided(context.fine, inputs, span, rows, _path(context, gradient))
+    public = context.pool.features[: thresholds.PUBLIC_PATTERNS].astype(np.float64)
+    found = two_sided.members(search, public, rng)
+    count = len(found.features)
+    context.progress("%d members by two-sided search of rank %d", count, rows.rank)
+    if not count:
+        return state
+    images = np.clip(inputs.images(found.features), 0.0, 1.0)
+    judged = replace(certify.of_images(context.fine, span, images), delta=found.deltas)
+    errors = _errors(context, gradient, found.features)
+    candidates = replace(
+        state.candidates.added(images, judged),
+        members=tuple(range(count)),
+        exact=frozenset(range(count)),
+        expected_errors=dict(enumerate(errors.tolist())),
+    )
+    vote = state.vote
+    if gradient.one_step and not gradient.weight:
+        vote = weight_vote.vote(judged, gradient.one_step, gradient.samples)
+    return replace(state, candidates=candidates, vote=vote, samples=state.samples or round(vote.weight))
+
+
+def _path(context: SearchContext, gradient: LayerGradient) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Kernel and bias at points of the straight line from before to after the local training."""
+    kernel, offset = context.fine.weights, context.fine.offset
+    shares = (0.0,) if gradient.one_step else thresholds.PATH_POINTS
+    moved = gradient.rate * gradient.matrix
+    return [(kernel - share * moved[:-1], offset - share * moved[-1]) for share in shares]
+
+
+def _errors(context: SearchContext, gradient: LayerGradient, features: np.ndarray) -> np.ndarray:
+    """Expected squared error of each image, the mean over its pixels, [K].
+
+    A feature is a combination M a of columns, and carries their noise; a pixel in [0, 1] is not farther off than
+    the spread of pixels.
+    """
+    assert context.inputs is not None
+    carried = gradient.span.deviation * np.linalg.norm(gradient.span.coefficients(features), axis=1)
+    error = np.square(carried[:, None] / context.inputs.slope).mean(axis=1)
+    return np.minimum(error, thresholds.PIXEL_SPREAD**2)
