@@ -80,7 +80,9 @@ def trained(weights: list, x: np.ndarray, y: np.ndarray, epochs: int, rate: floa
         for first in range(0, len(x), BATCH):
             batch = order[first : first + BATCH]
             found = gradients_of(weights, x[batch], y[batch])
-            weights = [w - w.dtype.type(rate) * g.astype(w.dtype) for w, g in zip(weights, found, strict=True)]
+            weights = [
+                w - w.dtype.type(rate) * g.astype(w.dtype) for w, g in zip(weights, found, strict=True)
+            ]
     return weights
 
 
@@ -100,7 +102,7 @@ def update_of(kind: str, weights: list, x: np.ndarray, y: np.ndarray, rate: floa
         after = [w - np.float32(rate) * g.astype(np.float32) for w, g in zip(weights, found, strict=True)]
         steps = 1
     delta = [(w.astype(np.float64) - a) / rate for w, a in zip(weights, after, strict=True)]
-    rounding = FLOAT32_ROUNDING / rate * np.sqrt(steps)
+    rounding = FLOAT32_ROUNDING / rate
     if not kind.startswith("noise"):
         return delta, rounding, None, steps
     percent = float(kind.removeprefix("noise"))
@@ -176,7 +178,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("settings", nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--cifar", default=None, help="folder of CIFAR-10's binary batches; default: Keras' download")
+    parser.add_argument(
+        "--cifar", default=None, help="folder of CIFAR-10's binary batches; default: Keras' download"
+    )
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/dense_layers.json"))
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -52,7 +52,7 @@ class RowSpace:
 
 def row_space(span: Subspace) -> RowSpace:
     """The row space of ``span``."""
-    rank = span.rank
+    rank = int((span.values > thresholds.ROW_MARGIN * span.noise).sum())
     columns = np.linalg.norm(span.right[:, :rank] * span.values[:rank], axis=1)  # of M, one a unit
     live = columns > thresholds.LIVE_UNIT_NOISE * span.deviation * np.sqrt(len(span.left))
     return RowSpace(live, span.right[live, :rank], span.values[:rank], span.deviation)
@@ -187,6 +187,8 @@ def zero_units(rows: RowSpace, coordinates: np.ndarray, first: np.ndarray) -> np
     """bool [K, L]: the units where V t is zero to its noise, or to the spread that it has at the units ``first``
     (bool [K, L]), whichever is more."""
     size = np.abs(coordinates @ rows.basis.T)
-    spread = np.array([np.median(one[few]) if few.any() else 0.0 for one, few in zip(size, first, strict=True)])
+    spread = np.array(
+        [np.median(one[few]) if few.any() else 0.0 for one, few in zip(size, first, strict=True)]
+    )
     deviation = np.maximum(thresholds.MEDIAN_TO_SIGMA * spread, rows.noise_of(coordinates))
     return size < thresholds.ZERO_SIGMAS * deviation[:, None] + thresholds.ZERO_ROUNDING

@@ -35,6 +35,7 @@ from gradleak.attacks.span import (
     verdict,
 )
 from gradleak.attacks.span.checkpoint import Checkpoint
+from gradleak.attacks.span.dense_layer import DenseLayer
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.attacks.span.search_context import SearchContext, search_context
 from gradleak.attacks.span.search_state import SearchState, TrialResult, result_of
@@ -73,48 +74,81 @@ def invert(
     if problem.coupled and not problem.has_statistics:
         return not_applicable(problem, NO_STATISTICS)
     images = starting_images.of_kind(problem.public, problem.shape)
+    outside = receptive_field.mask(problem.model)
     try:
-        layers = layer_selection.select(problem.model, images, problem.is_one_step, problem.coupled)
+        layers = _layers(problem, images)
     except layer_selection.NoLayer as reason:
         return not_applicable(problem, str(reason))
     except Untraceable as error:
         return not_applicable(problem, f"the model cannot be split at a dense layer: {error}")
-    outside = receptive_field.mask(problem.model)
-    context = search_context(layers, images, ~outside, decoder, options, progress)
-    results = [_trial(context, problem, index, checkpoint) for index in range(len(problem.seeds))]
+    contexts = [search_context(pair, images, ~outside, decoder, options, progress) for pair in layers]
+    if len(contexts) > 1:
+        contexts[0] = replace(contexts[0], is_first=True)
+    results = [_trial(contexts, problem, index, checkpoint) for index in range(len(problem.seeds))]
     return _inversion(problem, _filled(results, outside, problem.public), time.monotonic() - began)
 
 
-def _trial(context: SearchContext, problem: Problem, index: int, folder: Path | None) -> TrialResult:
-    """Trial number ``index``: read from ``folder`` if it is finished there, else searched and saved."""
+def _layers(problem: Problem, images: np.ndarray) -> list[tuple[DenseLayer, DenseLayer]]:
+    """The layers to search, in that order: one that receives pixels, then the one of deeper features. Raises
+    NoLayer, Untraceable."""
+    pixels = layer_selection.of_pixels(problem.model, images, problem.coupled)
+    try:
+        deeper = layer_selection.select(problem.model, images, problem.is_one_step, problem.coupled)
+    except layer_selection.NoLayer:
+        if pixels is None:
+            raise
+        return [pixels]
+    return [deeper] if pixels is None or pixels[0].name == deeper[0].name else [pixels, deeper]
+
+
+def _trial(contexts: list[SearchContext], problem: Problem, index: int, folder: Path | None) -> TrialResult:
+    """Trial number ``index``: read from ``folder`` if it is finished there, else searched and saved.
+
+    Later layers are searched where members may be missing, and the one that shows most members counts.
+    """
     seed = problem.seeds[index]
     file = folder / f"seed-{seed}.npz" if folder else None
     if file and file.exists():
         return _read(file)
-    matrix = context.fine.gradient([gradient[index] for gradient in problem.gradients])
-    noise = context.fine.noise(matrix, problem.rounding, problem.noise)
-    one_step = problem.is_one_step
-    rate = FLOAT32_ROUNDING / problem.rounding if problem.rounding else 0.0
-    gradient = layer_gradient(matrix, noise, problem.samples if one_step else 0, one_step=one_step, rate=rate)
-    rng = problem.rng(seed, "span")
-    context.progress("seed %d, layer %s", seed, context.fine.name)
-    if context.options.control == "random_gradient":
-        result = search_control(context, gradient, rng)
-    else:
-        facts = {
-            "options": repr(context.options),
-            "noise": noise,
-            "samples": problem.samples,
-            "scale_confidence": problem.scale_confidence,
-        }
-        fingerprint = checkpoints.digest(facts, {"matrix": matrix})
-        checkpoint = Checkpoint(folder / f"seed-{seed}", fingerprint) if folder else None
-        result = search(context, gradient, rng, checkpoint, problem.scale_confidence)
-    result = _after_several_steps(problem, index, result)
+    best = None
+    for context in contexts:
+        checkpoint = folder / f"seed-{seed}" if folder else None
+        gradient, found = _searched(context, problem, index, checkpoint)
+        if best is None or found.accepted.sum() > best.accepted.sum():
+            best = found
+        if context.is_first and found.accepted.sum() >= gradient.span.rank:
+            break
+    assert best is not None
+    result = _after_several_steps(problem, index, best)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_npz(file, **{part.name: getattr(result, part.name) for part in fields(result)})
     return result
+
+
+def _searched(
+    context: SearchContext, problem: Problem, index: int, folder: Path | None
+) -> tuple[LayerGradient, TrialResult]:
+    """The gradient of the layer of ``context`` in trial number ``index``, and what its search finds."""
+    seed = problem.seeds[index]
+    matrix = context.fine.gradient([gradient[index] for gradient in problem.gradients])
+    noise = context.fine.noise(matrix, problem.rounding, problem.noise)
+    one_step = problem.is_one_step
+    rate = FLOAT32_ROUNDING / problem.rounding if problem.rounding else 0.0
+    samples = problem.samples if one_step else 0
+    gradient = layer_gradient(matrix, noise, samples, one_step=one_step, steps=problem.steps or 1, rate=rate)
+    rng = problem.rng(seed, "span")
+    context.progress("seed %d, layer %s", seed, context.fine.name)
+    if context.options.control == "random_gradient":
+        return gradient, search_control(context, gradient, rng)
+    facts = {
+        "options": repr(context.options),
+        "noise": noise,
+        "samples": problem.samples,
+        "scale_confidence": problem.scale_confidence,
+    }
+    checkpoint = Checkpoint(folder, checkpoints.digest(facts, {"matrix": matrix})) if folder else None
+    return gradient, search(context, gradient, rng, checkpoint, problem.scale_confidence)
 
 
 def search(
@@ -129,7 +163,7 @@ def search(
     checkpoint: where a joint search is saved and resumed. scale_confidence: of the scale that the update was
     divided by.
     """
-    rounds = context.options.rounds
+    rounds = 0 if context.is_first else context.options.rounds
     saved = checkpoint.load(rng) if checkpoint else None
     state, joint = saved or (deflation.recover_members(context, gradient, rounds, rng), None)
     has_verdict = gradient.one_step and gradient.samples > 0
@@ -146,11 +180,11 @@ def search(
 def search_control(context: SearchContext, gradient: LayerGradient, rng: np.random.Generator) -> TrialResult:
     """The same search in a span like M's without members, and where members of M would be fitted together, in
     a remainder like theirs without members. All accepted images are false positives."""
-    rounds = context.options.rounds
+    rounds = 0 if context.is_first else context.options.rounds
     null = control.span_without_members(context, gradient.span, rng)
     without = layer_gradient(null.matrix, gradient.noise, one_step=gradient.one_step)
     state = deflation.recover_members(context, without, rounds, rng)
-    if context.options.joint_rounds:
+    if context.options.joint_rounds and rounds:
         real = deflation.recover_members(context, gradient, rounds, rng)
         if _needs_joint_search(context, gradient, real):
             real = joint_search.search_jointly_without_members(context, gradient.span, real, rng)

@@ -29,8 +29,11 @@ def separated(columns: np.ndarray, signals: np.ndarray, rng: np.random.Generator
     some = signals[rng.choice(len(signals), size, replace=False)].astype(np.float32)
     start = np.linalg.qr(rng.normal(size=(signals.shape[1],) * 2))[0]
     ica = FastICA(
-        whiten="unit-variance", max_iter=thresholds.SEPARATION_STEPS, tol=thresholds.SEPARATION_TOLERANCE,
-        w_init=start.astype(np.float32), whiten_solver="eigh",
+        whiten="unit-variance",
+        max_iter=thresholds.SEPARATION_STEPS,
+        tol=thresholds.SEPARATION_TOLERANCE,
+        w_init=start.astype(np.float32),
+        whiten_solver="eigh",
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -47,7 +50,9 @@ def image_signals(images: np.ndarray) -> np.ndarray:
         images = images @ LUMA_AND_CHROMA
     down, right = np.diff(images, axis=1), np.diff(images, axis=2)
     kinds = [down, right, np.diff(down, axis=1), np.diff(right, axis=2), np.diff(down, axis=2)]
-    parts = [kind[..., channel].reshape(len(images), -1) for kind in kinds for channel in range(kind.shape[-1])]
+    parts = [
+        kind[..., channel].reshape(len(images), -1) for kind in kinds for channel in range(kind.shape[-1])
+    ]
     sizes = [np.sqrt(np.square(part).mean()) if part.size else 0.0 for part in parts]
     return np.concatenate([part.T / size for part, size in zip(parts, sizes, strict=True) if size > 0])
 

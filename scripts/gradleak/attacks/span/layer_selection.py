@@ -29,8 +29,8 @@ def select(
     normalised by the batch; the features of ``model`` must be those of its members. Raises NoLayer,
     gradients.trace.Untraceable.
     """
-    pairs = list(zip(dense_layers(model), dense_layers(model, "float64"), strict=True))
     few = public[: thresholds.LAYER_IMAGES]
+    pairs = _pairs(model)
     # Of each kind still the widest first. The gradient of one output is one vector, a sum over the images.
     pairs.sort(key=lambda pair: (pair[0].weights.shape[1] == 1, not pair[0].is_nonlinear(few)))
     inside, refused = ~receptive_field.mask(model), []
@@ -40,6 +40,26 @@ def select(
             return coarse, fine
         refused.append(f"{coarse.name} receives {objection}")
     raise NoLayer("; ".join(refused) or "no dense layer that all data passes through: no span to search")
+
+
+def of_pixels(
+    model: keras.Model, public: np.ndarray, coupled: tuple[str, ...] = ()
+) -> tuple[DenseLayer, DenseLayer] | None:
+    """The widest layer before a ReLU that receives the pixels of images like ``public``, in float32 and in
+    float64; None where there is none. coupled: as of ``select``. Raises gradients.trace.Untraceable."""
+    few = public[: thresholds.LAYER_IMAGES]
+    for coarse, fine in _pairs(model):
+        if coarse.weights.shape[1] > 1 and not _coupling(coarse, coupled) and _receives_pixels(coarse, few):
+            return coarse, fine
+    return None
+
+
+def _pairs(model: keras.Model) -> list[tuple[DenseLayer, DenseLayer]]:
+    return list(zip(dense_layers(model), dense_layers(model, "float64"), strict=True))
+
+
+def _receives_pixels(layer: DenseLayer, few: np.ndarray) -> bool:
+    return layer.feeds_relu(few) and pixel_inputs(layer, few) is not None
 
 
 def _coupling(layer: DenseLayer, coupled: tuple[str, ...]) -> str:
@@ -58,7 +78,7 @@ def _objection(layer: DenseLayer, public: np.ndarray, inside: np.ndarray, one_st
     """Why ``layer`` cannot be searched; empty if it can."""
     few = public[: thresholds.LAYER_IMAGES]
     if not layer.is_nonlinear(few):
-        if layer.feeds_relu(few) and pixel_inputs(layer, few):
+        if _receives_pixels(layer, few):
             return ""
         values = features_of(layer, few)
         if layer.bias is None or (values < 0).any() or (values == 0).mean() < thresholds.LAYER_ZEROS:

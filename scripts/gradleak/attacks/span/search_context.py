@@ -26,7 +26,8 @@ class SearchContext:
 
     coarse, fine: the searched layer in float32 and in float64. pool: public images with their features under
     ``coarse``. inside: bool [H, W, C], pixels inside the receptive field of the model's units. decoder: z [B,
-    d] → images [B, H, W, C] in [0, 1], or None. progress: called as ``logging.info`` is.
+    d] → images [B, H, W, C] in [0, 1], or None. progress: called as ``logging.info`` is. is_first: another layer is
+    searched after this one, which gets the two-sided search alone.
     """
 
     coarse: DenseLayer
@@ -36,6 +37,7 @@ class SearchContext:
     decoder: keras.Model | None
     options: SpanOptions
     progress: Callable[..., None] = _silent
+    is_first: bool = False
 
     @cached_property
     def is_nonlinear(self) -> bool:
@@ -58,7 +60,9 @@ class SearchContext:
         with a bias is a ray's length known."""
         features = self.pool.features
         sparse = self.is_nonlinear or (features == 0).mean() >= thresholds.LAYER_ZEROS
-        return self.options.rays > 0 and self.coarse.bias is not None and sparse and bool((features >= 0).all())
+        return (
+            self.options.rays > 0 and self.coarse.bias is not None and sparse and bool((features >= 0).all())
+        )
 
 
 def search_context(

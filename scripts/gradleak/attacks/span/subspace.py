@@ -92,8 +92,8 @@ class LayerGradient:
 
     matrix: M [I, O], float64. span: its subspace. samples: the number of images as stated, 0 where it is not.
     weight: that of a member where it is known, else 0. one_step: whether the client made a single local step;
-    after several, M is a sum of terms f δᵀ only where f does not change. rate: the client changed the layer's
-    kernel and bias by −rate · M; 0 where that is not known.
+    after several, M is a sum of terms f δᵀ only where f does not change. steps: how many it made, as far as is
+    known. rate: the client changed the layer's kernel and bias by −rate · M; 0 where that is not known.
     """
 
     matrix: np.ndarray
@@ -101,6 +101,7 @@ class LayerGradient:
     samples: int = 0
     weight: float = 0.0
     one_step: bool = True
+    steps: int = 1
     rate: float = 0.0
 
     @property
@@ -118,10 +119,11 @@ def layer_gradient(
     samples: int = 0,
     weight: float = 0.0,
     one_step: bool = True,
+    steps: int = 1,
     rate: float = 0.0,
 ) -> LayerGradient:
     """The gradient M [I, O], whose noise has the spectral norm ``noise``."""
-    return LayerGradient(matrix, of_matrix(matrix, noise), samples, weight, one_step, rate)
+    return LayerGradient(matrix, of_matrix(matrix, noise), samples, weight, one_step, steps, rate)
 
 
 def of_matrix(matrix: np.ndarray, noise: float) -> Subspace:

@@ -272,6 +272,9 @@ ACCURACY_KEPT = 0.5
 
 # --- two-sided search: the δ of rough features ---
 
+# The same as RANK_MARGIN for the row space, all of whose δ are decoded: one that is left out spoils all features.
+# Derived: the norm of noise fluctuates by few per cent; the rest is set by hand.
+ROW_MARGIN = 1.2
 # A unit is active for some member if its column of M is so many times longer than noise. Derived: the norm of
 # noise has a relative spread of 1/√(2 I), so 6 times excludes it.
 LIVE_UNIT_NOISE = 6.0
@@ -307,9 +310,16 @@ MEDIAN_TO_SIGMA = 1.4826
 # below 0.45, under noise; combinations of members above 0.8.
 HEAD_RESIDUAL = 0.6
 # Share of a δ's active units that must be active for the rough feature, too. Set by hand.
-COMMON_UNITS = 0.5
+COMMON_UNITS = 0.2
+# Least part of a unit vector t outside the span of the known ones. Set by hand, above the errors of t: a member
+# that is found twice takes the place of another.
+NEW_DIRECTION = 0.1
 # Share of the live units at which δ and the feature must agree. Set by hand.
 PATTERN_AGREES = 0.95
+# Of units whose input is so many standard deviations of its noise from zero. Derived: 3 σ. Their least number. Set
+# by hand.
+CLEAR_INPUT_SIGMAS = 3.0
+CLEAR_INPUTS = 30
 # Mean square by which pixels may lie outside [0, 1]. Derived: 20 dB.
 OUTSIDE_BOX = 0.01
 # How far outside [0, 1] the pixels of a single unit's column may lie. Set by hand.
@@ -319,6 +329,9 @@ TWO_SIDED_ROUNDS = 30
 TWO_SIDED_PATIENCE = 3
 # Largest error of a feature that is said to be a pixel, scaled and shifted. Derived: rounding of float32.
 PIXEL_ROUNDING = 1e-4
+# Largest condition number of the δ, beyond which two of them count as one. Derived: float64 then leaves six
+# digits.
+LARGEST_CONDITION = 1e10
 # Public images whose patterns are tried. A bound on time.
 PUBLIC_PATTERNS = 300
 # Points of the way from the weights before to those after several local steps, at which a unit must be inactive.

@@ -46,8 +46,16 @@ class TwoSided:
 
     def activations(self, features: np.ndarray) -> np.ndarray:
         """The largest input of each live unit along the path, [K, L]."""
+        return self._inputs(features).max(axis=0)
+
+    def is_always_active(self, features: np.ndarray) -> np.ndarray:
+        """bool [K, L]: whether a unit is active all along the path."""
+        return self._inputs(features).min(axis=0) > 0
+
+    def _inputs(self, features: np.ndarray) -> np.ndarray:
+        """[points of the path, K, L]."""
         live = self.rows.live
-        return np.max([features[:, :-1] @ k[:, live] + b[live] for k, b in self.path], axis=0)
+        return np.stack([features[:, :-1] @ kernel[:, live] + bias[live] for kernel, bias in self.path])
 
 
 def members(search: TwoSided, public: np.ndarray, rng: np.random.Generator) -> Pairs:
@@ -67,14 +75,36 @@ def members(search: TwoSided, public: np.ndarray, rng: np.random.Generator) -> P
         known = np.concatenate([known, found])
         idle = 0 if len(found) else idle + 1
         if len(known) == rows.rank:
-            features = _features(search, known)
-            sure = _is_consistent(search, known, features)
+            known, features, sure = _settled(search, known)
             if sure.sum() > len(best.deltas):
                 best, idle = Pairs(features[sure], rows.deltas(known[sure])), 0
             known = known[sure] if rows.rank > 1 else known
         if len(known) == rows.rank or idle > thresholds.TWO_SIDED_PATIENCE:
             break
     return best
+
+
+def _settled(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coordinates [R, R] of all δ, the features that they give [R, I + 1], and which pairs are consistent.
+
+    The features tell the patterns better than rough ones did, and the patterns the δ, until no more pairs are
+    consistent.
+    """
+    features = _features(search, known)
+    sure = _is_consistent(search, known, features)
+    while not sure.all():
+        doubtful = np.flatnonzero(~sure)
+        decoded = activation_patterns.decode(search.rows, search.activations(features[doubtful]))
+        changed = known.copy()
+        changed[doubtful[decoded.source]] = decoded.coordinates
+        if np.linalg.cond(changed) > thresholds.LARGEST_CONDITION:
+            break
+        again = _features(search, changed)
+        consistent = _is_consistent(search, changed, again)
+        if consistent.sum() <= sure.sum():
+            break
+        known, features, sure = changed, again, consistent
+    return known, features, sure
 
 
 def _rough_features(
@@ -103,7 +133,7 @@ def _remaining_columns(search: TwoSided, known: np.ndarray) -> np.ndarray:
         left = left - left @ directions @ directions.T
     basis, sizes, _ = np.linalg.svd(left, full_matrices=False)
     count = rows.rank - len(known)
-    return basis[:, :count][:, sizes[:count] > thresholds.RANK_MARGIN * search.span.noise]
+    return basis[:, :count][:, sizes[:count] > thresholds.ROW_MARGIN * search.span.noise]
 
 
 def _of_single_units(search: TwoSided) -> np.ndarray:
@@ -126,7 +156,7 @@ def _new_coordinates(search: TwoSided, known: np.ndarray, rough: np.ndarray) -> 
     new = []
     for t in decoded.coordinates[fits]:
         rest = t - basis @ (basis.T @ t)
-        if np.linalg.norm(rest) > thresholds.INDEPENDENT:
+        if np.linalg.norm(rest) > thresholds.NEW_DIRECTION:
             basis = np.column_stack([basis, rest / np.linalg.norm(rest)])
             new.append(t)
     return np.array(new).reshape(-1, search.rows.rank)
@@ -142,10 +172,11 @@ def _fits_head(search: TwoSided, coordinates: np.ndarray, features: np.ndarray) 
         return fits
     values = coordinates @ search.rows.basis.T
     active = ~activation_patterns.zero_units(search.rows, coordinates, search.activations(features) < 0)
+    always = search.is_always_active(features)
     slopes = search.layer.deltas(features.astype(search.layer.dtype))[:, :, live]
     slopes = slopes - slopes.mean(axis=1, keepdims=True)
     for index, (value, units, slope) in enumerate(zip(values, active, slopes, strict=True)):
-        both = units & slope.any(axis=0)
+        both = units & always[index]
         if both.sum() <= len(slope) or both.sum() < thresholds.COMMON_UNITS * units.sum():
             continue
         share = np.linalg.lstsq(slope[:, both].T, value[both], rcond=None)[0]
@@ -162,11 +193,20 @@ def _features(search: TwoSided, known: np.ndarray) -> np.ndarray:
 
 
 def _is_consistent(search: TwoSided, known: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """bool [K]: whether δ is zero at just the units that its feature leaves inactive, pixels lie in [0, 1], and δ
-    fits the head at the exact feature."""
+    """bool [K]: whether δ is zero at just the units that its feature leaves inactive, of those whose input is
+    clear of the feature's noise; pixels lie in [0, 1]; and δ fits the head at the exact feature."""
     inputs = search.activations(features)
     zero = activation_patterns.zero_units(search.rows, known, inputs < 0)
-    agree = (zero == (inputs < 0)).mean(axis=1) > thresholds.PATTERN_AGREES
+    kernel = search.path[0][0][:, search.rows.live]
+    error = carried_noise(search.span, features)[:, None] * np.linalg.norm(kernel, axis=0)
+    is_clear = np.abs(inputs) > thresholds.CLEAR_INPUT_SIGMAS * error
+    right = ((zero == (inputs < 0)) & is_clear).sum(axis=1)
+    agree = right > thresholds.PATTERN_AGREES * np.maximum(is_clear.sum(axis=1), thresholds.CLEAR_INPUTS)
     images = search.inputs.images(features)
     outside = np.square(images - np.clip(images, 0, 1)).mean(axis=(1, 2, 3))
     return agree & (outside < thresholds.OUTSIDE_BOX) & _fits_head(search, known, features)
+
+
+def carried_noise(span: Subspace, features: np.ndarray) -> np.ndarray:
+    """Standard deviation of the noise of an entry of ``features`` [K, I + 1], combinations of M's columns: [K]."""
+    return span.deviation * np.linalg.norm(span.coefficients(features), axis=1)

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradleak.attacks.span import activation_patterns, thresholds, two_sided, weight_vote
+from gradleak.attacks.span import activation_patterns, subspace, thresholds, two_sided, weight_vote
 from gradleak.attacks.span import certificates as certify
+from gradleak.attacks.span.pixel_inputs import PixelInputs
 from gradleak.attacks.span.search_context import SearchContext
 from gradleak.attacks.span.search_state import SearchState
-from gradleak.attacks.span.subspace import LayerGradient
+from gradleak.attacks.span.subspace import LayerGradient, Subspace
 from gradleak.attacks.span.two_sided import TwoSided
 
 
@@ -23,6 +24,7 @@ def with_members(
     several local steps, too.
     """
     inputs, span = context.inputs, gradient.span
+    span = replace(span, noise=span.noise * np.sqrt(gradient.steps))  # every step rounds the weights anew
     rows = activation_patterns.row_space(span)
     if inputs is None or not rows.rank or rows.live.sum() <= rows.rank + thresholds.SPARE_UNITS:
         return state
@@ -35,7 +37,7 @@ def with_members(
         return state
     images = np.clip(inputs.images(found.features), 0.0, 1.0)
     judged = replace(certify.of_images(context.fine, span, images), delta=found.deltas)
-    errors = _errors(context, gradient, found.features)
+    errors = _errors(inputs, span, found.features)
     candidates = replace(
         state.candidates.added(images, judged),
         members=tuple(range(count)),
@@ -45,7 +47,10 @@ def with_members(
     vote = state.vote
     if gradient.one_step and not gradient.weight:
         vote = weight_vote.vote(judged, gradient.one_step, gradient.samples)
-    return replace(state, candidates=candidates, vote=vote, samples=state.samples or round(vote.weight))
+    rest = subspace.project_out(gradient.matrix, candidates.member_deltas)
+    share = float(np.square(np.linalg.norm(rest) / np.linalg.norm(gradient.matrix)))
+    samples = state.samples or round(vote.weight)
+    return replace(state, candidates=candidates, vote=vote, samples=samples, unexplained=(share,))
 
 
 def _path(context: SearchContext, gradient: LayerGradient) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -56,13 +61,11 @@ def _path(context: SearchContext, gradient: LayerGradient) -> list[tuple[np.ndar
     return [(kernel - share * moved[:-1], offset - share * moved[-1]) for share in shares]
 
 
-def _errors(context: SearchContext, gradient: LayerGradient, features: np.ndarray) -> np.ndarray:
+def _errors(inputs: PixelInputs, span: Subspace, features: np.ndarray) -> np.ndarray:
     """Expected squared error of each image, the mean over its pixels, [K].
 
     A feature is a combination M a of columns, and carries their noise; a pixel in [0, 1] is not farther off than
     the spread of pixels.
     """
-    assert context.inputs is not None
-    carried = gradient.span.deviation * np.linalg.norm(gradient.span.coefficients(features), axis=1)
-    error = np.square(carried[:, None] / context.inputs.slope).mean(axis=1)
+    error = np.square(two_sided.carried_noise(span, features)[:, None] / inputs.slope).mean(axis=1)
     return np.minimum(error, thresholds.PIXEL_SPREAD**2)
