@@ -1,10 +1,10 @@
 """The δ of members from rough features, by the units that each member leaves inactive.
 
 Behind a ReLU the δ of a member is exactly zero at every unit whose input is negative. Let V [O, R] be an
-orthonormal basis of the row space of M. If a rough feature tells most of these units I right, V_I t = 0 has one
-solution up to its length, and V t is δ. Wrong units are removed as follows: the surest units of I give t, the
-units at which V t is smallest are the new I, and so on. Sparse vectors of the row space: SPEAR (Dimitrov et al.
-2024), which samples I at random.
+orthonormal basis of the row space of M. If a rough feature tells most of these units I right, V_I t = 0 has
+one solution up to its length, and V t is δ. Wrong units are removed as follows: the surest units of I give t,
+the units at which V t is smallest are the new I, and so on. Sparse vectors of the row space: SPEAR (Dimitrov
+et al. 2024), which samples I at random.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from gradleak.attacks.span.subspace import Subspace
 class RowSpace:
     """The part of M's row space above the noise, at the units that are active for any member.
 
-    live: bool [O]. basis: V [L, R], rows of the L live units. values: [R], singular values. deviation: standard
-    deviation of an entry of M.
+    live: bool [O]. basis: V [L, R], rows of the L live units. values: [R], singular values. deviation:
+    standard deviation of an entry of M.
     """
 
     live: np.ndarray
@@ -72,8 +72,9 @@ class Decoded:
 def decode(rows: RowSpace, inputs: np.ndarray) -> Decoded:
     """The δ that the signs of ``inputs`` [K, L] tell: inputs of the live units for K rough features.
 
-    A δ is accepted if (a) nearly all units of the pattern are zero to the noise, (b) these units determine it,
-    (c) no single one of them decides. Without (c) a mixture of two members that is made zero at one unit passes.
+    A δ is accepted if (a) nearly all units of the pattern are zero to the noise, (b) these units determine
+    it, (c) no single one of them decides. Without (c) a mixture of two members that is made zero at one unit
+    passes.
     """
     found, source = [np.zeros((0, rows.rank))], [np.zeros(0, int)]
     inactive = (inputs < 0).sum(axis=1)
@@ -146,8 +147,8 @@ def _update(
 
 
 def _towards_least(gram: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """``vectors`` [K, R, 2] after some steps of inverse iteration; the first is near the eigenvector of the least
-    eigenvalue."""
+    """``vectors`` [K, R, 2] after some steps of inverse iteration; the first is near the eigenvector of the
+    least eigenvalue."""
     shift = thresholds.SHIFT_OF_GRAM * np.trace(gram, axis1=1, axis2=2)
     inverse = np.linalg.inv(gram + shift[:, None, None] * np.eye(gram.shape[1]))
     for _ in range(thresholds.INVERSE_STEPS):
@@ -184,8 +185,8 @@ def _refined(rows: RowSpace, t: np.ndarray, is_zero: np.ndarray) -> np.ndarray:
 
 
 def zero_units(rows: RowSpace, coordinates: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """bool [K, L]: the units where V t is zero to its noise, or to the spread that it has at the units ``first``
-    (bool [K, L]), whichever is more."""
+    """bool [K, L]: the units where V t is zero to its noise, or to the spread that it has at the units
+    ``first`` (bool [K, L]), whichever is more."""
     size = np.abs(coordinates @ rows.basis.T)
     spread = np.array(
         [np.median(one[few]) if few.any() else 0.0 for one, few in zip(size, first, strict=True)]

@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -75,55 +76,67 @@ def invert(
         return not_applicable(problem, NO_STATISTICS)
     images = starting_images.of_kind(problem.public, problem.shape)
     outside = receptive_field.mask(problem.model)
+
+    def context_of(layers: tuple[DenseLayer, DenseLayer], is_first: bool) -> SearchContext:
+        return search_context(layers, images, ~outside, decoder, options, progress, is_first)
+
+    @cache
+    def deeper() -> SearchContext:
+        found = layer_selection.select(problem.model, images, problem.is_one_step, problem.coupled)
+        return context_of(found, False)
+
     try:
-        layers = _layers(problem, images)
+        pixels = layer_selection.of_pixels(problem.model, images, problem.coupled)
+        first = deeper() if pixels is None else context_of(pixels, True)
     except layer_selection.NoLayer as reason:
         return not_applicable(problem, str(reason))
     except Untraceable as error:
         return not_applicable(problem, f"the model cannot be split at a dense layer: {error}")
-    contexts = [search_context(pair, images, ~outside, decoder, options, progress) for pair in layers]
-    if len(contexts) > 1:
-        contexts[0] = replace(contexts[0], is_first=True)
-    results = [_trial(contexts, problem, index, checkpoint) for index in range(len(problem.seeds))]
+    trials = range(len(problem.seeds))
+    results = [_trial(first, deeper, problem, index, checkpoint) for index in trials]
     return _inversion(problem, _filled(results, outside, problem.public), time.monotonic() - began)
 
 
-def _layers(problem: Problem, images: np.ndarray) -> list[tuple[DenseLayer, DenseLayer]]:
-    """The layers to search, in that order: one that receives pixels, then the one of deeper features. Raises
-    NoLayer, Untraceable."""
-    pixels = layer_selection.of_pixels(problem.model, images, problem.coupled)
-    try:
-        deeper = layer_selection.select(problem.model, images, problem.is_one_step, problem.coupled)
-    except layer_selection.NoLayer:
-        if pixels is None:
-            raise
-        return [pixels]
-    return [deeper] if pixels is None or pixels[0].name == deeper[0].name else [pixels, deeper]
-
-
-def _trial(contexts: list[SearchContext], problem: Problem, index: int, folder: Path | None) -> TrialResult:
+def _trial(
+    first: SearchContext,
+    deeper: Callable[[], SearchContext],
+    problem: Problem,
+    index: int,
+    folder: Path | None,
+) -> TrialResult:
     """Trial number ``index``: read from ``folder`` if it is finished there, else searched and saved.
 
-    Later layers are searched where members may be missing, and the one that shows most members counts.
+    Where the layer of ``first`` receives pixels and does not show all members, the ``deeper`` layer is
+    searched, too, and the one that shows more counts.
     """
     seed = problem.seeds[index]
     file = folder / f"seed-{seed}.npz" if folder else None
     if file and file.exists():
         return _read(file)
-    best = None
-    for context in contexts:
-        checkpoint = folder / f"seed-{seed}" if folder else None
-        gradient, found = _searched(context, problem, index, checkpoint)
-        if best is None or found.accepted.sum() > best.accepted.sum():
-            best = found
-        if context.is_first and found.accepted.sum() >= gradient.span.rank:
-            break
-    assert best is not None
-    result = _after_several_steps(problem, index, best)
+    place = folder / f"seed-{seed}" if folder else None
+    gradient, found = _searched(first, problem, index, place)
+    if first.is_first and found.accepted.sum() < gradient.span.rank:
+        found = _better(found, deeper, problem, index, place)
+    result = _after_several_steps(problem, index, found)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_npz(file, **{part.name: getattr(result, part.name) for part in fields(result)})
     return result
+
+
+def _better(
+    found: TrialResult, deeper: Callable[[], SearchContext], problem: Problem, index: int, place: Path | None
+) -> TrialResult:
+    """``found``, or what the ``deeper`` layer shows, if that is not less. It shows no more members than it
+    has outputs."""
+    try:
+        context = deeper()
+    except layer_selection.NoLayer:
+        return found
+    if context.fine.weights.shape[1] <= found.accepted.sum():
+        return found
+    _, other = _searched(context, problem, index, place)
+    return other if other.accepted.sum() >= found.accepted.sum() else found
 
 
 def _searched(

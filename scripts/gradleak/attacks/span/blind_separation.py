@@ -1,8 +1,8 @@
 """Rough features of members from the column space of M alone, by independent component analysis.
 
-Spatial derivatives of images have heavier tails than a normal distribution, and mixtures of images lighter ones
-than each of them. So the most independent components of the derivatives of a basis of the column space are the
-members, roughly. Attack on features: Kariyappa et al. 2023 (Cocktail Party). FastICA: Hyvärinen 1999.
+Spatial derivatives of images have heavier tails than a normal distribution, and mixtures of images lighter
+ones than each of them. So the most independent components of the derivatives of a basis of the column space
+are the members, roughly. Attack on features: Kariyappa et al. 2023 (Cocktail Party). FastICA: Hyvärinen 1999.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ LUMA_AND_CHROMA = np.array([[0.299, 0.587, 0.114], [0.5, -0.419, -0.081], [-0.16
 
 
 def separated(columns: np.ndarray, signals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Features [K, I], the last entry one, of the components of ``signals`` [S, R], which are linear functions
-    of the columns [I, R].
+    """Features [K, I], the last entry one, of the components of ``signals`` [S, R], which are linear
+    functions of the columns [I, R].
 
     A component whose last entry is zero is left out.
     """

@@ -29,11 +29,12 @@ def recover_members(
 ) -> SearchState:
     """The members that M shows one by one, after ``rounds`` at most.
 
-    Where the layer receives pixels, the two-sided search comes first. Rounds start from sparse rays while these show new members, then from images, too. Candidates that are not
-    in the span to the noise are then measured against the control: a member that others cover, or that moved
-    during local training, lies farther off the span than the noise, and still much nearer than any other
-    image. Where features are linear in the image, only rays tell members from mixtures. The weight of a
-    member is ``gradient.weight`` where that is known, else the candidates vote on it.
+    Where the layer receives pixels, the two-sided search comes first. Rounds start from sparse rays while
+    these show new members, then from images, too. Candidates that are not in the span to the noise are then
+    measured against the control: a member that others cover, or that moved during local training, lies
+    farther off the span than the noise, and still much nearer than any other image. Where features are linear
+    in the image, only rays tell members from mixtures. The weight of a member is ``gradient.weight`` where
+    that is known, else the candidates vote on it.
     """
     shape = context.pool.images.shape[1:]
     known = Vote(gradient.weight, voters=1, is_exact=True) if gradient.weight else Vote()

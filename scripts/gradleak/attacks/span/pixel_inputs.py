@@ -12,8 +12,8 @@ from gradleak.attacks.span.dense_layer import DenseLayer, features_of
 
 @dataclass(frozen=True)
 class PixelInputs:
-    """Feature i is offset_i + slope_i · pixel i. offset, slope: [I] without the entry of the bias. shape: (H, W,
-    C) of an image."""
+    """Feature i is offset_i + slope_i · pixel i. offset, slope: [I] without the entry of the bias. shape: (H,
+    W, C) of an image."""
 
     offset: np.ndarray
     slope: np.ndarray

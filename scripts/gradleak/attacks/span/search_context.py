@@ -26,8 +26,8 @@ class SearchContext:
 
     coarse, fine: the searched layer in float32 and in float64. pool: public images with their features under
     ``coarse``. inside: bool [H, W, C], pixels inside the receptive field of the model's units. decoder: z [B,
-    d] → images [B, H, W, C] in [0, 1], or None. progress: called as ``logging.info`` is. is_first: another layer is
-    searched after this one, which gets the two-sided search alone.
+    d] → images [B, H, W, C] in [0, 1], or None. progress: called as ``logging.info`` is. is_first: another
+    layer is searched after this one, which gets the two-sided search alone.
     """
 
     coarse: DenseLayer
@@ -56,8 +56,8 @@ class SearchContext:
 
     @cached_property
     def has_cone(self) -> bool:
-        """Whether sparse rays are searched: features must be nonnegative, linear ones sparse as well, and only
-        with a bias is a ray's length known."""
+        """Whether sparse rays are searched: features must be nonnegative, linear ones sparse as well, and
+        only with a bias is a ray's length known."""
         features = self.pool.features
         sparse = self.is_nonlinear or (features == 0).mean() >= thresholds.LAYER_ZEROS
         return (
@@ -72,8 +72,9 @@ def search_context(
     decoder: keras.Model | None,
     options: SpanOptions,
     progress: Callable[..., None] | None = None,
+    is_first: bool = False,
 ) -> SearchContext:
     """The context of a search of ``layers`` (float32 and float64) with images ``public`` [P, H, W, C]."""
     coarse, fine = layers
     pool = Pool(coarse, public, options.copies)
-    return SearchContext(coarse, fine, pool, inside, decoder, options, progress or _silent)
+    return SearchContext(coarse, fine, pool, inside, decoder, options, progress or _silent, is_first)

@@ -92,8 +92,8 @@ class LayerGradient:
 
     matrix: M [I, O], float64. span: its subspace. samples: the number of images as stated, 0 where it is not.
     weight: that of a member where it is known, else 0. one_step: whether the client made a single local step;
-    after several, M is a sum of terms f δᵀ only where f does not change. steps: how many it made, as far as is
-    known. rate: the client changed the layer's kernel and bias by −rate · M; 0 where that is not known.
+    after several, M is a sum of terms f δᵀ only where f does not change. steps: how many it made, as far as
+    is known. rate: the client changed the layer's kernel and bias by −rate · M; 0 where that is not known.
     """
 
     matrix: np.ndarray

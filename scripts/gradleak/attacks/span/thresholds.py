@@ -272,8 +272,8 @@ ACCURACY_KEPT = 0.5
 
 # --- two-sided search: the δ of rough features ---
 
-# The same as RANK_MARGIN for the row space, all of whose δ are decoded: one that is left out spoils all features.
-# Derived: the norm of noise fluctuates by few per cent; the rest is set by hand.
+# The same as RANK_MARGIN for the row space, all of whose δ are decoded: one that is left out spoils all
+# features. Derived: the norm of noise fluctuates by few per cent; the rest is set by hand.
 ROW_MARGIN = 1.2
 # A unit is active for some member if its column of M is so many times longer than noise. Derived: the norm of
 # noise has a relative spread of 1/√(2 I), so 6 times excludes it.
@@ -311,13 +311,13 @@ MEDIAN_TO_SIGMA = 1.4826
 HEAD_RESIDUAL = 0.6
 # Share of a δ's active units that must be active for the rough feature, too. Set by hand.
 COMMON_UNITS = 0.2
-# Least part of a unit vector t outside the span of the known ones. Set by hand, above the errors of t: a member
-# that is found twice takes the place of another.
+# Least part of a unit vector t outside the span of the known ones. Set by hand, above the errors of t: a
+# member that is found twice takes the place of another.
 NEW_DIRECTION = 0.1
 # Share of the live units at which δ and the feature must agree. Set by hand.
 PATTERN_AGREES = 0.95
-# Of units whose input is so many standard deviations of its noise from zero. Derived: 3 σ. Their least number. Set
-# by hand.
+# Of units whose input is so many standard deviations of its noise from zero. Derived: 3 σ. Their least
+# number. Set by hand.
 CLEAR_INPUT_SIGMAS = 3.0
 CLEAR_INPUTS = 30
 # Mean square by which pixels may lie outside [0, 1]. Derived: 20 dB.
@@ -332,10 +332,12 @@ PIXEL_ROUNDING = 1e-4
 # Largest condition number of the δ, beyond which two of them count as one. Derived: float64 then leaves six
 # digits.
 LARGEST_CONDITION = 1e10
+# Largest expected squared error of a pixel of a certified image. Derived: 20 dB, the level of the tables.
+CERTIFIED_ERROR = 0.01
 # Public images whose patterns are tried. A bound on time.
 PUBLIC_PATTERNS = 300
-# Points of the way from the weights before to those after several local steps, at which a unit must be inactive.
-# Set by hand: the ends and three between them.
+# Points of the way from the weights before to those after several local steps, at which a unit must be
+# inactive. Set by hand: the ends and three between them.
 PATH_POINTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Signals of one separation at most. A bound on time.
 SIGNALS = 20000

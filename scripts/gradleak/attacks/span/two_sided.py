@@ -1,12 +1,13 @@
 """Members of a layer that receives pixels, from both sides of its gradient: separate, decode, deflate.
 
-Column side: rough features of the members, by blind separation of the column space or by units that one member
-alone activates. Row side: the units that a rough feature leaves inactive give the exact δ (``activation_patterns``).
-Known δ are projected out, which needs nothing else, and the smaller column space is easier to separate. Once as
-many δ are known as M has rank, M = Σ f_n δ_nᵀ / N gives all features exactly, F = M D⁺.
+Column side: rough features of the members, by blind separation of the column space or by units that one
+member alone activates. Row side: the units that a rough feature leaves inactive give the exact δ
+(``activation_patterns``). Known δ are projected out, which needs nothing else, and the smaller column space
+is easier to separate. Once as many δ are known as M has rank, M = Σ f_n δ_nᵀ / N gives all features exactly,
+F = M D⁺.
 
-After several local steps both sides still hold: pixels do not change, and a member's summed δ is zero at the units
-that it leaves inactive all along, at the weights before, after, and in between.
+After several local steps both sides still hold: pixels do not change, and a member's summed δ is zero at the
+units that it leaves inactive all along, at the weights before, after, and in between.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from gradleak.attacks.span.subspace import Subspace
 
 @dataclass(frozen=True)
 class Pairs:
-    """K members. features: [K, I + 1], the last entry one. deltas: [K, O], each up to a factor."""
+    """K members. features: [K, I + 1], the last entry one. noise: [K], standard deviation of an entry of
+    each. deltas: [K, O], each up to a factor."""
 
     features: np.ndarray
+    noise: np.ndarray
     deltas: np.ndarray
 
 
@@ -34,8 +37,8 @@ class Pairs:
 class TwoSided:
     """What the search of one update needs.
 
-    path: kernels and biases of the layer at points of the local training, the first one before it; [(kernel [I,
-    O], bias [O])].
+    path: kernels and biases of the layer at points of the local training, the first one before it; [(kernel
+    [I, O], bias [O])].
     """
 
     layer: DenseLayer
@@ -66,18 +69,19 @@ def members(search: TwoSided, public: np.ndarray, rng: np.random.Generator) -> P
     rows = search.rows
     # Coordinates of δ, [K, R]. The row space of rank one is that of one δ.
     known = np.zeros((0, rows.rank)) if rows.rank > 1 else np.ones((1, 1))
-    best = Pairs(np.zeros((0, len(search.span.left))), np.zeros((0, len(rows.live))))
+    best = Pairs(np.zeros((0, len(search.span.left))), np.zeros(0), np.zeros((0, len(rows.live))))
     idle = 0
-    for number in range(thresholds.TWO_SIDED_ROUNDS):
+    for _ in range(thresholds.TWO_SIDED_ROUNDS):
         found = known[:0]
         if len(known) < rows.rank:
-            found = _new_coordinates(search, known, _rough_features(search, known, public, number, rng))
+            found = _new_coordinates(search, known, _rough_features(search, known, public, idle, rng))
         known = np.concatenate([known, found])
         idle = 0 if len(found) else idle + 1
         if len(known) == rows.rank:
             known, features, sure = _settled(search, known)
             if sure.sum() > len(best.deltas):
-                best, idle = Pairs(features[sure], rows.deltas(known[sure])), 0
+                noise = _features(search, known)[1]
+                best, idle = Pairs(features[sure], noise[sure], rows.deltas(known[sure])), 0
             known = known[sure] if rows.rank > 1 else known
         if len(known) == rows.rank or idle > thresholds.TWO_SIDED_PATIENCE:
             break
@@ -90,8 +94,8 @@ def _settled(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarra
     The features tell the patterns better than rough ones did, and the patterns the δ, until no more pairs are
     consistent.
     """
-    features = _features(search, known)
-    sure = _is_consistent(search, known, features)
+    features, noise = _features(search, known)
+    sure = _is_consistent(search, known, features, noise)
     while not sure.all():
         doubtful = np.flatnonzero(~sure)
         decoded = activation_patterns.decode(search.rows, search.activations(features[doubtful]))
@@ -99,8 +103,8 @@ def _settled(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarra
         changed[doubtful[decoded.source]] = decoded.coordinates
         if np.linalg.cond(changed) > thresholds.LARGEST_CONDITION:
             break
-        again = _features(search, changed)
-        consistent = _is_consistent(search, changed, again)
+        again, noise = _features(search, changed)
+        consistent = _is_consistent(search, changed, again, noise)
         if consistent.sum() <= sure.sum():
             break
         known, features, sure = changed, again, consistent
@@ -108,9 +112,10 @@ def _settled(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _rough_features(
-    search: TwoSided, known: np.ndarray, public: np.ndarray, number: int, rng: np.random.Generator
+    search: TwoSided, known: np.ndarray, public: np.ndarray, idle: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Rough features [K, I + 1] of members that are not ``known``, for round ``number``."""
+    """Rough features [K, I + 1] of members that are not ``known``, after ``idle`` rounds without a new
+    one."""
     columns = _remaining_columns(search, known)
     if not columns.shape[1]:
         return np.zeros((0, len(columns)))
@@ -119,7 +124,7 @@ def _rough_features(
     else:
         signals = blind_separation.vector_signals(columns[:-1])
     rough = [blind_separation.separated(columns, signals, rng)]
-    if number == 0:
+    if idle == 1:
         rough += [_of_single_units(search), public]
     return np.concatenate(rough)
 
@@ -137,8 +142,8 @@ def _remaining_columns(search: TwoSided, known: np.ndarray) -> np.ndarray:
 
 
 def _of_single_units(search: TwoSided) -> np.ndarray:
-    """Columns of M [K, I + 1] that have pixels in [0, 1] once their last entry is one: of units that one member
-    alone activates, whose feature they are."""
+    """Columns of M [K, I + 1] that have pixels in [0, 1] once their last entry is one: of units that one
+    member alone activates, whose feature they are."""
     columns = (search.span.left * search.span.values @ search.span.right[search.rows.live].T).T
     columns = columns[columns[:, -1] != 0]
     features = columns / columns[:, -1:]
@@ -185,28 +190,27 @@ def _fits_head(search: TwoSided, coordinates: np.ndarray, features: np.ndarray) 
     return fits
 
 
-def _features(search: TwoSided, known: np.ndarray) -> np.ndarray:
-    """The features [R, I + 1] of all members, from the coordinates of all δ."""
-    found = (search.span.left[:, : len(known)] * search.rows.values @ np.linalg.inv(known)).T
-    last = np.where(found[:, -1:] == 0, thresholds.TINY, found[:, -1:])
-    return found / last
+def _features(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The features [R, I + 1] of all members, from the coordinates of all δ; and the standard deviation of
+    the noise of an entry of each, [R]."""
+    dual = np.linalg.inv(known)
+    found = (search.span.left[:, : len(known)] * search.rows.values @ dual).T
+    last = np.where(found[:, -1] == 0, thresholds.TINY, found[:, -1])
+    return found / last[:, None], search.span.deviation * np.linalg.norm(dual, axis=0) / np.abs(last)
 
 
-def _is_consistent(search: TwoSided, known: np.ndarray, features: np.ndarray) -> np.ndarray:
+def _is_consistent(
+    search: TwoSided, known: np.ndarray, features: np.ndarray, noise: np.ndarray
+) -> np.ndarray:
     """bool [K]: whether δ is zero at just the units that its feature leaves inactive, of those whose input is
     clear of the feature's noise; pixels lie in [0, 1]; and δ fits the head at the exact feature."""
     inputs = search.activations(features)
     zero = activation_patterns.zero_units(search.rows, known, inputs < 0)
     kernel = search.path[0][0][:, search.rows.live]
-    error = carried_noise(search.span, features)[:, None] * np.linalg.norm(kernel, axis=0)
+    error = noise[:, None] * np.linalg.norm(kernel, axis=0)
     is_clear = np.abs(inputs) > thresholds.CLEAR_INPUT_SIGMAS * error
     right = ((zero == (inputs < 0)) & is_clear).sum(axis=1)
     agree = right > thresholds.PATTERN_AGREES * np.maximum(is_clear.sum(axis=1), thresholds.CLEAR_INPUTS)
     images = search.inputs.images(features)
     outside = np.square(images - np.clip(images, 0, 1)).mean(axis=(1, 2, 3))
     return agree & (outside < thresholds.OUTSIDE_BOX) & _fits_head(search, known, features)
-
-
-def carried_noise(span: Subspace, features: np.ndarray) -> np.ndarray:
-    """Standard deviation of the noise of an entry of ``features`` [K, I + 1], combinations of M's columns: [K]."""
-    return span.deviation * np.linalg.norm(span.coefficients(features), axis=1)

@@ -8,10 +8,9 @@ import numpy as np
 
 from gradleak.attacks.span import activation_patterns, subspace, thresholds, two_sided, weight_vote
 from gradleak.attacks.span import certificates as certify
-from gradleak.attacks.span.pixel_inputs import PixelInputs
 from gradleak.attacks.span.search_context import SearchContext
 from gradleak.attacks.span.search_state import SearchState
-from gradleak.attacks.span.subspace import LayerGradient, Subspace
+from gradleak.attacks.span.subspace import LayerGradient
 from gradleak.attacks.span.two_sided import TwoSided
 
 
@@ -20,8 +19,8 @@ def with_members(
 ) -> SearchState:
     """``state``, which has no candidates yet, with the members of a layer that receives pixels.
 
-    They count as exact: each has passed the tests of ``two_sided``, which need no weight, so that they hold after
-    several local steps, too.
+    They count as exact: each has passed the tests of ``two_sided``, which need no weight, so that they hold
+    after several local steps, too.
     """
     inputs, span = context.inputs, gradient.span
     span = replace(span, noise=span.noise * np.sqrt(gradient.steps))  # every step rounds the weights anew
@@ -31,18 +30,19 @@ def with_members(
     search = TwoSided(context.fine, inputs, span, rows, _path(context, gradient))
     public = context.pool.features[: thresholds.PUBLIC_PATTERNS].astype(np.float64)
     found = two_sided.members(search, public, rng)
-    count = len(found.features)
+    errors = np.square(found.noise[:, None] / inputs.slope).mean(axis=1)  # expected, of each image
+    clear = errors < thresholds.CERTIFIED_ERROR
+    count = int(clear.sum())
     context.progress("%d members by two-sided search of rank %d", count, rows.rank)
     if not count:
         return state
-    images = np.clip(inputs.images(found.features), 0.0, 1.0)
-    judged = replace(certify.of_images(context.fine, span, images), delta=found.deltas)
-    errors = _errors(inputs, span, found.features)
+    images = np.clip(inputs.images(found.features[clear]), 0.0, 1.0)
+    judged = replace(certify.of_images(context.fine, span, images), delta=found.deltas[clear])
     candidates = replace(
         state.candidates.added(images, judged),
         members=tuple(range(count)),
         exact=frozenset(range(count)),
-        expected_errors=dict(enumerate(errors.tolist())),
+        expected_errors=dict(enumerate(errors[clear].tolist())),
     )
     vote = state.vote
     if gradient.one_step and not gradient.weight:
@@ -59,13 +59,3 @@ def _path(context: SearchContext, gradient: LayerGradient) -> list[tuple[np.ndar
     shares = (0.0,) if gradient.one_step else thresholds.PATH_POINTS
     moved = gradient.rate * gradient.matrix
     return [(kernel - share * moved[:-1], offset - share * moved[-1]) for share in shares]
-
-
-def _errors(inputs: PixelInputs, span: Subspace, features: np.ndarray) -> np.ndarray:
-    """Expected squared error of each image, the mean over its pixels, [K].
-
-    A feature is a combination M a of columns, and carries their noise; a pixel in [0, 1] is not farther off than
-    the spread of pixels.
-    """
-    error = np.square(two_sided.carried_noise(span, features)[:, None] / inputs.slope).mean(axis=1)
-    return np.minimum(error, thresholds.PIXEL_SPREAD**2)
