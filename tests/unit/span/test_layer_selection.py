@@ -22,7 +22,8 @@ def test_a_layer_on_pixels_is_the_last_choice(update, digits):
     wide = shallow(digits, update, units=200)
     assert layer_selection.select(wide.model, wide.public)[0].weights.shape == (200, 10)
     pixels = layer_selection.of_pixels(wide.model, wide.public)
-    assert pixels is not None and pixels[1].weights.shape == (64, 200)
+    assert pixels is not None
+    assert pixels[1].weights.shape == (64, 200)
 
 
 def test_a_layer_on_pixels_without_a_relu_must_be_sparse(update, digits):

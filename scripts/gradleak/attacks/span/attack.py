@@ -77,17 +77,17 @@ def invert(
     images = starting_images.of_kind(problem.public, problem.shape)
     outside = receptive_field.mask(problem.model)
 
-    def context_of(layers: tuple[DenseLayer, DenseLayer], is_first: bool) -> SearchContext:
-        return search_context(layers, images, ~outside, decoder, options, progress, is_first)
+    def context_of(layers: tuple[DenseLayer, DenseLayer]) -> SearchContext:
+        return search_context(layers, images, ~outside, decoder, options, progress)
 
     @cache
     def deeper() -> SearchContext:
         found = layer_selection.select(problem.model, images, problem.is_one_step, problem.coupled)
-        return context_of(found, False)
+        return context_of(found)
 
     try:
         pixels = layer_selection.of_pixels(problem.model, images, problem.coupled)
-        first = deeper() if pixels is None else context_of(pixels, True)
+        first = deeper() if pixels is None else replace(context_of(pixels), is_first=True)
     except layer_selection.NoLayer as reason:
         return not_applicable(problem, str(reason))
     except Untraceable as error:
@@ -149,7 +149,8 @@ def _searched(
     one_step = problem.is_one_step
     rate = FLOAT32_ROUNDING / problem.rounding if problem.rounding else 0.0
     samples = problem.samples if one_step else 0
-    gradient = layer_gradient(matrix, noise, samples, one_step=one_step, steps=problem.steps or 1, rate=rate)
+    gradient = layer_gradient(matrix, noise, samples, one_step=one_step)
+    gradient = replace(gradient, steps=problem.steps or 1, rate=rate)
     rng = problem.rng(seed, "span")
     context.progress("seed %d, layer %s", seed, context.fine.name)
     if context.options.control == "random_gradient":

@@ -124,8 +124,10 @@ class DenseLayer:
         )
         added = deviation * sum(np.sqrt(kernel.shape))
         is_single = np.array_equal(matrix, matrix.astype(np.float32))
-        epsilon = np.finfo(np.float32 if is_single or rounding else np.float64).eps
-        return max(added, np.linalg.norm(matrix, 2) * epsilon * thresholds.EPSILONS)
+        precision = np.finfo(np.float32).eps
+        if not (is_single or rounding):
+            precision = thresholds.DOUBLE_EPSILONS * np.finfo(np.float64).eps
+        return max(added, np.linalg.norm(matrix, 2) * precision)
 
 
 def dense_layers(model: keras.Model, dtype: str = "float32") -> list[DenseLayer]:

@@ -72,9 +72,8 @@ def search_context(
     decoder: keras.Model | None,
     options: SpanOptions,
     progress: Callable[..., None] | None = None,
-    is_first: bool = False,
 ) -> SearchContext:
     """The context of a search of ``layers`` (float32 and float64) with images ``public`` [P, H, W, C]."""
     coarse, fine = layers
     pool = Pool(coarse, public, options.copies)
-    return SearchContext(coarse, fine, pool, inside, decoder, options, progress or _silent, is_first)
+    return SearchContext(coarse, fine, pool, inside, decoder, options, progress or _silent)

@@ -119,11 +119,9 @@ def layer_gradient(
     samples: int = 0,
     weight: float = 0.0,
     one_step: bool = True,
-    steps: int = 1,
-    rate: float = 0.0,
 ) -> LayerGradient:
     """The gradient M [I, O], whose noise has the spectral norm ``noise``."""
-    return LayerGradient(matrix, of_matrix(matrix, noise), samples, weight, one_step, steps, rate)
+    return LayerGradient(matrix, of_matrix(matrix, noise), samples, weight, one_step)
 
 
 def of_matrix(matrix: np.ndarray, noise: float) -> Subspace:

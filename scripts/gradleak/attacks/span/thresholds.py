@@ -20,9 +20,9 @@ TINY = 1e-300
 # Least length of a float32 feature vector that is divided by. Derived: near the least normal float32 number.
 TINY_LENGTH = 1e-30
 
-# Error of a gradient that is computed in a float format, in units of that format's epsilon times its norm.
-# Derived: of a single rounding.
-EPSILONS = 1.0
+# Error of a gradient computed in float64, in units of its epsilon times the gradient's norm. Set by hand: sums
+# over a batch of a hundred add up a few roundings.
+DOUBLE_EPSILONS = 10.0
 
 # --- subspace ---
 
@@ -326,7 +326,7 @@ OUTSIDE_BOX = 0.01
 BOX_MARGIN = 0.02
 # Rounds of separation and decoding at most; and rounds without a new δ after which it ends. Set by hand.
 TWO_SIDED_ROUNDS = 30
-TWO_SIDED_PATIENCE = 3
+TWO_SIDED_PATIENCE = 2
 # Largest error of a feature that is said to be a pixel, scaled and shifted. Derived: rounding of float32.
 PIXEL_ROUNDING = 1e-4
 # Largest condition number of the δ, beyond which two of them count as one. Derived: float64 then leaves six
@@ -334,8 +334,8 @@ PIXEL_ROUNDING = 1e-4
 LARGEST_CONDITION = 1e10
 # Largest expected squared error of a pixel of a certified image. Derived: 20 dB, the level of the tables.
 CERTIFIED_ERROR = 0.01
-# Public images whose patterns are tried. A bound on time.
-PUBLIC_PATTERNS = 300
+# Public images whose patterns are tried, and units taken for those of one member. A bound on time.
+PUBLIC_PATTERNS = 100
 # Points of the way from the weights before to those after several local steps, at which a unit must be
 # inactive. Set by hand: the ends and three between them.
 PATH_POINTS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradleak.attacks.span import activation_patterns, blind_separation, thresholds
+from gradleak.attacks.span import activation_patterns, blind_separation, membership, thresholds
 from gradleak.attacks.span.activation_patterns import RowSpace
 from gradleak.attacks.span.dense_layer import DenseLayer
 from gradleak.attacks.span.pixel_inputs import PixelInputs
@@ -70,26 +70,25 @@ def members(search: TwoSided, public: np.ndarray, rng: np.random.Generator) -> P
     # Coordinates of δ, [K, R]. The row space of rank one is that of one δ.
     known = np.zeros((0, rows.rank)) if rows.rank > 1 else np.ones((1, 1))
     best = Pairs(np.zeros((0, len(search.span.left))), np.zeros(0), np.zeros((0, len(rows.live))))
-    idle = 0
+    idle = most = 0
     for _ in range(thresholds.TWO_SIDED_ROUNDS):
-        found = known[:0]
         if len(known) < rows.rank:
-            found = _new_coordinates(search, known, _rough_features(search, known, public, idle, rng))
-        known = np.concatenate([known, found])
-        idle = 0 if len(found) else idle + 1
+            rough = _rough_features(search, known, public, idle, rng)
+            known = np.concatenate([known, _new_coordinates(search, known, rough)])
+        idle, most = (0, len(known)) if len(known) > most else (idle + 1, most)
         if len(known) == rows.rank:
-            known, features, sure = _settled(search, known)
+            known, features, noise, sure = _settled(search, known)
             if sure.sum() > len(best.deltas):
-                noise = _features(search, known)[1]
-                best, idle = Pairs(features[sure], noise[sure], rows.deltas(known[sure])), 0
-            known = known[sure] if rows.rank > 1 else known
+                best = Pairs(features[sure], noise[sure], rows.deltas(known[sure]))
+            known = known[sure]
         if len(known) == rows.rank or idle > thresholds.TWO_SIDED_PATIENCE:
             break
     return best
 
 
-def _settled(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates [R, R] of all δ, the features that they give [R, I + 1], and which pairs are consistent.
+def _settled(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Coordinates [R, R] of all δ, the features that they give [R, I + 1] with their noise [R], and which
+    pairs are consistent.
 
     The features tell the patterns better than rough ones did, and the patterns the δ, until no more pairs are
     consistent.
@@ -103,12 +102,12 @@ def _settled(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarra
         changed[doubtful[decoded.source]] = decoded.coordinates
         if np.linalg.cond(changed) > thresholds.LARGEST_CONDITION:
             break
-        again, noise = _features(search, changed)
-        consistent = _is_consistent(search, changed, again, noise)
+        again, carried = _features(search, changed)
+        consistent = _is_consistent(search, changed, again, carried)
         if consistent.sum() <= sure.sum():
             break
-        known, features, sure = changed, again, consistent
-    return known, features, sure
+        known, features, noise, sure = changed, again, carried, consistent
+    return known, features, noise, sure
 
 
 def _rough_features(
@@ -150,7 +149,8 @@ def _of_single_units(search: TwoSided) -> np.ndarray:
     images = search.inputs.images(features)
     margin = thresholds.BOX_MARGIN
     inside = ((images > -margin) & (images < 1 + margin)).all(axis=(1, 2, 3))
-    return features[inside]
+    found = features[inside]
+    return found[membership.distinct(found, range(len(found)))[: thresholds.PUBLIC_PATTERNS]]
 
 
 def _new_coordinates(search: TwoSided, known: np.ndarray, rough: np.ndarray) -> np.ndarray:
