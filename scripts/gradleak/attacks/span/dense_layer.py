@@ -124,9 +124,9 @@ class DenseLayer:
         )
         added = deviation * sum(np.sqrt(kernel.shape))
         is_single = np.array_equal(matrix, matrix.astype(np.float32))
-        precision = np.finfo(np.float32).eps
+        precision = float(np.finfo(np.float32).eps)
         if not (is_single or rounding):
-            precision = thresholds.DOUBLE_EPSILONS * np.finfo(np.float64).eps
+            precision = thresholds.DOUBLE_EPSILONS * float(np.finfo(np.float64).eps)
         return max(added, np.linalg.norm(matrix, 2) * precision)
 
 

@@ -20,8 +20,8 @@ TINY = 1e-300
 # Least length of a float32 feature vector that is divided by. Derived: near the least normal float32 number.
 TINY_LENGTH = 1e-30
 
-# Error of a gradient computed in float64, in units of its epsilon times the gradient's norm. Set by hand: sums
-# over a batch of a hundred add up a few roundings.
+# Error of a gradient computed in float64, in units of its epsilon times the gradient's norm. Set by hand:
+# sums over a batch of a hundred add up a few roundings.
 DOUBLE_EPSILONS = 10.0
 
 # --- subspace ---
