@@ -20,7 +20,10 @@ def layer(rng):
     errors = rng.dirichlet(np.ones(CLASSES), MEMBERS) - np.eye(CLASSES)[rng.integers(0, CLASSES, MEMBERS)]
     deltas = errors @ head.T * (inputs > 0)
     rows = activation_patterns.row_space(subspace.of_matrix(features.T @ deltas / MEMBERS, NOISE))
-    return SimpleNamespace(features=features, kernel=kernel, inputs=inputs, deltas=deltas, rows=rows)
+    scale = np.linalg.norm(kernel[:, rows.live], axis=0)
+    return SimpleNamespace(
+        features=features, kernel=kernel, inputs=inputs, deltas=deltas, rows=rows, scale=scale
+    )
 
 
 def cosines(layer, decoded):
@@ -30,7 +33,7 @@ def cosines(layer, decoded):
 
 
 def test_the_exact_pattern_gives_the_exact_direction(layer):
-    decoded = activation_patterns.decode(layer.rows, layer.inputs[:, layer.rows.live])
+    decoded = activation_patterns.decode(layer.rows, layer.inputs[:, layer.rows.live], layer.scale)
     assert list(decoded.source) == list(range(MEMBERS))
     assert np.diag(cosines(layer, decoded)).min() > 1 - 1e-12
 
@@ -39,7 +42,7 @@ def test_a_rough_feature_gives_the_exact_direction_too(layer, rng):
     rough = layer.features + 0.1 * layer.features.std() * rng.normal(size=layer.features.shape)
     inputs = rough @ layer.kernel
     assert ((inputs < 0) != (layer.inputs < 0)).mean() > 0.02  # else the test is the one before
-    decoded = activation_patterns.decode(layer.rows, inputs[:, layer.rows.live])
+    decoded = activation_patterns.decode(layer.rows, inputs[:, layer.rows.live], layer.scale)
     assert len(decoded.source) >= MEMBERS - 2
     own = cosines(layer, decoded)[np.arange(len(decoded.source)), decoded.source]
     assert own.min() > 1 - 1e-10
@@ -49,7 +52,7 @@ def test_patterns_of_mixtures_and_of_strangers_give_no_other_direction(layer, rn
     mixtures = (layer.features + np.roll(layer.features, 1, axis=0)) / 2
     strangers = rng.uniform(size=(30, INPUTS)) - 0.5
     inputs = np.concatenate([mixtures, strangers]) @ layer.kernel
-    decoded = activation_patterns.decode(layer.rows, inputs[:, layer.rows.live])
+    decoded = activation_patterns.decode(layer.rows, inputs[:, layer.rows.live], layer.scale)
     assert (cosines(layer, decoded).max(axis=1) > 1 - 1e-10).all()
 
 
@@ -61,11 +64,11 @@ def test_a_combination_that_one_unit_decides_is_refused(rng):
     span = subspace.of_matrix(rng.normal(size=(50, 4)) @ deltas, NOISE)
     rows = activation_patterns.row_space(span)
     pattern = np.where(np.arange(101) < 61, -1.0, 1.0)
-    assert not len(activation_patterns.decode(rows, pattern[None]).source)
+    assert not len(activation_patterns.decode(rows, pattern[None], np.ones(101)).source)
     deltas[1, 40:60] = rng.normal(size=20)  # now 40 units are inactive for one of them alone
     rows = activation_patterns.row_space(subspace.of_matrix(rng.normal(size=(50, 4)) @ deltas, NOISE))
     pattern = np.where(np.arange(101) < 60, -1.0, 1.0)
-    assert len(activation_patterns.decode(rows, pattern[None]).source) == 1
+    assert len(activation_patterns.decode(rows, pattern[None], np.ones(101)).source) == 1
 
 
 def test_units_that_no_member_activates_are_left_out(rng):

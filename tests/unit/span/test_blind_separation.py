@@ -33,3 +33,10 @@ def test_grey_images_have_no_colour_differences(rng):
 def test_signals_of_vectors_leave_out_what_is_zero_for_all():
     columns = np.array([[1.0, 2.0], [0.0, 0.0], [3.0, 6.0]])
     np.testing.assert_allclose(blind_separation.vector_signals(columns), [[-1, -2], [1, 2]])
+
+
+def test_nothing_is_separated_where_nothing_differs():
+    flat = np.ones((3, 4, 4, 1))
+    columns = np.ones((17, 3))
+    for signals in (blind_separation.image_signals(flat), blind_separation.vector_signals(np.zeros((5, 3)))):
+        assert blind_separation.separated(columns, signals, np.random.default_rng(0)).shape == (0, 17)

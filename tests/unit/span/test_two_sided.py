@@ -86,6 +86,7 @@ def test_pixels_do_not_drift_in_several_local_steps(model, crops):
     errors, nearest = errors_of(found, crops)
     assert sorted(nearest) == list(range(IMAGES))
     assert errors.max() < 1e-4
+    assert (found.labels[0][found.accepted[0]] == crops.y[nearest]).all()
 
 
 def test_under_noise_no_certified_image_is_wrong(model, crops, rng):
@@ -119,7 +120,8 @@ def test_layers_that_receive_pixels_are_told_from_others(crops):
     assert inputs_of(Flatten(), Dense(20, activation="relu", use_bias=False)) is None
 
 
-def test_without_a_relu_behind_it_a_layer_on_dense_pixels_is_refused(crops):
-    layers = [Flatten(), Dense(20, activation="tanh"), Dense(10)]
-    net = keras.Sequential([keras.Input((SIDE, SIDE, 3)), *layers])
-    assert layer_selection.of_pixels(net, crops.public) is None
+def test_without_a_relu_or_with_two_classes_a_layer_on_pixels_is_not_searched_from_both_sides(crops):
+    for activation, classes in (("tanh", 10), ("relu", 2)):
+        layers = [Flatten(), Dense(20, activation=activation), Dense(classes)]
+        net = keras.Sequential([keras.Input((SIDE, SIDE, 3)), *layers])
+        assert layer_selection.of_pixels(net, crops.public) is None

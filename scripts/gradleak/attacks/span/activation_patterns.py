@@ -1,10 +1,10 @@
 """The δ of members from rough features, by the units that each member leaves inactive.
 
-Behind a ReLU the δ of a member is exactly zero at every unit whose input is negative. Let V [O, R] be an
-orthonormal basis of the row space of M. If a rough feature tells most of these units I right, V_I t = 0 has
-one solution up to its length, and V t is δ. Wrong units are removed as follows: the surest units of I give t,
-the units at which V t is smallest are the new I, and so on. Sparse vectors of the row space: SPEAR (Dimitrov
-et al. 2024), which samples I at random.
+Behind a ReLU the δ of a member is exactly zero at every unit whose input is negative. Let V be an orthonormal
+basis of the row space of M, of rank R. The signs of the units' inputs at a rough feature estimate the set I
+of inactive units. If I is right and V_I has rank R − 1, then V_I t = 0 determines t up to a factor, and δ = V
+t. The estimate of I is refined in turn: t minimises ‖V_I t‖, then I becomes the units with the smallest |V
+t|. Sparse vectors of the row space: SPEAR (Dimitrov et al. 2024), which samples I at random.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RowSpace:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Of the rows of ``basis``, [L]."""
+        """Euclidean norms of the rows of ``basis``, [L]."""
         return np.linalg.norm(self.basis, axis=1)
 
     def noise_of(self, coordinates: np.ndarray) -> np.ndarray:
@@ -69,18 +69,18 @@ class Decoded:
     source: np.ndarray
 
 
-def decode(rows: RowSpace, inputs: np.ndarray) -> Decoded:
-    """The δ that the signs of ``inputs`` [K, L] tell: inputs of the live units for K rough features.
+def decode(rows: RowSpace, inputs: np.ndarray, scale: np.ndarray) -> Decoded:
+    """Directions of δ, decoded from the signs of the units' ``inputs`` [K, L] at K rough features. R ≥ 2.
 
-    A δ is accepted if (a) nearly all units of the pattern are zero to the noise, (b) these units determine
-    it, (c) no single one of them decides. Without (c) a mixture of two members that is made zero at one unit
-    passes.
+    scale: [L], how far an input is off for a given error of a feature; the surest units have the largest
+    ratio. A direction is accepted if (a) V t is zero to the noise at nearly as many units as are inactive,
+    (b) these units determine it, and (c) each of them has a leverage below LEVERAGE. Without (c) a
+    combination of two δ that cancels at one unit would be accepted.
     """
     found, source = [np.zeros((0, rows.rank))], [np.zeros(0, int)]
     inactive = (inputs < 0).sum(axis=1)
     usable = np.flatnonzero(inactive >= rows.rank + thresholds.SPARE_UNITS)
-    spread = np.median(np.abs(inputs), axis=0) + thresholds.TINY_LENGTH if len(inputs) else 0.0
-    order = np.argsort(inputs / spread, axis=1)
+    order = np.argsort(inputs / scale, axis=1)
     step = max(1, int(thresholds.DECODING_BYTES / (8 * rows.rank * rows.rank)))
     for share in thresholds.SUREST_UNITS:
         failed = []
@@ -173,7 +173,8 @@ def _accepted(rows: RowSpace, scaled: np.ndarray, is_zero: np.ndarray) -> tuple[
 def _refined(rows: RowSpace, t: np.ndarray, is_zero: np.ndarray) -> np.ndarray:
     """t [R] of least squares at the units that are zero to the noise; their rows as they are.
 
-    All entries of V t have the same noise, so rows of length one, which find the units, weigh it wrongly.
+    All entries of V t have the same noise, so least squares uses the rows as they are. Rows of length one
+    only select the units.
     """
     for _ in range(thresholds.REFINEMENTS):
         better = np.linalg.eigh(rows.basis[is_zero].T @ rows.basis[is_zero])[1][:, 0]

@@ -116,8 +116,11 @@ def _trial(
     place = folder / f"seed-{seed}" if folder else None
     gradient, found = _searched(first, problem, index, place)
     if first.is_first and found.accepted.sum() < gradient.span.rank:
-        found = _better(found, deeper, problem, index, place)
-    result = _after_several_steps(problem, index, found)
+        better = _better(found, deeper, problem, index, place)
+    else:
+        better = found
+    knows_labels = first.is_first and better is found
+    result = _after_several_steps(problem, index, better, knows_labels)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_npz(file, **{part.name: getattr(result, part.name) for part in fields(result)})
@@ -233,14 +236,17 @@ def _certified(context: SearchContext, state: SearchState, gradient: LayerGradie
     return replace(state, candidates=candidates)
 
 
-def _after_several_steps(problem: Problem, index: int, result: TrialResult) -> TrialResult:
+def _after_several_steps(
+    problem: Problem, index: int, result: TrialResult, knows_labels: bool
+) -> TrialResult:
     """After several local steps a weight counts an image once a step: N is not known. The labels are the
-    updated model's. Where the number of steps is not stated, weights that agree show a single one."""
+    updated model's, unless the search ``knows_labels`` by the decoded δ. Where the number of steps is not
+    stated, weights that agree show a single one."""
     is_several = not result.member_weight if problem.steps is None else problem.steps > 1
     if not is_several:
         return result
     result = replace(result, samples=0)
-    if not problem.rounding or not len(result.images):
+    if knows_labels or not problem.rounding or not len(result.images):
         return result
     return replace(result, labels=updated_labels.labels_by_updated_model(problem, index, result.images))
 

@@ -1,8 +1,8 @@
 """Rough features of members from the column space of M alone, by independent component analysis.
 
 Spatial derivatives of images have heavier tails than a normal distribution, and mixtures of images lighter
-ones than each of them. So the most independent components of the derivatives of a basis of the column space
-are the members, roughly. Attack on features: Kariyappa et al. 2023 (Cocktail Party). FastICA: Hyvärinen 1999.
+ones than each of them. The independent components of the derivatives of a basis of the column space
+approximate the members. Attack on features: Kariyappa et al. 2023 (Cocktail Party). FastICA: Hyvärinen 1999.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from gradleak.attacks.span import thresholds
 
-# Y, Cb, Cr of ITU-R BT.601. Colour differences of images are far sparser than those of red, green and blue.
+# Y, Cr, Cb of ITU-R BT.601. Colour differences of images are far sparser than those of red, green and blue.
 LUMA_AND_CHROMA = np.array([[0.299, 0.587, 0.114], [0.5, -0.419, -0.081], [-0.169, -0.331, 0.5]]).T
 
 
@@ -23,8 +23,10 @@ def separated(columns: np.ndarray, signals: np.ndarray, rng: np.random.Generator
     """Features [K, I], the last entry one, of the components of ``signals`` [S, R], which are linear
     functions of the columns [I, R].
 
-    A component whose last entry is zero is left out.
+    A component whose last entry is zero is left out. There is none where all signals are zero.
     """
+    if not signals.any():
+        return np.zeros((0, len(columns)))
     size = min(thresholds.SIGNALS, len(signals))
     some = signals[rng.choice(len(signals), size, replace=False)]
     # Whitened here: scikit-learn 1.9 with whiten_solver="eigh" does not separate the signals of the unit
@@ -58,10 +60,11 @@ def image_signals(images: np.ndarray) -> np.ndarray:
         kind[..., channel].reshape(len(images), -1) for kind in kinds for channel in range(kind.shape[-1])
     ]
     sizes = [np.sqrt(np.square(part).mean()) if part.size else 0.0 for part in parts]
-    return np.concatenate([part.T / size for part, size in zip(parts, sizes, strict=True) if size > 0])
+    found = [part.T / size for part, size in zip(parts, sizes, strict=True) if size > 0]
+    return np.concatenate([np.zeros((0, len(images))), *found])
 
 
 def vector_signals(columns: np.ndarray) -> np.ndarray:
     """The entries of ``columns`` [I, R] that are not zero for all, less their means: [S, R]."""
     alive = columns[np.abs(columns).max(axis=1) > thresholds.TINY_LENGTH]
-    return alive - alive.mean(axis=0)
+    return alive - alive.mean(axis=0) if len(alive) else alive

@@ -59,7 +59,9 @@ def _pairs(model: keras.Model) -> list[tuple[DenseLayer, DenseLayer]]:
 
 
 def _receives_pixels(layer: DenseLayer, few: np.ndarray) -> bool:
-    return layer.feeds_relu(few) and pixel_inputs(layer, few) is not None
+    """Whether the two-sided search applies. Of two classes all δ of one pattern are parallel, so that the
+    mean of several members passes its tests."""
+    return layer.classes != 2 and layer.feeds_relu(few) and pixel_inputs(layer, few) is not None
 
 
 def _coupling(layer: DenseLayer, coupled: tuple[str, ...]) -> str:

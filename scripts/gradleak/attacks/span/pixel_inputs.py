@@ -1,4 +1,4 @@
-"""Layers that receive the pixels themselves, each scaled and shifted by itself."""
+"""Dense layers each of whose inputs is an affine function of one pixel."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class PixelInputs:
         """The images [B, H, W, C] of ``features`` [B, I + 1]; pixels may lie outside [0, 1]."""
         return ((features[:, :-1] - self.offset) / self.slope).reshape(-1, *self.shape)
 
-    def differences(self, features: np.ndarray) -> np.ndarray:
-        """The images of features that are differences or other combinations, up to a constant image."""
-        return (features[:, :-1] / self.slope).reshape(-1, *self.shape)
+    def combinations(self, features: np.ndarray) -> np.ndarray:
+        """Images [R, H, W, C] of linear combinations [R, I + 1] of features."""
+        return ((features[:, :-1] - features[:, -1:] * self.offset) / self.slope).reshape(-1, *self.shape)
 
 
 def pixel_inputs(layer: DenseLayer, images: np.ndarray) -> PixelInputs | None:

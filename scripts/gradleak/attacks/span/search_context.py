@@ -52,7 +52,8 @@ class SearchContext:
     @cached_property
     def inputs(self) -> PixelInputs | None:
         """How the layer receives pixels before a ReLU; None where it does not."""
-        return pixel_inputs(self.fine, self.pool.images) if self.feeds_relu else None
+        applies = self.feeds_relu and self.fine.classes != 2
+        return pixel_inputs(self.fine, self.pool.images) if applies else None
 
     @cached_property
     def has_cone(self) -> bool:

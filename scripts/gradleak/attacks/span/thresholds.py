@@ -309,6 +309,9 @@ MEDIAN_TO_SIGMA = 1.4826
 # Largest part of δ at its active units, as a share of its norm, that no label explains. Set by hand: members
 # below 0.45, under noise; combinations of members above 0.8.
 HEAD_RESIDUAL = 0.6
+# Least share of a δ's active units beyond the number of classes. Set by hand: fewer units are explained by
+# any classes.
+FREE_UNITS = 0.5
 # Share of a δ's active units that must be active for the rough feature, too. Set by hand.
 COMMON_UNITS = 0.2
 # Least part of a unit vector t outside the span of the known ones. Set by hand, above the errors of t: a

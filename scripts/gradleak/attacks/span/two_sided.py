@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradleak.attacks.span import activation_patterns, blind_separation, membership, thresholds
-from gradleak.attacks.span.activation_patterns import RowSpace
+from gradleak.attacks.span.activation_patterns import Decoded, RowSpace
 from gradleak.attacks.span.dense_layer import DenseLayer
 from gradleak.attacks.span.pixel_inputs import PixelInputs
 from gradleak.attacks.span.subspace import Subspace
@@ -26,11 +26,14 @@ from gradleak.attacks.span.subspace import Subspace
 @dataclass(frozen=True)
 class Pairs:
     """K members. features: [K, I + 1], the last entry one. noise: [K], standard deviation of an entry of
-    each. deltas: [K, O], each up to a factor."""
+    each. deltas: [K, O], each up to a factor of either sign. labels: int [K], the class whose derivative has
+    the largest share in δ.
+    """
 
     features: np.ndarray
     noise: np.ndarray
     deltas: np.ndarray
+    labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,12 @@ class TwoSided:
         """The largest input of each live unit along the path, [K, L]."""
         return self._inputs(features).max(axis=0)
 
+    def decode(self, features: np.ndarray) -> Decoded:
+        """The δ that rough ``features`` [K, I + 1] tell."""
+        kernel = self.path[0][0][:, self.rows.live]
+        lengths = np.maximum(np.linalg.norm(kernel, axis=0), thresholds.TINY_LENGTH)
+        return activation_patterns.decode(self.rows, self.activations(features), lengths)
+
     def is_always_active(self, features: np.ndarray) -> np.ndarray:
         """bool [K, L]: whether a unit is active all along the path."""
         return self._inputs(features).min(axis=0) > 0
@@ -62,14 +71,14 @@ class TwoSided:
 
 
 def members(search: TwoSided, public: np.ndarray, rng: np.random.Generator) -> Pairs:
-    """The members whose features are determined: none before as many δ are known as M has rank.
+    """The members whose features are determined. Empty if fewer than R independent δ were found.
 
     public: features [P, I + 1] of public images.
     """
     rows = search.rows
     # Coordinates of δ, [K, R]. The row space of rank one is that of one δ.
     known = np.zeros((0, rows.rank)) if rows.rank > 1 else np.ones((1, 1))
-    best = Pairs(np.zeros((0, len(search.span.left))), np.zeros(0), np.zeros((0, len(rows.live))))
+    best = _no_pairs(search)
     idle = most = 0
     for _ in range(thresholds.TWO_SIDED_ROUNDS):
         if len(known) < rows.rank:
@@ -79,25 +88,30 @@ def members(search: TwoSided, public: np.ndarray, rng: np.random.Generator) -> P
         if len(known) == rows.rank:
             known, features, noise, sure = _settled(search, known)
             if sure.sum() > len(best.deltas):
-                best = Pairs(features[sure], noise[sure], rows.deltas(known[sure]))
+                labels = _of_head(search, known, features)[1]
+                best = Pairs(features[sure], noise[sure], rows.deltas(known[sure]), labels[sure])
             known = known[sure]
         if len(known) == rows.rank or idle > thresholds.TWO_SIDED_PATIENCE:
             break
     return best
 
 
+def _no_pairs(search: TwoSided) -> Pairs:
+    features, deltas = np.zeros((0, len(search.span.left))), np.zeros((0, len(search.rows.live)))
+    return Pairs(features, np.zeros(0), deltas, np.zeros(0, int))
+
+
 def _settled(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Coordinates [R, R] of all δ, the features that they give [R, I + 1] with their noise [R], and which
     pairs are consistent.
 
-    The features tell the patterns better than rough ones did, and the patterns the δ, until no more pairs are
-    consistent.
+    The patterns of these features are decoded again, as long as the number of consistent pairs grows.
     """
     features, noise = _features(search, known)
     sure = _is_consistent(search, known, features, noise)
-    while not sure.all():
+    while not sure.all() and search.rows.rank > 1:
         doubtful = np.flatnonzero(~sure)
-        decoded = activation_patterns.decode(search.rows, search.activations(features[doubtful]))
+        decoded = search.decode(features[doubtful])
         changed = known.copy()
         changed[doubtful[decoded.source]] = decoded.coordinates
         if np.linalg.cond(changed) > thresholds.LARGEST_CONDITION:
@@ -116,10 +130,8 @@ def _rough_features(
     """Rough features [K, I + 1] of members that are not ``known``, after ``idle`` rounds without a new
     one."""
     columns = _remaining_columns(search, known)
-    if not columns.shape[1]:
-        return np.zeros((0, len(columns)))
     if search.inputs.shape[0] > 1:
-        signals = blind_separation.image_signals(search.inputs.differences(columns.T))
+        signals = blind_separation.image_signals(search.inputs.combinations(columns.T))
     else:
         signals = blind_separation.vector_signals(columns[:-1])
     rough = [blind_separation.separated(columns, signals, rng)]
@@ -155,8 +167,8 @@ def _of_single_units(search: TwoSided) -> np.ndarray:
 
 def _new_coordinates(search: TwoSided, known: np.ndarray, rough: np.ndarray) -> np.ndarray:
     """Coordinates [F, R] of δ that ``rough`` features tell and that are independent of the ``known``."""
-    decoded = activation_patterns.decode(search.rows, search.activations(rough))
-    fits = _fits_head(search, decoded.coordinates, rough[decoded.source])
+    decoded = search.decode(rough)
+    fits = _of_head(search, decoded.coordinates, rough[decoded.source])[0]
     basis = np.linalg.qr(known.T)[0]
     new = []
     for t in decoded.coordinates[fits]:
@@ -167,14 +179,19 @@ def _new_coordinates(search: TwoSided, known: np.ndarray, rough: np.ndarray) -> 
     return np.array(new).reshape(-1, search.rows.rank)
 
 
-def _fits_head(search: TwoSided, coordinates: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """bool [K]: whether δ at its active units is a combination of the logits' derivatives that a label gives.
+def _of_head(
+    search: TwoSided, coordinates: np.ndarray, features: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether δ at its active units is roughly a linear combination of the logits' derivatives, bool [K]; and
+    the class of the largest share in it, int [K].
 
-    δ = Σ_c (p_c − y_c) ∂z_c/∂h. Combinations of members that happen to be zero at many units are none.
+    δ = Σ_c (p_c − y_c) ∂z_c/∂h, in which the label has the largest share. Other combinations of members' δ
+    are not of this form. After several local steps the units count that are active all along.
     """
     live, fits = search.rows.live, np.zeros(len(coordinates), bool)
+    labels = np.full(len(coordinates), -1)
     if not len(coordinates):
-        return fits
+        return fits, labels
     values = coordinates @ search.rows.basis.T
     active = ~activation_patterns.zero_units(search.rows, coordinates, search.activations(features) < 0)
     always = search.is_always_active(features)
@@ -182,12 +199,14 @@ def _fits_head(search: TwoSided, coordinates: np.ndarray, features: np.ndarray) 
     slopes = slopes - slopes.mean(axis=1, keepdims=True)
     for index, (value, units, slope) in enumerate(zip(values, active, slopes, strict=True)):
         both = units & always[index]
-        if both.sum() <= len(slope) or both.sum() < thresholds.COMMON_UNITS * units.sum():
+        free = 1 - len(slope) / max(both.sum(), 1)  # share of a random vector that no combination explains
+        if free < thresholds.FREE_UNITS or both.sum() < thresholds.COMMON_UNITS * units.sum():
             continue
         share = np.linalg.lstsq(slope[:, both].T, value[both], rcond=None)[0]
-        rest = np.linalg.norm(value[both] - share @ slope[:, both]) / np.linalg.norm(value[both])
-        fits[index] = rest < thresholds.HEAD_RESIDUAL
-    return fits
+        rest = np.square(value[both] - share @ slope[:, both]).sum() / np.square(value[both]).sum()
+        fits[index] = rest < thresholds.HEAD_RESIDUAL**2 * free
+        labels[index] = np.abs(share - share.mean()).argmax()
+    return fits, labels
 
 
 def _features(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -195,8 +214,10 @@ def _features(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarr
     the noise of an entry of each, [R]."""
     dual = np.linalg.inv(known)
     found = (search.span.left[:, : len(known)] * search.rows.values @ dual).T
-    last = np.where(found[:, -1] == 0, thresholds.TINY, found[:, -1])
-    return found / last[:, None], search.span.deviation * np.linalg.norm(dual, axis=0) / np.abs(last)
+    last = np.where(found[:, -1] == 0, np.inf, found[:, -1])  # inf: of no member, inconsistent
+    features = found / last[:, None]
+    ratio = np.sqrt(1 + np.square(features[:, :-1]).mean(axis=1))  # the divisor has noise, too
+    return features, search.span.deviation * np.linalg.norm(dual, axis=0) / np.abs(last) * ratio
 
 
 def _is_consistent(
@@ -213,4 +234,4 @@ def _is_consistent(
     agree = right > thresholds.PATTERN_AGREES * np.maximum(is_clear.sum(axis=1), thresholds.CLEAR_INPUTS)
     images = search.inputs.images(features)
     outside = np.square(images - np.clip(images, 0, 1)).mean(axis=(1, 2, 3))
-    return agree & (outside < thresholds.OUTSIDE_BOX) & _fits_head(search, known, features)
+    return agree & (outside < thresholds.OUTSIDE_BOX) & _of_head(search, known, features)[0]

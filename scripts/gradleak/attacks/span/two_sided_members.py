@@ -23,7 +23,7 @@ def with_members(
     after several local steps, too.
     """
     inputs, span = context.inputs, gradient.span
-    span = replace(span, noise=span.noise * np.sqrt(gradient.steps))  # every step rounds the weights anew
+    span = replace(span, noise=span.noise * np.sqrt(gradient.steps))  # errors of independent steps
     rows = activation_patterns.row_space(span)
     if inputs is None or not rows.rank or rows.live.sum() <= rows.rank + thresholds.SPARE_UNITS:
         return state
@@ -37,7 +37,13 @@ def with_members(
     if not count:
         return state
     images = np.clip(inputs.images(found.features[clear]), 0.0, 1.0)
-    judged = replace(certify.of_images(context.fine, span, images), delta=found.deltas[clear])
+    judged = certify.of_images(context.fine, span, images)
+    # The decoded direction, with the length and the sign of the model's δ.
+    size = (judged.delta * found.deltas[clear]).sum(axis=1) / np.square(found.deltas[clear]).sum(axis=1)
+    size = np.where(size == 0, 1.0, size)
+    judged = replace(judged, delta=found.deltas[clear] * size[:, None])
+    if not gradient.one_step:
+        judged = replace(judged, label=found.labels[clear])
     candidates = replace(
         state.candidates.added(images, judged),
         members=tuple(range(count)),
