@@ -282,6 +282,8 @@ LIVE_UNIT_NOISE = 6.0
 SPARE_UNITS = 10
 # Shares of a pattern's inactive units, the surest first, that decoding starts from. Set by hand.
 SUREST_UNITS = (0.6, 0.8, 1.0)
+# Rough features from which on the median of a unit's inputs is its scale. Set by hand.
+FEATURES_OF_MEDIAN = 8
 # Steps of one decoding at most. Set by hand: it ends within 10 to 40.
 DECODING_STEPS = 40
 # Steps of inverse iteration between two changes of the units; the shift of the Gram matrix, as a share of its

@@ -55,10 +55,17 @@ class TwoSided:
         return self._inputs(features).max(axis=0)
 
     def decode(self, features: np.ndarray) -> Decoded:
-        """The δ that rough ``features`` [K, I + 1] tell."""
-        kernel = self.path[0][0][:, self.rows.live]
-        lengths = np.maximum(np.linalg.norm(kernel, axis=0), thresholds.TINY_LENGTH)
-        return activation_patterns.decode(self.rows, self.activations(features), lengths)
+        """The δ that rough ``features`` [K, I + 1] tell.
+
+        An input is as sure as it is large for its unit: among the features, or for a given error where there
+        are too few of them.
+        """
+        inputs = self.activations(features)
+        if len(inputs) >= thresholds.FEATURES_OF_MEDIAN:
+            scale = np.median(np.abs(inputs), axis=0)
+        else:
+            scale = np.linalg.norm(self.path[0][0][:, self.rows.live], axis=0)
+        return activation_patterns.decode(self.rows, inputs, np.maximum(scale, thresholds.TINY_LENGTH))
 
     def is_always_active(self, features: np.ndarray) -> np.ndarray:
         """bool [K, L]: whether a unit is active all along the path."""
