@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradleak.attacks.span import (
-    activation_decoding,
     candidate_images,
     control,
     membership,
     subspace,
+    two_class_features,
     two_sided_members,
     weight_vote,
 )
@@ -131,7 +131,7 @@ def _accept(
     judged = certify.of_images(context.fine, span, images)
     decoded = np.zeros(0)
     if gradient.one_step and not context.is_nonlinear and context.fine.classes == 2:
-        decoded = activation_decoding.features_of_all(context.fine, gradient, judged)
+        decoded = two_class_features.features_of_all(context.fine, gradient, judged)
     if len(decoded):
         images = candidate_images.exactly_of_features(context, decoded)
         judged = certify.of_images(context.fine, span, images)
