@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from span_updates import SHAPE, SMALL, problem, shallow, update_of_four
+from span_updates import SHAPE, SMALL, UNITS, problem, shallow, update_of_four
 
 from gradleak.attacks.problem import Problem
-from gradleak.attacks.span import attack, note_kinds
+from gradleak.attacks.span import attack, note_kinds, thresholds
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.evaluation import metrics
 from gradleak.images import to_float
@@ -105,7 +105,8 @@ def test_a_layer_that_receives_only_averages_is_not_applicable(digits):
     assert "too little to tell images apart" in found.reason
 
 
-def test_members_of_a_layer_on_pixels_are_found_by_their_rays(update, digits):
+def test_members_of_a_layer_on_pixels_are_found_by_their_rays(update, digits, monkeypatch):
+    monkeypatch.setattr(thresholds, "SPARE_UNITS", UNITS)  # too few units for the two-sided search
     found = attack.invert(shallow(digits, update), SpanOptions(**SMALL))
     accepted = found.accepted[0]
     errors = metrics.pairwise_mse(found.images[0][accepted], update.x)
