@@ -49,17 +49,21 @@ def anonymous(arrays):
     return {name: arrays[i] for name, i in zip("zyxwvuts", np.random.default_rng(1).permutation(len(arrays)))}
 
 
-def problem_without_public(found, counts):
-    """The Problem of one mapped update, without public images. counts: images of each class [C]."""
+def problem_of(found, counts=None, public=None):
+    """The Problem of one mapped update. counts: images of each class [C]. public: images [P, H, W, C] and
+    their labels; None: there are none.
+    """
+    if public is None:
+        public = np.zeros((0, *found.model.input_shape[1:]), np.float32), np.zeros(0, int)
     return Problem(
         model=found.model,
         gradients=found.gradients,
         layer=found.layer,
         samples=found.samples,
         seeds=[0],
-        counts=counts[None],
-        public=np.zeros((0, *found.model.input_shape[1:]), np.float32),
-        public_labels=np.zeros(0, int),
+        counts=None if counts is None else counts[None],
+        public=public[0],
+        public_labels=public[1],
         rounding=found.rounding,
         noise=found.noise,
         steps=found.steps,

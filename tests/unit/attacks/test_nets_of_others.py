@@ -8,7 +8,7 @@ from pathlib import Path
 import nets_of_others
 import numpy as np
 import pytest
-from mapped import problem_without_public
+from mapped import problem_of
 from once import once
 
 from gradleak.artifacts.errors import ArtifactError
@@ -77,7 +77,7 @@ def test_the_net_is_mapped_right_and_attacked(folder, name, tmp_path):
     if name not in MATCHED:
         return
     options = DlgOptions(steps=1, labels="joint" if name == "tags" else "recovered")
-    guessed = dlg.invert(problem_without_public(found, counts), options)
+    guessed = dlg.invert(problem_of(found, counts), options)
     assert guessed.status == ["ok"]
     assert guessed.images.shape[1:] == (nets_of_others.N, *found.model.input_shape[1:])
 
@@ -86,7 +86,7 @@ def test_the_net_is_mapped_right_and_attacked(folder, name, tmp_path):
 def test_few_inputs_come_back(folder, name, tmp_path):
     truth = dict(np.load(folder / name / "truth.npz"))
     found = settle([received(folder, name, tmp_path / "x")], None, None, UserClaims())
-    problem = problem_without_public(found, np.bincount(truth["y"], minlength=found.model.output_shape[-1]))
+    problem = problem_of(found, np.bincount(truth["y"], minlength=found.model.output_shape[-1]))
     result = attack.invert(problem, SpanOptions(starts=8, rounds=2, copies=1))
     images = result.images[0][result.accepted[0]]
     x = truth["x"].reshape(-1, *problem.shape)

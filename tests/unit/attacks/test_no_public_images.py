@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from mapped import gradient, leak_of, problem_without_public
+from mapped import gradient, leak_of, problem_of
 
 from gradleak.attacks.matching import dlg
 from gradleak.attacks.matching.dlg_options import DlgOptions
@@ -36,7 +36,7 @@ def leaked(digits):
 @pytest.fixture(scope="module")
 def problem(leaked):
     _, y, found = leaked
-    return problem_without_public(found, np.bincount(y, minlength=10))
+    return problem_of(found, np.bincount(y, minlength=10))
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from mapped import gradient, leak_of
+from mapped import gradient, leak_of, problem_of
 from sigmoid_clients import META, RATE, keras_gradient, mapped, net, parities, update
 
 import validate_mapping
 from gradleak.attacks.matching import dlg
 from gradleak.attacks.matching.dlg_options import DlgOptions
-from gradleak.attacks.problem import Problem
 from gradleak.attacks.span import attack
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.datasets.examples import Examples
@@ -38,23 +37,6 @@ def private(digits):
 @pytest.fixture(scope="module")
 def public(digits):
     return to_float(digits["public"].x[:200]), parities(digits["public"].y[:200])
-
-
-def problem_of(found, public, counts=None):
-    return Problem(
-        model=found.model,
-        gradients=found.gradients,
-        layer=found.layer,
-        samples=found.samples,
-        seeds=[0],
-        counts=counts,
-        public=public[0],
-        public_labels=public[1],
-        rounding=found.rounding,
-        noise=found.noise,
-        steps=1,
-        loss=found.loss,
-    )
 
 
 @pytest.mark.parametrize("kind", ["traced", "black box"])
@@ -183,7 +165,7 @@ def test_dlg_recovers_one_image_and_its_labels(labels, private, public):
     options = DlgOptions(
         labels=labels, loss="l2_global", steps=300, polish_steps=100, tv=0.0, weighting="norm"
     )
-    result = dlg.invert(problem_of(found, public, y.astype(int)), options)
+    result = dlg.invert(problem_of(found, y[0].astype(int), public), options)
     assert result.status == ["ok"]
     np.testing.assert_array_equal(result.labels, y[None])
     assert np.square(result.images[0] - x).mean() < 1e-3
@@ -191,7 +173,7 @@ def test_dlg_recovers_one_image_and_its_labels(labels, private, public):
 
 def test_attacks_that_need_one_class_an_image_do_not_apply(private, public):
     found = mapped([update(net(3, "sigmoid"), *private)], public)
-    problem = problem_of(found, public, private[1].sum(axis=0, dtype=int)[None])
+    problem = problem_of(found, private[1].sum(axis=0, dtype=int), public)
     for result, reason in (
         (attack.invert(problem, SpanOptions()), "any set of labels"),
         (dlg.invert(problem, DlgOptions(labels="recovered")), "set labels: joint"),

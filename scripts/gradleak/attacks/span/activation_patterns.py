@@ -100,7 +100,8 @@ def _decode(
     """t [F, R] of those that are found, and which these are, bool [K]. order: units [K, L], the surest to be
     inactive first. inactive: how many are, int [K]. share: of these that are used first."""
     count, least = len(order), rows.rank + thresholds.SPARE_UNITS
-    scaled = rows.basis / rows.lengths[:, None]
+    lengths = rows.lengths
+    scaled = rows.basis / lengths[:, None]
     coordinates, is_found = np.zeros((count, rows.rank)), np.zeros(count, bool)
     zero = _first(order, np.maximum(least, (share * inactive).astype(int)))
     gram, vectors = _gram(scaled, zero), np.random.default_rng(0).normal(size=(count, rows.rank, 2))
@@ -114,8 +115,9 @@ def _decode(
         ends = (enough >= thresholds.ZERO_SHARE * inactive[at]) & (enough >= least)
         if ends.any():
             coordinates[at[ends]], is_found[at[ends]] = _accepted(rows, scaled, is_zero[ends])
-        kept = np.maximum(least, (inactive[at] * (0.95 - 0.02 * min(iteration, 20))).astype(int))
-        new = _first(np.argsort(size / rows.lengths, axis=1), kept)
+        part = thresholds.KEPT_UNITS - thresholds.KEPT_UNITS_LESS * min(iteration, thresholds.KEPT_STEPS)
+        kept = np.maximum(least, (inactive[at] * part).astype(int))
+        new = _first(np.argsort(size / lengths, axis=1), kept)
         goes_on = ~ends & (new != zero).any(axis=1)
         if not goes_on.any():
             break

@@ -115,10 +115,9 @@ def _trial(
         return _read(file)
     place = folder / f"seed-{seed}" if folder else None
     gradient, found = _searched(first, problem, index, place)
+    better = found
     if first.is_first and found.accepted.sum() < gradient.span.rank:
         better = _better(found, deeper, problem, index, place)
-    else:
-        better = found
     knows_labels = first.is_first and better is found
     result = _after_several_steps(problem, index, better, knows_labels)
     if file:

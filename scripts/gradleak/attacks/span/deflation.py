@@ -78,8 +78,7 @@ def _next_round(
     fresh = 0
     if len(proposals.images):
         state, fresh = _accept(context, gradient, state, proposals, rng)
-    remainder = subspace.project_out(gradient.matrix, state.candidates.member_deltas)
-    share = np.linalg.norm(remainder) / np.linalg.norm(gradient.matrix)
+    share = subspace.unexplained_share(gradient.matrix, state.candidates.member_deltas)
     context.progress(
         "%d candidates, %d of them new members of %d in a span of %d directions, weight %.4g",
         len(proposals.images),
@@ -90,7 +89,7 @@ def _next_round(
     )
     return replace(
         state,
-        unexplained=(*state.unexplained, float(share**2)),
+        unexplained=(*state.unexplained, share),
         idle=0 if fresh or state.rounds == 0 else state.idle + 1,
         rounds=state.rounds + 1,
         uses_images=proposals.uses_images,

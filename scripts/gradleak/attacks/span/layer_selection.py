@@ -8,7 +8,7 @@ import numpy as np
 from gradleak.attacks import receptive_field
 from gradleak.attacks.span import feature_inversion, thresholds
 from gradleak.attacks.span.dense_layer import DenseLayer, dense_layers, features_of
-from gradleak.attacks.span.pixel_inputs import pixel_inputs
+from gradleak.attacks.span.pixel_inputs import for_two_sided_search
 from gradleak.images import psnr as psnr_of
 
 
@@ -49,19 +49,17 @@ def of_pixels(
     float64; None where there is none. coupled: as of ``select``. Raises gradients.trace.Untraceable."""
     few = public[: thresholds.LAYER_IMAGES]
     for coarse, fine in _pairs(model):
-        if coarse.weights.shape[1] > 1 and not _coupling(coarse, coupled) and _receives_pixels(coarse, few):
+        if (
+            coarse.weights.shape[1] > 1
+            and not _coupling(coarse, coupled)
+            and for_two_sided_search(coarse, few)
+        ):
             return coarse, fine
     return None
 
 
 def _pairs(model: keras.Model) -> list[tuple[DenseLayer, DenseLayer]]:
     return list(zip(dense_layers(model), dense_layers(model, "float64"), strict=True))
-
-
-def _receives_pixels(layer: DenseLayer, few: np.ndarray) -> bool:
-    """Whether the two-sided search applies. Of two classes all δ of one pattern are parallel, so that the
-    mean of several members passes its tests."""
-    return layer.classes != 2 and layer.feeds_relu(few) and pixel_inputs(layer, few) is not None
 
 
 def _coupling(layer: DenseLayer, coupled: tuple[str, ...]) -> str:
@@ -80,7 +78,7 @@ def _objection(layer: DenseLayer, public: np.ndarray, inside: np.ndarray, one_st
     """Why ``layer`` cannot be searched; empty if it can."""
     few = public[: thresholds.LAYER_IMAGES]
     if not layer.is_nonlinear(few):
-        if _receives_pixels(layer, few):
+        if for_two_sided_search(layer, few):
             return ""
         values = features_of(layer, few)
         if layer.bias is None or (values < 0).any() or (values == 0).mean() < thresholds.LAYER_ZEROS:

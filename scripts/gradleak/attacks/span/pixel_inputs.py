@@ -28,6 +28,17 @@ class PixelInputs:
         return ((features[:, :-1] - features[:, -1:] * self.offset) / self.slope).reshape(-1, *self.shape)
 
 
+def for_two_sided_search(layer: DenseLayer, images: np.ndarray) -> PixelInputs | None:
+    """How ``layer`` receives the pixels of images like ``images`` [B, H, W, C]; None where the two-sided
+    search does not apply.
+
+    It needs a ReLU behind the layer. Of two classes all δ of one pattern are parallel, so that the mean of
+    several members passes its tests.
+    """
+    few = images[: thresholds.LAYER_IMAGES]
+    return pixel_inputs(layer, few) if layer.classes != 2 and layer.feeds_relu(few) else None
+
+
 def pixel_inputs(layer: DenseLayer, images: np.ndarray) -> PixelInputs | None:
     """How ``layer`` receives the pixels of images like ``images`` [B, H, W, C]; None where it does not."""
     shape = images.shape[1:]

@@ -12,7 +12,7 @@ import numpy as np
 from gradleak.attacks.span import thresholds
 from gradleak.attacks.span.dense_layer import DenseLayer
 from gradleak.attacks.span.options import SpanOptions
-from gradleak.attacks.span.pixel_inputs import PixelInputs, pixel_inputs
+from gradleak.attacks.span.pixel_inputs import PixelInputs, for_two_sided_search
 from gradleak.attacks.span.starting_images import Pool
 
 
@@ -51,9 +51,8 @@ class SearchContext:
 
     @cached_property
     def inputs(self) -> PixelInputs | None:
-        """How the layer receives pixels before a ReLU; None where it does not."""
-        applies = self.feeds_relu and self.fine.classes != 2
-        return pixel_inputs(self.fine, self.pool.images) if applies else None
+        """How the layer receives pixels; None where the two-sided search does not apply."""
+        return for_two_sided_search(self.fine, self.pool.images)
 
     @cached_property
     def has_cone(self) -> bool:

@@ -145,6 +145,11 @@ def project_out(matrix: np.ndarray, deltas: np.ndarray) -> np.ndarray:
     return matrix - matrix @ directions @ directions.T
 
 
+def unexplained_share(matrix: np.ndarray, deltas: np.ndarray) -> float:
+    """The share of M [I, O] (squared norm) outside the members' ``deltas`` [B, O]."""
+    return float((np.linalg.norm(project_out(matrix, deltas)) / np.linalg.norm(matrix)) ** 2)
+
+
 def orthonormal_basis(vectors: np.ndarray) -> np.ndarray:
     """Orthonormal columns [I, B] that span ``vectors`` [B, I]."""
     return np.linalg.qr(vectors.T)[0]

@@ -284,6 +284,11 @@ SPARE_UNITS = 10
 SUREST_UNITS = (0.6, 0.8, 1.0)
 # Rough features from which on the median of a unit's inputs is its scale. Set by hand.
 FEATURES_OF_MEDIAN = 8
+# Share of the pattern's inactive units that are kept in the first step of a decoding, and how much less in
+# each of so many further ones. Set by hand.
+KEPT_UNITS = 0.95
+KEPT_UNITS_LESS = 0.02
+KEPT_STEPS = 20
 # Steps of one decoding at most. Set by hand: it ends within 10 to 40.
 DECODING_STEPS = 40
 # Steps of inverse iteration between two changes of the units; the shift of the Gram matrix, as a share of its

@@ -13,6 +13,7 @@ units that it leaves inactive all along, at the weights before, after, and in be
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,9 +51,9 @@ class TwoSided:
     rows: RowSpace
     path: list[tuple[np.ndarray, np.ndarray]]
 
-    def activations(self, features: np.ndarray) -> np.ndarray:
-        """The largest input of each live unit along the path, [K, L]."""
-        return self._inputs(features).max(axis=0)
+    def preactivations(self, features: np.ndarray) -> np.ndarray:
+        """The largest pre-activation of each live unit along the path, [K, L]."""
+        return self._along_path(features).max(axis=0)
 
     def decode(self, features: np.ndarray) -> Decoded:
         """The δ that rough ``features`` [K, I + 1] tell.
@@ -60,7 +61,7 @@ class TwoSided:
         An input is as sure as it is large for its unit: among the features, or for a given error where there
         are too few of them.
         """
-        inputs = self.activations(features)
+        inputs = self.preactivations(features)
         if len(inputs) >= thresholds.FEATURES_OF_MEDIAN:
             scale = np.median(np.abs(inputs), axis=0)
         else:
@@ -69,10 +70,10 @@ class TwoSided:
 
     def is_always_active(self, features: np.ndarray) -> np.ndarray:
         """bool [K, L]: whether a unit is active all along the path."""
-        return self._inputs(features).min(axis=0) > 0
+        return self._along_path(features).min(axis=0) > 0
 
-    def _inputs(self, features: np.ndarray) -> np.ndarray:
-        """[points of the path, K, L]."""
+    def _along_path(self, features: np.ndarray) -> np.ndarray:
+        """Pre-activations [points of the path, K, L]."""
         live = self.rows.live
         return np.stack([features[:, :-1] @ kernel[:, live] + bias[live] for kernel, bias in self.path])
 
@@ -93,11 +94,10 @@ def members(search: TwoSided, public: np.ndarray, rng: np.random.Generator) -> P
             known = np.concatenate([known, _new_coordinates(search, known, rough)])
         idle, most = (0, len(known)) if len(known) > most else (idle + 1, most)
         if len(known) == rows.rank:
-            known, features, noise, sure = _settled(search, known)
-            if sure.sum() > len(best.deltas):
-                labels = _of_head(search, known, features)[1]
-                best = Pairs(features[sure], noise[sure], rows.deltas(known[sure]), labels[sure])
-            known = known[sure]
+            known, judged = _settled(search, known)
+            known = known[judged.is_consistent]
+            if len(known) > len(best.deltas):
+                best = judged.consistent_pairs(rows.deltas(known))
         if len(known) == rows.rank or idle > thresholds.TWO_SIDED_PATIENCE:
             break
     return best
@@ -108,27 +108,39 @@ def _no_pairs(search: TwoSided) -> Pairs:
     return Pairs(features, np.zeros(0), deltas, np.zeros(0, int))
 
 
-def _settled(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates [R, R] of all δ, the features that they give [R, I + 1] with their noise [R], and which
-    pairs are consistent.
+class _Judged(NamedTuple):
+    """All R pairs: features [R, I + 1] with their noise [R], labels int [R], and which pairs are consistent,
+    bool [R]."""
+
+    features: np.ndarray
+    noise: np.ndarray
+    labels: np.ndarray
+    is_consistent: np.ndarray
+
+    def consistent_pairs(self, deltas: np.ndarray) -> Pairs:
+        """deltas: [K, O], of the consistent ones."""
+        kept = self.is_consistent
+        return Pairs(self.features[kept], self.noise[kept], deltas, self.labels[kept])
+
+
+def _settled(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, _Judged]:
+    """Coordinates [R, R] of all δ, and the pairs that they give.
 
     The patterns of these features are decoded again, as long as the number of consistent pairs grows.
     """
-    features, noise = _features(search, known)
-    sure = _is_consistent(search, known, features, noise)
-    while not sure.all() and search.rows.rank > 1:
-        doubtful = np.flatnonzero(~sure)
-        decoded = search.decode(features[doubtful])
+    judged = _judged(search, known)
+    while not judged.is_consistent.all() and search.rows.rank > 1:
+        doubtful = np.flatnonzero(~judged.is_consistent)
+        decoded = search.decode(judged.features[doubtful])
         changed = known.copy()
         changed[doubtful[decoded.source]] = decoded.coordinates
         if np.linalg.cond(changed) > thresholds.LARGEST_CONDITION:
             break
-        again, carried = _features(search, changed)
-        consistent = _is_consistent(search, changed, again, carried)
-        if consistent.sum() <= sure.sum():
+        again = _judged(search, changed)
+        if again.is_consistent.sum() <= judged.is_consistent.sum():
             break
-        known, features, noise, sure = changed, again, carried, consistent
-    return known, features, noise, sure
+        known, judged = changed, again
+    return known, judged
 
 
 def _rough_features(
@@ -200,7 +212,7 @@ def _of_head(
     if not len(coordinates):
         return fits, labels
     values = coordinates @ search.rows.basis.T
-    active = ~activation_patterns.zero_units(search.rows, coordinates, search.activations(features) < 0)
+    active = ~activation_patterns.zero_units(search.rows, coordinates, search.preactivations(features) < 0)
     always = search.is_always_active(features)
     slopes = search.layer.deltas(features.astype(search.layer.dtype))[:, :, live]
     slopes = slopes - slopes.mean(axis=1, keepdims=True)
@@ -227,12 +239,15 @@ def _features(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return features, search.span.deviation * np.linalg.norm(dual, axis=0) / np.abs(last) * ratio
 
 
-def _is_consistent(
-    search: TwoSided, known: np.ndarray, features: np.ndarray, noise: np.ndarray
-) -> np.ndarray:
-    """bool [K]: whether δ is zero at just the units that its feature leaves inactive, of those whose input is
-    clear of the feature's noise; pixels lie in [0, 1]; and δ fits the head at the exact feature."""
-    inputs = search.activations(features)
+def _judged(search: TwoSided, known: np.ndarray) -> _Judged:
+    """The pairs of the ``known`` coordinates of all δ [R, R].
+
+    A pair is consistent if δ is zero at just the units that its feature leaves inactive, of those whose
+    pre-activation is clear of the feature's noise; the pixels lie in [0, 1]; and δ fits the head at the
+    feature.
+    """
+    features, noise = _features(search, known)
+    inputs = search.preactivations(features)
     zero = activation_patterns.zero_units(search.rows, known, inputs < 0)
     kernel = search.path[0][0][:, search.rows.live]
     error = noise[:, None] * np.linalg.norm(kernel, axis=0)
@@ -241,4 +256,5 @@ def _is_consistent(
     agree = right > thresholds.PATTERN_AGREES * np.maximum(is_clear.sum(axis=1), thresholds.CLEAR_INPUTS)
     images = search.inputs.images(features)
     outside = np.square(images - np.clip(images, 0, 1)).mean(axis=(1, 2, 3))
-    return agree & (outside < thresholds.OUTSIDE_BOX) & _of_head(search, known, features)[0]
+    fits, labels = _of_head(search, known, features)
+    return _Judged(features, noise, labels, agree & (outside < thresholds.OUTSIDE_BOX) & fits)

@@ -19,13 +19,16 @@ def with_members(
 ) -> SearchState:
     """``state``, which has no candidates yet, with the members of a layer that receives pixels.
 
-    They count as exact: each has passed the tests of ``two_sided``, which need no weight, so that they hold
-    after several local steps, too.
+    They are marked exact. The tests of ``two_sided`` do not use the weight, so they apply after several local
+    steps, too.
     """
-    inputs, span = context.inputs, gradient.span
-    span = replace(span, noise=span.noise * np.sqrt(gradient.steps))  # errors of independent steps
+    inputs = context.inputs
+    if inputs is None:
+        return state
+    # Rounding errors of independent steps add in squares.
+    span = replace(gradient.span, noise=gradient.span.noise * np.sqrt(gradient.steps))
     rows = activation_patterns.row_space(span)
-    if inputs is None or not rows.rank or rows.live.sum() <= rows.rank + thresholds.SPARE_UNITS:
+    if not rows.rank or rows.live.sum() <= rows.rank + thresholds.SPARE_UNITS:
         return state
     search = TwoSided(context.fine, inputs, span, rows, _path(context, gradient))
     public = context.pool.features[: thresholds.PUBLIC_PATTERNS].astype(np.float64)
@@ -53,8 +56,7 @@ def with_members(
     vote = state.vote
     if gradient.one_step and not gradient.weight:
         vote = weight_vote.vote(judged, gradient.one_step, gradient.samples)
-    rest = subspace.project_out(gradient.matrix, candidates.member_deltas)
-    share = float(np.square(np.linalg.norm(rest) / np.linalg.norm(gradient.matrix)))
+    share = subspace.unexplained_share(gradient.matrix, candidates.member_deltas)
     samples = state.samples or round(vote.weight)
     return replace(state, candidates=candidates, vote=vote, samples=samples, unexplained=(share,))
 
