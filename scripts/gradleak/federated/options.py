@@ -75,7 +75,8 @@ class ClientOptions(StrictModel):
         "after_minus_before", description="The client's convention for the shared delta."
     )
     sign_in_metadata: bool = Field(
-        False, description="The metadata states the sign of the delta; else it has to be found out."
+        False,
+        description="The metadata states the sign of the delta; false: the mapping has to determine it.",
     )
     scale: float = Field(1.0, gt=0, description="Factor on the shared delta (a client weight, say).")
     clients: int = Field(

@@ -18,12 +18,18 @@ class VaeOptions(StrictModel):
         description="Whose public pool the VAE is trained on: a built-in set or one of `datasets`.",
     )
     architecture: Literal["notebook", "conv"] = Field(
-        "conv", description="notebook: one convolution each way; conv: strided, fit for use."
+        "conv",
+        description="notebook: one convolution in the encoder and one in the decoder. conv: strided "
+        "convolutions.",
     )
     latent_dim: int = Field(16, ge=1, description="Dimension of the latent space.")
-    epochs: int = Field(60, ge=1, description="At most so many passes over the public images.")
-    patience: int = Field(5, ge=1, description="Stop after so many epochs without a better held-out ELBO.")
+    epochs: int = Field(60, ge=1, description="Passes over the public images at most.")
+    patience: int = Field(
+        5, ge=1, description="Epochs without a better held-out ELBO after which training stops."
+    )
     batch_size: int = Field(64, ge=1, description="Images per training step.")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's step size.")
-    images: int | None = Field(None, ge=20, description="Use the first so many public images; default: all.")
+    images: int | None = Field(
+        None, ge=20, description="Number of public images used, the first ones; default: all."
+    )
     seed: int = Field(0, ge=0, description="Seed of weights, order and noise.")

@@ -47,7 +47,7 @@ class Leaked(StrictModel):
     dataset: OwnOrBuiltin = Field(
         "mnist-5k",
         description="Public data of the same kind, for priors and controls: a built-in set, or one of "
-        "`datasets`. none: there are none; what needs them is not applicable, or abstains.",
+        "`datasets`. none: there are no public data; attacks and estimates that need them do not apply.",
     )
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
         None,
@@ -71,9 +71,9 @@ class Leaked(StrictModel):
     )
     loss: Literal["auto", *LOSSES] = Field(
         "auto",
-        description="Loss of the client: that of a softmax (categorical_crossentropy), or that of sigmoids, "
-        "one in all or one a class (binary_crossentropy); auto: decided from the model and the update, with "
-        "evidence.",
+        description="Loss of the client: that of a softmax (categorical_crossentropy), or that of a single "
+        "sigmoid or of one sigmoid per class (binary_crossentropy); auto: decided from the model and the update, "
+        "with evidence.",
     )
 
     preprocess: Preprocess | None = Field(
@@ -174,8 +174,8 @@ class Config(StrictModel):
 
     partial: bool = Field(
         False,
-        description="Tables, figures and report of the finished blocks; the others are rows with the reason. "
-        "A run in which jobs failed does this at its end.",
+        description="true: tables, figures and report are made from the finished blocks, and trials of the "
+        "others are rows with the reason. A run in which jobs failed does this at its end.",
     )
 
     @property

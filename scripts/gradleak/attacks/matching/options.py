@@ -20,8 +20,8 @@ class MatchingOptions(StrictModel):
     )
     weighting: Literal[*WEIGHTINGS, "learned"] = Field(
         "uniform",
-        description="Weight of each tensor in the loss. learned: the weights that lead dummies closest to "
-        "the images of shadow clients.",
+        description="Weight of each tensor in the loss. learned: the weights with which a step brings "
+        "dummies closest to the images of shadow clients.",
     )
     labels: Literal["joint", "recovered", "oracle"] = Field(
         "recovered",

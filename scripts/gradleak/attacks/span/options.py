@@ -21,8 +21,8 @@ class SpanOptions(StrictModel):
     starts: int = Field(
         128,
         ge=2,
-        description="Images optimised at once in a round that starts from images: where the layer has no "
-        "cone, or where sparse rays show no new member.",
+        description="Images optimised at once in a round that starts from images. Such rounds run if the "
+        "features of the layer may be negative, or if sparse rays show no new member.",
     )
     rays: int = Field(
         32,
@@ -50,9 +50,9 @@ class SpanOptions(StrictModel):
     joint_rounds: int = Field(
         0,
         ge=0,
-        description="Rounds of the joint search, if fewer members are found than there are and their number "
-        "is known: all known members are fitted together, and what they leave is searched. A round takes "
-        "half a minute or more.",
+        description="Rounds of the joint search at most. It runs if the number of images is known and fewer "
+        "members are found. Each round fits all known members together, and searches the remainder of the gradient. "
+        "A round takes half a minute or more.",
     )
     joint_steps: int = Field(
         5, ge=1, description="Gauss–Newton steps of such a round, over all images at once."
@@ -60,6 +60,6 @@ class SpanOptions(StrictModel):
     control: Literal["none", "random_gradient"] = Field(
         "none",
         description="random_gradient: the layer's gradient is replaced by one of the same singular values "
-        "over random mixtures of public features; with `joint_rounds` so is what the fitted members leave. "
-        "Neither has members, so that every accepted image is a false positive.",
+        "over random mixtures of public features. With `joint_rounds` the remainder after the joint fit is "
+        "replaced in the same way. Neither has members, so every accepted image is a false positive.",
     )
