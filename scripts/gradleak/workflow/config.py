@@ -72,8 +72,8 @@ class Leaked(StrictModel):
     loss: Literal["auto", *LOSSES] = Field(
         "auto",
         description="Loss of the client: that of a softmax (categorical_crossentropy), or that of a single "
-        "sigmoid or of one sigmoid per class (binary_crossentropy); auto: decided from the model and the update, "
-        "with evidence.",
+        "sigmoid or of one sigmoid per class (binary_crossentropy); auto: decided from the model and the "
+        "update, with evidence.",
     )
 
     preprocess: Preprocess | None = Field(

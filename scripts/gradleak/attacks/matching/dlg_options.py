@@ -26,12 +26,12 @@ class DlgOptions(MatchingOptions):
     box: bool = Field(True, description="Keep pixels in [0, 1] after every step.")
     init: Init = Field(
         "auto",
-        description="Start. normal: small normal noise. uniform: uniform noise in [0, 1]. smooth_noise: "
-        "the same, blurred. public_mean: the mean public image. class_mean: the mean public image of the "
-        "dummy's class (not with labels: joint). features: for updates of one image, a public image fitted to the input "
-        "of the first dense layer, which the layer's gradients give in closed form. auto: uniform; an update "
-        "of one image and one local step is matched once more by L-BFGS, from the result and from the fitted "
-        "image, and the one with the smaller distance is taken.",
+        description="Start. normal: small normal noise. uniform: uniform noise in [0, 1]. smooth_noise: the"
+        " same, blurred. public_mean: the mean public image. class_mean: the mean public image of the "
+        "dummy's class (not with labels: joint). features: for updates of one image, a public image fitted "
+        "to the input of the first dense layer, which the layer's gradients give in closed form. auto: "
+        "uniform; an update of one image and one local step is matched once more by L-BFGS, from the result"
+        " and from the fitted image, and the one with the smaller distance is taken.",
     )
     init_scale: float = Field(
         0.01, ge=0, description="Standard deviation of normal noise (also on public_mean and class_mean)."

@@ -50,9 +50,9 @@ class SpanOptions(StrictModel):
     joint_rounds: int = Field(
         0,
         ge=0,
-        description="Rounds of the joint search at most. It runs if the number of images is known and fewer "
-        "members are found. Each round fits all known members together, and searches the remainder of the gradient. "
-        "A round takes half a minute or more.",
+        description="Rounds of the joint search at most. It runs if the number of images is known and fewer"
+        " members are found. Each round fits all known members together, and searches the remainder of the "
+        "gradient. A round takes half a minute or more.",
     )
     joint_steps: int = Field(
         5, ge=1, description="Gauss–Newton steps of such a round, over all images at once."
