@@ -56,6 +56,37 @@ def test_patterns_of_mixtures_and_of_strangers_give_no_other_direction(layer, rn
     assert (cosines(layer, decoded).max(axis=1) > 1 - 1e-10).all()
 
 
+@pytest.fixture
+def many_errors(layer, rng):
+    """Patterns in which an eighth of the units that count as inactive are active."""
+    inputs = layer.inputs.copy()
+    for member in range(MEMBERS):
+        active = np.flatnonzero((inputs[member] > 0) & layer.rows.live)
+        wrong = rng.choice(active, int(0.14 * (inputs[member] < 0).sum()), replace=False)
+        inputs[member, wrong] *= -0.3
+    return inputs[:, layer.rows.live]
+
+
+def test_patterns_with_many_errors_are_decoded_by_reweighted_least_squares(layer, many_errors):
+    decoded = activation_patterns.decode_annealed(layer.rows, many_errors, layer.scale, np.eye(MEMBERS))
+    assert len(decoded.source) >= MEMBERS - 1
+    own = cosines(layer, decoded)[np.arange(len(decoded.source)), decoded.source]
+    assert own.min() > 1 - 1e-10
+
+
+def test_reweighted_least_squares_gives_no_known_direction_and_none_of_mixtures(layer, many_errors, rng):
+    exact = activation_patterns.decode(layer.rows, layer.inputs[:, layer.rows.live], layer.scale).coordinates
+    unknown = np.linalg.qr(exact[1:].T, mode="complete")[0][:, MEMBERS - 1 :]
+    few = many_errors[:1]
+    decoded = activation_patterns.decode_annealed(layer.rows, few, layer.scale, unknown)
+    assert cosines(layer, decoded)[0, 0] > 1 - 1e-10
+    mixtures = (layer.features + np.roll(layer.features, 1, axis=0)) / 2
+    strangers = rng.uniform(size=(10, INPUTS)) - 0.5
+    inputs = (np.concatenate([mixtures, strangers]) @ layer.kernel)[:, layer.rows.live]
+    decoded = activation_patterns.decode_annealed(layer.rows, inputs, layer.scale, np.eye(MEMBERS))
+    assert (cosines(layer, decoded).max(axis=1) > 1 - 1e-10).all()
+
+
 def test_a_combination_that_one_unit_decides_is_refused(rng):
     """Two members are inactive at the same 60 units. A combination of them is zero there and at any one
     more."""

@@ -8,7 +8,7 @@ import pytest
 from keras.layers import Conv2D, Dense, Flatten, Rescaling
 
 from gradleak.attacks.problem import Problem
-from gradleak.attacks.span import attack, layer_selection, pixel_inputs
+from gradleak.attacks.span import attack, layer_selection, pixel_inputs, two_sided
 from gradleak.attacks.span.dense_layer import dense_layers
 from gradleak.attacks.span.options import SpanOptions
 from gradleak.datasets.photo_crops import photo_crops
@@ -87,6 +87,22 @@ def test_pixels_do_not_drift_in_several_local_steps(model, crops):
     assert sorted(nearest) == list(range(IMAGES))
     assert errors.max() < 1e-4
     assert (found.labels[0][found.accepted[0]] == crops.y[nearest]).all()
+
+
+def test_with_one_delta_missing_the_other_images_are_bounded(model, crops, monkeypatch):
+    new = two_sided._new_coordinates
+
+    def one_less(search, known, rough, decoded):
+        return new(search, known, rough, decoded)[: IMAGES - 1 - len(known)]
+
+    monkeypatch.setattr(two_sided, "_new_coordinates", one_less)
+    found = attack.invert(problem(model, crops, update(model, crops)), SpanOptions())
+    errors, nearest = errors_of(found, crops)
+    assert len(set(nearest)) == len(nearest) >= IMAGES - 3
+    assert errors.max() < 0.01
+    assert (errors < 10 ** (-found.certificates["expected_psnr"][0][found.accepted[0]] / 10)).all()
+    assert (found.labels[0][found.accepted[0]] == crops.y[nearest]).all()
+    assert not found.certificates["samples_estimated"][0], "weights of bounded images prove no N"
 
 
 def test_under_noise_no_certified_image_is_wrong(model, crops, rng):

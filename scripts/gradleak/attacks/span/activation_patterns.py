@@ -9,6 +9,7 @@ t|. Sparse vectors of the row space: SPEAR (Dimitrov et al. 2024), which samples
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,12 @@ class Decoded:
     coordinates: np.ndarray
     source: np.ndarray
 
+    def with_more(self, other: Decoded) -> Decoded:
+        """These and ``other``."""
+        return Decoded(
+            np.concatenate([self.coordinates, other.coordinates]), np.concatenate([self.source, other.source])
+        )
+
 
 def decode(rows: RowSpace, inputs: np.ndarray, scale: np.ndarray) -> Decoded:
     """Directions of δ, decoded from the signs of the units' ``inputs`` [K, L] at K rough features. R ≥ 2.
@@ -126,6 +133,49 @@ def _decode(
     return coordinates[is_found], is_found
 
 
+def decode_annealed(rows: RowSpace, inputs: np.ndarray, scale: np.ndarray, unknown: np.ndarray) -> Decoded:
+    """The same for patterns with more errors, such as those of many local steps; slower.
+
+    t minimises Σ log((v_j t)² + ε²) over inactive units j, by iteratively reweighted least squares with a
+    falling ε (Chartrand and Yin, ICASSP 2008), so that units that are active after all lose their weight. The
+    minimum depends on the start, so several shares of the surest units are tried, with and without a
+    constraint that keeps t away from the δ that are known already: the part of t in ``unknown`` (orthonormal
+    [R, m], the coordinates outside these δ) then has length one.
+    """
+    found = []
+    for index in np.flatnonzero((inputs < 0).sum(axis=1) >= rows.rank + thresholds.SPARE_UNITS):
+        order, count = np.argsort(inputs[index] / scale), int((inputs[index] < 0).sum())
+        least = max(thresholds.ZERO_SHARE * count, rows.rank + thresholds.SPARE_UNITS)
+        for share, outside in itertools.product(thresholds.ANNEALED_SHARES, (unknown, np.eye(rows.rank))):
+            t = _annealed(rows, order[: int(share * count)], outside)
+            limit = thresholds.ZERO_SIGMAS * rows.noise_of(t) + thresholds.ZERO_ROUNDING
+            zero = np.abs(rows.basis @ t) < limit
+            if zero.sum() >= least:
+                coordinates, is_unique = _accepted(rows, rows.basis / rows.lengths[:, None], zero[None])
+                if is_unique[0]:
+                    found.append((coordinates[0], index))
+                    break
+    coordinates = np.array([t for t, _ in found]).reshape(-1, rows.rank)
+    return Decoded(coordinates, np.array([index for _, index in found], int))
+
+
+def _annealed(rows: RowSpace, inactive: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """The unit vector t [R] for which V t is nearly zero at most of the units ``inactive``, int [Z]."""
+    lengths = rows.lengths[inactive]
+    units = rows.basis[inactive] / lengths[:, None]
+    weights, t = np.ones(len(units)), np.zeros(rows.rank)
+    for width in (np.inf, *thresholds.ANNEALING_WIDTHS):
+        if np.isfinite(width):
+            least = max(width, rows.noise_of(t) / np.median(lengths))
+            weights = 1 / (np.square(units @ t) + least**2)
+        gram = (units * weights[:, None]).T @ units
+        gram += thresholds.SHIFT_OF_GRAM * np.trace(gram) * np.eye(len(gram))
+        inverse = np.linalg.solve(gram, unknown)
+        t = inverse @ np.linalg.eigh(unknown.T @ inverse)[1][:, -1]
+        t /= np.linalg.norm(t)
+    return t
+
+
 def _first(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """bool [K, L]: the first ``counts`` (int [K]) units of each row of ``order`` [K, L]."""
     chosen = np.zeros(order.shape, bool)
@@ -135,7 +185,8 @@ def _first(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def _gram(scaled: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """The Gram matrices [K, R, R] of the rows ``chosen`` (bool [K, L]) of ``scaled`` [L, R]."""
-    return np.stack([scaled[one].T @ scaled[one] for one in chosen])
+    rank = scaled.shape[1]
+    return np.array([scaled[one].T @ scaled[one] for one in chosen]).reshape(-1, rank, rank)
 
 
 def _update(

@@ -117,7 +117,7 @@ def _trial(
     gradient, found = _searched(first, problem, index, place)
     better = found
     if first.is_first and found.accepted.sum() < gradient.span.rank:
-        better = _better(found, deeper, problem, index, place)
+        better = _better(found, first, deeper, problem, index, place)
     knows_labels = first.is_first and better is found
     result = _after_several_steps(problem, index, better, knows_labels)
     if file:
@@ -127,18 +127,27 @@ def _trial(
 
 
 def _better(
-    found: TrialResult, deeper: Callable[[], SearchContext], problem: Problem, index: int, place: Path | None
+    found: TrialResult,
+    first: SearchContext,
+    deeper: Callable[[], SearchContext],
+    problem: Problem,
+    index: int,
+    place: Path | None,
 ) -> TrialResult:
-    """``found``, or what the ``deeper`` layer shows, if that is not less. It shows no more members than it
-    has outputs."""
+    """``found`` in the layer of ``first``, or what the ``deeper`` layer shows: if that is more, or as much in
+    another layer after one step. It shows no more members than it has outputs. After several steps the search
+    of the same layer would only repeat itself."""
     try:
         context = deeper()
     except layer_selection.NoLayer:
         return found
-    if context.fine.weights.shape[1] <= found.accepted.sum():
+    count = int(found.accepted.sum())
+    is_same = context.fine.name == first.fine.name
+    if context.fine.weights.shape[1] <= count or (is_same and not problem.is_one_step):
         return found
     _, other = _searched(context, problem, index, place)
-    return other if other.accepted.sum() >= found.accepted.sum() else found
+    least = count if problem.is_one_step and not is_same else count + 1
+    return other if other.accepted.sum() >= least else found
 
 
 def _searched(

@@ -4,7 +4,7 @@ Column side: rough features of the members, by blind separation of the column sp
 member alone activates. Row side: the units that a rough feature leaves inactive give the exact δ
 (``activation_patterns``). Known δ are projected out, which needs nothing else, and the smaller column space
 is easier to separate. Once as many δ are known as M has rank, M = Σ f_n δ_nᵀ / N gives all features exactly,
-F = M D⁺.
+F = M D⁺. While a few are missing, inequalities bound the features of the known ones (``feature_bounds``).
 
 After several local steps both sides still hold: pixels do not change, and a member's summed δ is zero at the
 units that it leaves inactive all along, at the weights before, after, and in between.
@@ -12,12 +12,18 @@ units that it leaves inactive all along, at the weights before, after, and in be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from gradleak.attacks.span import activation_patterns, blind_separation, membership, thresholds
+from gradleak.attacks.span import (
+    activation_patterns,
+    blind_separation,
+    feature_bounds,
+    membership,
+    thresholds,
+)
 from gradleak.attacks.span.activation_patterns import Decoded, RowSpace
 from gradleak.attacks.span.dense_layer import DenseLayer
 from gradleak.attacks.span.pixel_inputs import PixelInputs
@@ -28,13 +34,15 @@ from gradleak.attacks.span.subspace import Subspace
 class Pairs:
     """K members. features: [K, I + 1], the last entry one. noise: [K], standard deviation of an entry of
     each. deltas: [K, O], each up to a factor of either sign. labels: int [K], the class whose derivative has
-    the largest share in δ.
+    the largest share in δ. is_exact: whether all δ were known, so that the features are exact up to the
+    noise.
     """
 
     features: np.ndarray
     noise: np.ndarray
     deltas: np.ndarray
     labels: np.ndarray
+    is_exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,17 +64,30 @@ class TwoSided:
         return self._along_path(features).max(axis=0)
 
     def decode(self, features: np.ndarray) -> Decoded:
-        """The δ that rough ``features`` [K, I + 1] tell.
+        """The δ that rough ``features`` [K, I + 1] tell."""
+        inputs = self.preactivations(features)
+        return activation_patterns.decode(self.rows, inputs, self._scale(inputs))
+
+    def decode_annealed(self, features: np.ndarray, known: np.ndarray) -> Decoded:
+        """The same for the first few ``features``, whose patterns may have more errors, apart from the
+        ``known`` coordinates [K, R]."""
+        inputs = self.preactivations(features)
+        share = min(1.0, (thresholds.ANNEALED_RANK / self.rows.rank) ** 3)
+        few = inputs[: max(1, int(thresholds.ANNEALED_FEATURES * share))]
+        unknown = np.linalg.qr(known.T, mode="complete")[0][:, len(known) :]
+        return activation_patterns.decode_annealed(self.rows, few, self._scale(inputs), unknown)
+
+    def _scale(self, inputs: np.ndarray) -> np.ndarray:
+        """How far a unit's input is off for a given error of a feature, [L].
 
         An input is as sure as it is large for its unit: among the features, or for a given error where there
-        are too few of them.
+        are too few of them. inputs: [K, L].
         """
-        inputs = self.preactivations(features)
         if len(inputs) >= thresholds.FEATURES_OF_MEDIAN:
             scale = np.median(np.abs(inputs), axis=0)
         else:
             scale = np.linalg.norm(self.path[0][0][:, self.rows.live], axis=0)
-        return activation_patterns.decode(self.rows, inputs, np.maximum(scale, thresholds.TINY_LENGTH))
+        return np.maximum(scale, thresholds.TINY_LENGTH)
 
     def is_always_active(self, features: np.ndarray) -> np.ndarray:
         """bool [K, L]: whether a unit is active all along the path."""
@@ -79,7 +100,7 @@ class TwoSided:
 
 
 def members(search: TwoSided, public: np.ndarray, rng: np.random.Generator) -> Pairs:
-    """The members whose features are determined. Empty if fewer than R independent δ were found.
+    """The members whose features are determined, or bounded where a few of the R independent δ are missing.
 
     public: features [P, I + 1] of public images.
     """
@@ -91,16 +112,32 @@ def members(search: TwoSided, public: np.ndarray, rng: np.random.Generator) -> P
     for _ in range(thresholds.TWO_SIDED_ROUNDS):
         if len(known) < rows.rank:
             rough = _rough_features(search, known, public, idle, rng)
-            known = np.concatenate([known, _new_coordinates(search, known, rough)])
+            decoded = search.decode(rough)
+            if idle:
+                decoded = decoded.with_more(search.decode_annealed(rough, known))
+            known = np.concatenate([known, _new_coordinates(search, known, rough, decoded)])
         idle, most = (0, len(known)) if len(known) > most else (idle + 1, most)
         if len(known) == rows.rank:
             known, judged = _settled(search, known)
             known = known[judged.is_consistent]
             if len(known) > len(best.deltas):
                 best = judged.consistent_pairs(rows.deltas(known))
-        if len(known) == rows.rank or idle > thresholds.TWO_SIDED_PATIENCE:
+        few = rows.rank - len(known) <= thresholds.FEW_MISSING
+        patience = thresholds.PATIENCE_FOR_FEW if few else thresholds.TWO_SIDED_PATIENCE
+        if len(known) == rows.rank or idle > patience:
             break
+    if not len(best.deltas) and 0 < len(known) < rows.rank <= len(known) + thresholds.FEW_MISSING:
+        return _bounded(search, known)
     return best
+
+
+def _bounded(search: TwoSided, known: np.ndarray) -> Pairs:
+    """The pairs of the ``known`` coordinates [K, R] of δ, K < R, whose features inequalities bound."""
+    left = search.span.left[:, : search.rows.rank] * search.rows.values
+    found = feature_bounds.features(left, search.rows, known, search.inputs, search.path)
+    judged = _judged(search, known, *found)
+    pairs = judged.consistent_pairs(search.rows.deltas(known[judged.is_consistent]))
+    return replace(pairs, is_exact=False)
 
 
 def _no_pairs(search: TwoSided) -> Pairs:
@@ -109,8 +146,8 @@ def _no_pairs(search: TwoSided) -> Pairs:
 
 
 class _Judged(NamedTuple):
-    """All R pairs: features [R, I + 1] with their noise [R], labels int [R], and which pairs are consistent,
-    bool [R]."""
+    """K pairs: features [K, I + 1] with their noise [K], labels int [K], and which pairs are consistent, bool
+    [K]."""
 
     features: np.ndarray
     noise: np.ndarray
@@ -128,7 +165,7 @@ def _settled(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, _Judged]:
 
     The patterns of these features are decoded again, as long as the number of consistent pairs grows.
     """
-    judged = _judged(search, known)
+    judged = _judged(search, known, *_features(search, known))
     while not judged.is_consistent.all() and search.rows.rank > 1:
         doubtful = np.flatnonzero(~judged.is_consistent)
         decoded = search.decode(judged.features[doubtful])
@@ -136,7 +173,7 @@ def _settled(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, _Judged]:
         changed[doubtful[decoded.source]] = decoded.coordinates
         if np.linalg.cond(changed) > thresholds.LARGEST_CONDITION:
             break
-        again = _judged(search, changed)
+        again = _judged(search, changed, *_features(search, changed))
         if again.is_consistent.sum() <= judged.is_consistent.sum():
             break
         known, judged = changed, again
@@ -184,9 +221,8 @@ def _of_single_units(search: TwoSided) -> np.ndarray:
     return found[membership.distinct(found, range(len(found)))[: thresholds.PUBLIC_PATTERNS]]
 
 
-def _new_coordinates(search: TwoSided, known: np.ndarray, rough: np.ndarray) -> np.ndarray:
-    """Coordinates [F, R] of δ that ``rough`` features tell and that are independent of the ``known``."""
-    decoded = search.decode(rough)
+def _new_coordinates(search: TwoSided, known: np.ndarray, rough: np.ndarray, decoded: Decoded) -> np.ndarray:
+    """Coordinates [F, R] of δ ``decoded`` from ``rough`` features and independent of the ``known``."""
     fits = _of_head(search, decoded.coordinates, rough[decoded.source])[0]
     basis = np.linalg.qr(known.T)[0]
     new = []
@@ -239,21 +275,21 @@ def _features(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return features, search.span.deviation * np.linalg.norm(dual, axis=0) / np.abs(last) * ratio
 
 
-def _judged(search: TwoSided, known: np.ndarray) -> _Judged:
-    """The pairs of the ``known`` coordinates of all δ [R, R].
+def _judged(search: TwoSided, known: np.ndarray, features: np.ndarray, noise: np.ndarray) -> _Judged:
+    """The pairs of the ``known`` coordinates of δ [K, R] and ``features`` [K, I + 1] with their ``noise``.
 
     A pair is consistent if δ is zero at just the units that its feature leaves inactive, of those whose
     pre-activation is clear of the feature's noise; the pixels lie in [0, 1]; and δ fits the head at the
     feature.
     """
-    features, noise = _features(search, known)
     inputs = search.preactivations(features)
     zero = activation_patterns.zero_units(search.rows, known, inputs < 0)
     kernel = search.path[0][0][:, search.rows.live]
     error = noise[:, None] * np.linalg.norm(kernel, axis=0)
     is_clear = np.abs(inputs) > thresholds.CLEAR_INPUT_SIGMAS * error
     right = ((zero == (inputs < 0)) & is_clear).sum(axis=1)
-    agree = right > thresholds.PATTERN_AGREES * np.maximum(is_clear.sum(axis=1), thresholds.CLEAR_INPUTS)
+    share = thresholds.PATTERN_AGREES if len(search.path) == 1 else thresholds.PATTERN_AGREES_STEPS
+    agree = right > share * np.maximum(is_clear.sum(axis=1), thresholds.CLEAR_INPUTS)
     images = search.inputs.images(features)
     outside = np.square(images - np.clip(images, 0, 1)).mean(axis=(1, 2, 3))
     fits, labels = _of_head(search, known, features)

@@ -45,7 +45,8 @@ def with_members(
     size = (judged.delta * found.deltas[clear]).sum(axis=1) / np.square(found.deltas[clear]).sum(axis=1)
     size = np.where(size == 0, 1.0, size)
     judged = replace(judged, delta=found.deltas[clear] * size[:, None])
-    if not gradient.one_step:
+    certificates_count = gradient.one_step and found.is_exact
+    if not certificates_count:
         judged = replace(judged, label=found.labels[clear])
     candidates = replace(
         state.candidates.added(images, judged),
@@ -54,7 +55,7 @@ def with_members(
         expected_errors=dict(enumerate(errors[clear].tolist())),
     )
     vote = state.vote
-    if gradient.one_step and not gradient.weight:
+    if certificates_count and not gradient.weight:
         vote = weight_vote.vote(judged, gradient.one_step, gradient.samples)
     share = subspace.unexplained_share(gradient.matrix, candidates.member_deltas)
     samples = state.samples or round(vote.weight)
