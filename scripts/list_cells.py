@@ -6,7 +6,7 @@ from gradleak.jobs import job
 
 def main(snakemake) -> None:
     with replacing(snakemake.output.cells) as temporary:
-        temporary.write_text(snakemake.params.text)
+        temporary.write_text(snakemake.params.text, encoding="utf-8")
 
 
 if "snakemake" in globals():

@@ -26,7 +26,7 @@ def main(snakemake) -> None:
             table.to_csv(temporary, index=False, float_format="%.6g")
         job.log.info("%s: %d rows", name, len(table))
     with replacing(snakemake.output.latex) as temporary:
-        temporary.write_text(latex.table(headline))
+        temporary.write_text(latex.table(headline), encoding="utf-8")
 
 
 if "snakemake" in globals():

@@ -33,7 +33,7 @@ def main(snakemake) -> None:
         )
     )
     with replacing(snakemake.output.report) as temporary:
-        temporary.write_text(page)
+        temporary.write_text(page, encoding="utf-8")
 
 
 if "snakemake" in globals():

@@ -20,9 +20,8 @@ PREFIX = "gradleak:"
 def properties(script: Path) -> dict:
     """What Snakemake says of the job, from the script's own comment."""
     mark = "# properties = "
-    return json.loads(
-        next(line for line in script.read_text().splitlines() if line.startswith(mark))[len(mark) :]
-    )
+    lines = script.read_text(encoding="utf-8", errors="replace").splitlines()
+    return json.loads(next(line for line in lines if line.startswith(mark))[len(mark) :])
 
 
 def digest(job: dict) -> str:
@@ -45,11 +44,13 @@ def left_over(script: Path, comment: str) -> str:
         ]
         lines = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.splitlines()
         found = (line.split(maxsplit=1) for line in lines)
-        queue.write_text(json.dumps({parts[1]: parts[0] for parts in found if len(parts) == 2}))
-    known = json.loads(queue.read_text())
+        numbers = {parts[1]: parts[0] for parts in found if len(parts) == 2}
+        queue.write_text(json.dumps(numbers), encoding="utf-8")
+    known = json.loads(queue.read_text(encoding="utf-8"))
     number = known.pop(comment, "")
     if number:
-        queue.write_text(json.dumps(known))  # once: if it fails, the next attempt is a job of its own
+        # Once: if it fails, the next attempt is a job of its own.
+        queue.write_text(json.dumps(known), encoding="utf-8")
     return number
 
 

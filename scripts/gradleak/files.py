@@ -85,11 +85,11 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 def write_json(path: str | Path, value: Any) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, default=_plain) + "\n")
+        temporary.write_text(json.dumps(value, indent=1, default=_plain) + "\n", encoding="utf-8")
 
 
 def read_json(path: str | Path) -> Any:
-    return json.loads(Path(path).read_text())
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def _plain(value: Any) -> Any:

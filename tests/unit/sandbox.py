@@ -67,7 +67,6 @@ def run_script(folder, results, ids, environment):
 def serve():
     import gdown  # noqa: F401  loaded before the forks
 
-    import gradleak.artifacts.drive
     import gradleak.jobs.job  # noqa: F401
 
     for line in sys.stdin:

@@ -3,9 +3,11 @@
 import ast
 import copy
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 
 import pandas as pd
@@ -53,6 +55,27 @@ def test_a_second_run_does_nothing_even_after_touching_every_source(rerun):
         if path.is_file() and inside not in ("results", ".snakemake"):
             os.utime(path)
     assert rerun.planned() == {}
+
+
+@pytest.fixture
+def latin_1(tmp_path):
+    """Variables of a locale that is not UTF-8, made here."""
+    command = ["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(tmp_path / "en_US.ISO-8859-1")]
+    if shutil.which("localedef") is None or subprocess.run(command, capture_output=True).returncode > 1:
+        pytest.skip("needs Debian's locales: apt-get install locales")
+    return {"LOCPATH": str(tmp_path), "LC_ALL": "en_US.ISO-8859-1"}
+
+
+def test_nothing_runs_again_under_another_locale(rerun, latin_1, monkeypatch):
+    for name, value in latin_1.items():
+        monkeypatch.setenv(name, value)
+    command = [sys.executable, "-c", "import locale; print(locale.getpreferredencoding())"]
+    used = subprocess.run(command, capture_output=True, text=True, env=rerun.environment()).stdout
+    assert used.strip() == "ISO-8859-1", "else this tests nothing"
+    assert rerun.planned() == {}
+    (rerun.folder / "results/report.html").unlink()
+    rerun.snakemake()
+    assert not (rerun.folder / "results/report.html").read_text(encoding="utf-8").isascii()
 
 
 def test_adding_seeds_runs_exactly_the_new_block_and_the_aggregates(rerun):

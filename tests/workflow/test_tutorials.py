@@ -51,7 +51,7 @@ class Tutorial:
 
 
 def test_every_tutorial_is_run_by_a_test_here():
-    source = Path(__file__).read_text()
+    source = Path(__file__).read_text(encoding="utf-8")
     assert [page.name for page in TUTORIALS.glob("*.md") if f'"{page.name}"' not in source] == []
 
 

@@ -36,7 +36,7 @@ class Leak:
 def write_leak(folder: Path, leak: Leak) -> None:
     """The files of ``leak`` in ``folder``; the same leak gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.json").write_text(leak.model_json)
+    (folder / "model.json").write_text(leak.model_json, encoding="utf-8")
     for name, tensors in (("weights_before", leak.before), ("delta", leak.delta)):
         # The keys are untrusted and would become names of archive members, so they are stored as data.
         write_npz(
@@ -82,7 +82,7 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 def _read_dict(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged ({error}); remove its folder and run again") from None
     if not isinstance(value, dict):

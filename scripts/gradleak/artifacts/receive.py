@@ -75,6 +75,7 @@ def _run_child(files: list[Path], folder: Path, *flags: str) -> _Outcome:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
         errors="replace",
         start_new_session=True,
     )

@@ -67,5 +67,5 @@ def _records(path: Path, before: int, classes: int) -> np.ndarray:
 def _names(path: Path, classes: int) -> tuple[str, ...]:
     if not path.is_file() or path.stat().st_size > 1 << 16:
         return ()
-    names = tuple(path.read_text(errors="replace").split())
+    names = tuple(path.read_text(encoding="utf-8", errors="replace").split())
     return names if len(names) == classes else ()

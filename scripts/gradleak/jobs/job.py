@@ -41,8 +41,8 @@ def job(snakemake: Any, tensorflow: bool = False, resumes: bool = False) -> Iter
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    console = os.fdopen(os.dup(2), "w")
-    with path.open("w", buffering=1) as stream:
+    console = os.fdopen(os.dup(2), "w", encoding="utf-8")
+    with path.open("w", encoding="utf-8", buffering=1) as stream:
         # By descriptor, since TensorFlow's libraries write to the descriptors themselves.
         for descriptor in (1, 2):
             os.dup2(stream.fileno(), descriptor)

@@ -43,7 +43,7 @@ class _Module:
     """One file: its imports inside gradleak, and digests of its syntax tree with and without sentences."""
 
     def __init__(self, path: Path):
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_bytes())
         self.imports = tuple(dict.fromkeys(_imports(tree)))
         tree = _WithoutDocstrings().visit(tree)
         self.with_text = _hash(tree)

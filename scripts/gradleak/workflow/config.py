@@ -249,7 +249,7 @@ def _defines(raw: dict[str, Any], name: Any) -> bool:
 
 def _read_study(path: Path) -> dict[str, Any]:
     try:
-        shipped = yaml.safe_load(path.read_text())
+        shipped = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(shipped, dict):

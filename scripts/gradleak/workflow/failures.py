@@ -65,7 +65,7 @@ def _reason(jobs: Iterable[Job]) -> str:
         log = Path(job.log)
         if not log.exists() or Path(job.output).exists():
             continue
-        lines = log.read_text(errors="replace").splitlines()
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         if errors := [line for line in lines if line.startswith("ERROR in ")]:
             return f"{errors[-1].removeprefix('ERROR in ')} ({job.log})"
         without_message = without_message or f"{job.rule} {NO_MESSAGE} ({job.log})"

@@ -59,7 +59,7 @@ class Past:
         self.of_cell: dict[tuple[str, str], list[float]] = defaultdict(list)
         self.of_rule: dict[str, list[float]] = defaultdict(list)
         for path in sorted(folder.glob("*/**/*.tsv")):
-            with path.open() as stream:
+            with path.open(encoding="utf-8") as stream:
                 taken = [float(row["s"]) for row in csv.DictReader(stream, delimiter="\t")]
             rule, *cell = path.relative_to(folder).parts[:-1]
             self.of_rule[rule] += taken
@@ -120,7 +120,10 @@ def main(arguments: list[str]) -> None:
     cores = int(arguments[arguments.index("--cores") + 1]) if "--cores" in arguments else 1
     given = arguments if "--cores" in arguments or "--profile" in arguments else ["--cores", "1", *arguments]
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--dry-run", *given], capture_output=True, text=True
+        [sys.executable, "-m", "snakemake", "--dry-run", *given],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     if done.returncode:
         sys.stderr.write(done.stderr[-6000:])

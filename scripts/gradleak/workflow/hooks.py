@@ -26,7 +26,7 @@ class Busy(Exception):
 def begin() -> None:
     """Lock the folder until this process ends. A killed run leaves no lock behind. Raises Busy."""
     LOCK.parent.mkdir(exist_ok=True)
-    stream = LOCK.open("a+")
+    stream = LOCK.open("a+", encoding="utf-8")
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -45,10 +45,12 @@ def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) 
 
     workflow: Snakemake's. logs: the files of its own log of this run.
     """
-    if not failures.jobs_failed("".join(Path(log).read_text(errors="replace") for log in logs)):
+    if not failures.jobs_failed(
+        "".join(Path(log).read_text(encoding="utf-8", errors="replace") for log in logs)
+    ):
         return
     given = Path(".snakemake/partial.json")
-    given.write_text(json.dumps({**config, "partial": True}))
+    given.write_text(json.dumps({**config, "partial": True}), encoding="utf-8")
     rules = [rule for rule in workflow.rules if Path(rule.snakefile).name == AGGREGATES]
     wanted = [str(file) for file in workflow.get_rule("all").input]
     targets = [file for file in wanted if any(rule.is_producer(file) for rule in rules)]

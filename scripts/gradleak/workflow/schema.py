@@ -103,8 +103,8 @@ def _default(field: Any) -> str:
 
 
 def main() -> None:
-    (ROOT / "config" / "config.schema.json").write_text(schema())
-    (ROOT / "docs" / "reference" / "config.md").write_text(reference())
+    (ROOT / "config" / "config.schema.json").write_text(schema(), encoding="utf-8")
+    (ROOT / "docs" / "reference" / "config.md").write_text(reference(), encoding="utf-8")
 
 
 if __name__ == "__main__":

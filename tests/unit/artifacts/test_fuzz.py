@@ -38,7 +38,7 @@ GOOD = corpus.good()
 @pytest.fixture(scope="module", autouse=True)
 def bounded():
     """A file that asks for much memory must not get it from the test either."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (3 << 30), hard))
     with warnings.catch_warnings():

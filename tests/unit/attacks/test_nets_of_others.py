@@ -103,4 +103,4 @@ def test_a_net_that_no_attack_applies_to_is_refused_by_what_it_reads(folder, nam
 
 
 def test_the_script_knows_nothing_of_this_project():
-    assert "gradleak" not in Path(nets_of_others.__file__).read_text()
+    assert "gradleak" not in Path(nets_of_others.__file__).read_text(encoding="utf-8")

@@ -186,7 +186,7 @@ def test_tables_survive_csv(results):
 def test_records_and_scores_of_unlike_length_are_an_error(results, tmp_path):
     results.cell("a").block("a", scores=image_scores)
     (block,) = results.blocks
-    with open(block["rows"], "w") as handle:
+    with open(block["rows"], "w", encoding="utf-8") as handle:
         json.dump([{"seed": 0}], handle)
     with pytest.raises(ValueError, match="zip"):
         results.frames()

@@ -58,7 +58,7 @@ def rules():
 def write(name, text=""):
     path = Path("results", name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def reasons(plan, rules, cell):
