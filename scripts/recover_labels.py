@@ -1,6 +1,7 @@
 """Last layer of the mapped updates → class counts per trial. Needs no TensorFlow."""
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ def main(snakemake) -> None:
     inputs, params = snakemake.input, snakemake.params
     shadows = [read_npz(file) for file in inputs.get("shadow", [])] or [None] * len(inputs.mapping)
     sources = (
-        Source(read_block(mapping), read_json(report)["metadata"]["read"], shadow)
+        _source(mapping, read_json(report), shadow)
         for mapping, report, shadow in zip(inputs.mapping, inputs.report, shadows, strict=True)
     )
     certified = [read_npz(file) for file in inputs.get("members", [])]
@@ -33,6 +34,10 @@ def main(snakemake) -> None:
         )
     ]
     records.write(snakemake, trials, began, {})
+
+
+def _source(mapping: str, report: dict[str, Any], shadow: dict[str, np.ndarray] | None) -> Source:
+    return Source(read_block(mapping), report["metadata"]["read"], shadow, bool(report["smoothing"]["value"]))
 
 
 if "snakemake" in globals():

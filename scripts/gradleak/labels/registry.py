@@ -51,6 +51,7 @@ class Method:
     intervals: gives conformal intervals.
     multi_label: reads models of one sigmoid a class, too, whose images have any number of labels. All methods
     read a softmax, and one sigmoid unit as the softmax of two classes.
+    reads_gradient: by the softmax minus the label; False for baselines.
     published: has been published; False: introduced here.
     """
 
@@ -67,6 +68,7 @@ class Method:
     shadow_clients: bool = False
     intervals: bool = False
     multi_label: bool = False
+    reads_gradient: bool = True
     published: bool = True
 
     @property
@@ -103,8 +105,8 @@ METHODS = {
     "wang": Method(wang.estimate, bias=False, public=True, unknown_n=True),
     "soft_label": Method(wang.estimate_soft, public=True, settings=True, unknown_n=True),
     "aux_mean": Method(aux_mean.estimate, public=True, unknown_n=True, multi_label=True),
-    "uniform": Method(uniform.estimate, bias=False, multi_label=True),
-    "aux_prior": Method(aux_prior.estimate, bias=False, public=True),
+    "uniform": Method(uniform.estimate, bias=False, multi_label=True, reads_gradient=False),
+    "aux_prior": Method(aux_prior.estimate, bias=False, public=True, reads_gradient=False),
     "rank1": Method(rank1.estimate, unknown_n=True, multi_label=True, published=False),
     "rank1_weighted": Method(rank1.estimate_weighted, unknown_n=True, published=False),
     "linear": Method(linear.estimate, public=True, settings=True, shadow_clients=True, published=False),
@@ -139,6 +141,8 @@ def refusal(name: str, evidence: Evidence) -> str:
         reason = _multi_label_refusal(name, method, evidence)
         if reason:
             return reason
+    if evidence.is_smoothed and method.reads_gradient:
+        return f"{name} reads the gradient of hard labels, and the client smoothed its labels"
     if method.bias and (evidence.bias is None or evidence.grad_bias is None):
         return f"the last layer has no bias, and {name} reads its gradient"
     if method.public and (evidence.public is None or not len(evidence.public.features)):

@@ -39,7 +39,7 @@ class Update:
     no_head: why there is no last dense layer, or ''. doubt: why the model may not be the client's, or ''.
     batch_norm: mode of the BatchNormalization layers. has_statistics: those of the batch were recovered.
     mixed: dense kernels before a layer that normalised by the batch. multi_label: an image has any number of
-    labels.
+    labels. smoothed: the client smoothed its labels.
     """
 
     ranks: list[dict]
@@ -57,6 +57,7 @@ class Update:
     has_statistics: bool = False
     mixed: tuple[str, ...] = ()
     multi_label: bool = False
+    smoothed: bool = False
 
 
 def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
@@ -77,6 +78,7 @@ def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
         has_statistics=block.has_statistics,
         mixed=_before(block, [row["variable"] for row in report["ranks"]]),
         multi_label=block.loss == BINARY,
+        smoothed=bool(report["smoothing"]["value"]),
     )
 
 
@@ -124,6 +126,8 @@ def _with_batch_norm(u: Update, row: dict[str, Any]) -> dict[str, Any]:
 def _labels(u: Update) -> dict[str, Any]:
     if u.no_head:
         return _row("labels", NONE, f"{u.no_head}, and every label method reads its update")
+    if u.smoothed:
+        return _row("labels", NONE, "the client smoothed its labels, and label methods assume hard ones")
     if u.optimizer == "adam":
         return _row(
             "labels",
@@ -162,6 +166,8 @@ def _dlg(u: Update) -> dict[str, Any]:
         return _row("dlg", NONE, f"{size}: fewer equations than unknowns")
     if u.steps is not None and u.steps > 1:
         return _row("dlg", POOR, f"{size}, but {u.steps} local steps are matched as one")
+    if u.smoothed:
+        return _row("dlg", POOR, f"{size}, but the client smoothed its labels, and DLG matches hard ones")
     if u.samples <= 2:
         return _row("dlg", GOOD, size)
     many = f"many sets of images have the mean gradient of {u.samples} images"

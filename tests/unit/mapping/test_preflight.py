@@ -43,6 +43,14 @@ def test_prospects_follow_from_rank_size_and_optimiser():
     assert prospects(without_dense)[-1]["expect"] == "none"
 
 
+def test_smoothed_labels_are_not_what_labels_and_dlg_assume():
+    update = Update([], 225_034, 784, 1, "sgd", 1, 0.0, has_bias=True, is_trained=True, smoothed=True)
+    rows = {row["attack"]: row for row in prospects(update)}
+    assert rows["labels"]["expect"] == "none"
+    assert rows["dlg"]["expect"] == "poor"
+    assert "smoothed its labels" in rows["dlg"]["why"]
+
+
 def test_a_doubt_about_the_model_is_in_every_prospect():
     update = Update([], 10_000, 784, 1, "sgd", 1, 0.0, has_bias=True, is_trained=False, doubt="at chance")
     rows = {row["attack"]: row for row in prospects(update)}
