@@ -3,8 +3,9 @@
 With P the projector on the known δ, the columns of M (I − P) span the features of the m members that are
 missing. A known δ_k determines its feature f_k up to a combination of these: f_k lies in a space of m + 1
 dimensions, and its last entry is one. There inequalities bound it. The pixels lie in [0, 1], and a unit is
-inactive if δ_k is zero at it, and active if not. The mean of the region's extreme points is taken for f_k,
-and their mean squared distance from it for its error.
+inactive if δ_k is zero at it, and active if not. Two regions are computed, each with half of the units, since
+some units may be wrong. The mean of the extreme points of both is taken for f_k, and their mean squared
+distance from it for its error.
 """
 
 from __future__ import annotations
@@ -54,8 +55,10 @@ def features(
         if _is_lost(rows, t):
             continue
         flat = _flat(rough[:, index], missing)
-        ends = _extreme_points(_pixels(flat, inputs), _units(flat, rows, t, path))
-        if ends is not None:
+        pixels, units = _pixels(flat, inputs), _units(flat, rows, t, path)
+        halves = [_extreme_points(pixels, _Region(units.rows[k::2], units.ends[k::2])) for k in (0, 1)]
+        if all(half is not None for half in halves):
+            ends = np.concatenate(halves)
             centre = ends.mean(axis=0)
             found[index] = flat.origin + flat.directions @ centre
             spread = np.sqrt(np.square(ends - centre).sum(axis=1).mean() / (len(left) - 1))
