@@ -7,7 +7,9 @@ Snakemake itself says what would run and why; the benchmark files of past jobs s
 
 from __future__ import annotations
 
+import argparse
 import csv
+import os
 import re
 import statistics
 import subprocess
@@ -116,17 +118,33 @@ def _by_rule(jobs: list[Job]) -> dict[str, list[Job]]:
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 
+def settings(arguments: list[str]) -> tuple[int, list[str]]:
+    """How many jobs run at a time, and the arguments of the dry run, whose output is not quiet."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--cores", "-c")
+    parser.add_argument("--jobs", "-j")
+    parser.add_argument("--profile")
+    parser.add_argument("--quiet", "-q", nargs="*")
+    known, given = parser.parse_known_args(arguments)
+    for name in ("cores", "jobs", "profile"):
+        if value := getattr(known, name):
+            given += [f"--{name}", value]
+    at_once = known.cores or known.jobs or "1"
+    if not (known.cores or known.jobs or known.profile):
+        given += ["--cores", "1"]
+    return int(at_once) if at_once.isdigit() else os.cpu_count() or 1, given
+
+
 def main(arguments: list[str]) -> None:
-    cores = int(arguments[arguments.index("--cores") + 1]) if "--cores" in arguments else 1
-    given = arguments if "--cores" in arguments or "--profile" in arguments else ["--cores", "1", *arguments]
+    cores, given = settings(arguments)
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--dry-run", *given],
         capture_output=True,
-        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         encoding="utf-8",
     )
     if done.returncode:
-        sys.stderr.write(done.stderr[-6000:])
+        sys.stderr.write((done.stdout + done.stderr)[-6000:])  # Snakemake writes errors to either
         sys.exit(done.returncode)
     summary = "\n".join(line for line in done.stderr.splitlines() if line.startswith("Study "))
     print(text_of(summary, jobs_of(done.stdout), Path("results/benchmarks"), cores))

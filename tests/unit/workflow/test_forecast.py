@@ -66,6 +66,32 @@ def test_a_job_takes_what_its_cell_took_else_what_its_rule_took(past):
     assert known.seconds(Job("score", "51f429c141", "")) is None
 
 
+@pytest.mark.parametrize(
+    ("arguments", "at_once", "given"),
+    [
+        ([], 1, ["--cores", "1"]),
+        (
+            ["--cores=4", "--quiet", "rules", "--config", "study=x"],
+            4,
+            ["--config", "study=x", "--cores", "4"],
+        ),
+        (["-q", "--jobs", "3"], 3, ["--jobs", "3"]),
+        (["-c", "2", "all"], 2, ["all", "--cores", "2"]),
+        (["--profile", "profiles/slurm"], 1, ["--profile", "profiles/slurm"]),
+    ],
+)
+def test_arguments_of_snakemake_are_understood(arguments, at_once, given):
+    assert forecast.settings(arguments) == (at_once, given)
+
+
+def test_an_error_of_the_dry_run_is_shown(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Snakefile").write_text("raise WorkflowError('there is no such study')\n")
+    with pytest.raises(SystemExit):
+        forecast.main(["--quiet"])
+    assert "there is no such study" in capsys.readouterr().err
+
+
 def test_the_page(past):
     page = forecast.text_of("Study x: 2 cells", forecast.jobs_of(DRY_RUN), past, 2)
     assert page.startswith("Study x: 2 cells")

@@ -56,8 +56,9 @@ def features(
             continue
         flat = _flat(rough[:, index], missing)
         pixels, units = _pixels(flat, inputs), _units(flat, rows, t, path)
-        halves = [_extreme_points(pixels, _Region(units.rows[k::2], units.ends[k::2])) for k in (0, 1)]
-        if all(half is not None for half in halves):
+        parts = (_Region(units.rows[k::2], units.ends[k::2]) for k in (0, 1))
+        halves = [half for part in parts if (half := _extreme_points(pixels, part)) is not None]
+        if len(halves) == 2:
             ends = np.concatenate(halves)
             centre = ends.mean(axis=0)
             found[index] = flat.origin + flat.directions @ centre
