@@ -182,8 +182,9 @@ def labels(trials: pd.DataFrame, blocks: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def read(path: str) -> pd.DataFrame:
-    """A table as written: empty strings stay strings in the columns WORDS."""
-    return pd.read_csv(path, dtype=dict.fromkeys(WORDS, str)).fillna(dict.fromkeys(WORDS, ""))
+    """A table as written: empty strings stay strings in the columns WORDS, and so do words such as ``nan``."""
+    frame = pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False, na_values=[""])
+    return frame.fillna(dict.fromkeys(WORDS, ""))
 
 
 def varying(cells: pd.DataFrame) -> list[str]:

@@ -198,3 +198,13 @@ def test_a_headline_without_a_setting_is_read_back_so(tmp_path):
     )
     cells.to_csv(tmp_path / "headline.csv", index=False)
     assert tables.read(tmp_path / "headline.csv")["setting"].tolist() == [""]
+
+
+@pytest.mark.parametrize("name", ["nan", "NA", "null", "None", "-"])
+def test_a_study_may_have_a_name_that_means_missing_elsewhere(name, tmp_path):
+    cells = pd.DataFrame([{"study": name, "attack": "span", "psnr": np.nan}, {"study": name, "psnr": 20.0}])
+    cells.to_csv(tmp_path / "cells.csv", index=False)
+    found = tables.read(tmp_path / "cells.csv")
+    assert found["study"].tolist() == [name, name]
+    assert found["attack"].tolist() == ["span", ""]
+    assert np.isnan(found["psnr"][0])
