@@ -182,7 +182,7 @@ def labels(trials: pd.DataFrame, blocks: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def read(path: str) -> pd.DataFrame:
-    """A table as written: empty strings stay strings in the columns WORDS, and so do words such as ``nan``."""
+    """A table as written: empty strings stay strings in the columns WORDS, and so do words such as nan."""
     frame = pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False, na_values=[""])
     return frame.fillna(dict.fromkeys(WORDS, ""))
 
