@@ -14,6 +14,22 @@ def test_members_come_back_from_mixtures_of_them(rng):
     np.testing.assert_allclose(found[:, -1], 1)
 
 
+def test_components_are_finite_where_float32_overflows(rng, monkeypatch):
+    """As on a client whose two components became equal on the way."""
+    fit, used = blind_separation.FastICA.fit, []
+
+    def overflowing(self, signals):
+        used.append(signals.dtype)
+        return fit(self, np.where(signals.dtype == np.float32, np.inf, signals))
+
+    monkeypatch.setattr(blind_separation.FastICA, "fit", overflowing)
+    members = rng.laplace(size=(2000, 3))
+    mixed = np.linalg.qr(members @ rng.normal(size=(3, 3)))[0]
+    found = blind_separation.separated(mixed, mixed, np.random.default_rng(0))
+    assert used == [np.float32, np.float64]
+    assert np.abs(np.corrcoef(found, members.T)[:3, 3:]).max(axis=0).min() > 0.95
+
+
 def test_signals_of_images_are_their_differences():
     ramp = np.arange(16.0).reshape(1, 4, 4, 1)
     signals = blind_separation.image_signals(ramp)

@@ -35,18 +35,32 @@ def separated(columns: np.ndarray, signals: np.ndarray, rng: np.random.Generator
     kept = values > values[-1] * np.finfo(np.float64).eps * len(values)
     white = vectors[:, kept] / np.sqrt(values[kept])
     start = np.linalg.qr(rng.normal(size=(kept.sum(),) * 2))[0]
-    ica = FastICA(
-        whiten=False,
-        max_iter=thresholds.SEPARATION_STEPS,
-        tol=thresholds.SEPARATION_TOLERANCE,
-        w_init=start.astype(np.float32),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        ica.fit((some @ white).astype(np.float32))
-    features = (columns @ white @ ica.components_.T.astype(np.float64)).T
+    features = (columns @ white @ _components(some @ white, start).T).T
     features = features[features[:, -1] != 0]
     return features / features[:, -1:]
+
+
+def _components(signals: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """The unmixing matrix [R, R] of white ``signals`` [S, R], from ``start`` [R, R].
+
+    In float32, where two components that are nearly equal can become infinite; then in float64.
+    """
+    for dtype in (np.float32, np.float64):
+        ica = FastICA(
+            whiten=False,
+            max_iter=thresholds.SEPARATION_STEPS,
+            tol=thresholds.SEPARATION_TOLERANCE,
+            w_init=start.astype(dtype),
+        )
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                ica.fit(signals.astype(dtype))
+        except ValueError:  # not finite
+            continue
+        if np.isfinite(ica.components_).all():
+            return ica.components_.astype(np.float64)
+    return start
 
 
 def image_signals(images: np.ndarray) -> np.ndarray:
