@@ -50,7 +50,9 @@ def leak(tmp_path_factory, digits):
         scale_confidence=0.9,
     )
     write_block(folder / "mapping.npz", block)
-    write_json(folder / "mapping.json", {"metadata": {"read": {}, "unread": []}})
+    write_json(
+        folder / "mapping.json", {"metadata": {"read": {}, "unread": []}, "smoothing": {"value": None}}
+    )
     return folder, [m.private for m in made]
 
 
