@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -40,9 +41,19 @@ class RowSpace:
         """Euclidean norms of the rows of ``basis``, [L]."""
         return np.linalg.norm(self.basis, axis=1)
 
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """The rows of ``basis``, scaled to length one, [L, R]."""
+        return self.basis / self.lengths[:, None]
+
     def noise_of(self, coordinates: np.ndarray) -> np.ndarray:
         """Standard deviation of an entry of V t for t in ``coordinates`` [..., R]: [...]."""
         return self.deviation * np.linalg.norm(coordinates / self.values, axis=-1)
+
+    def is_zero(self, coordinates: np.ndarray) -> np.ndarray:
+        """Whether V t is zero up to its noise, bool [..., L], for t in ``coordinates`` [..., R]."""
+        limit = thresholds.ZERO_SIGMAS * self.noise_of(coordinates) + thresholds.ZERO_ROUNDING
+        return np.abs(coordinates @ self.basis.T) < limit[..., None]
 
     def deltas(self, coordinates: np.ndarray) -> np.ndarray:
         """δ up to a factor at all O units, [K, O]."""
@@ -108,7 +119,7 @@ def _decode(
     inactive first. inactive: how many are, int [K]. share: of these that are used first."""
     count, least = len(order), rows.rank + thresholds.SPARE_UNITS
     lengths = rows.lengths
-    scaled = rows.basis / lengths[:, None]
+    scaled = rows.directions
     coordinates, is_found = np.zeros((count, rows.rank)), np.zeros(count, bool)
     zero = _first(order, np.maximum(least, (share * inactive).astype(int)))
     gram, vectors = _gram(scaled, zero), np.random.default_rng(0).normal(size=(count, rows.rank, 2))
@@ -117,7 +128,7 @@ def _decode(
         vectors = _towards_least(gram, vectors)
         t = vectors[:, :, 0]
         size = np.abs(t @ rows.basis.T)
-        is_zero = size < thresholds.ZERO_SIGMAS * rows.noise_of(t)[:, None] + thresholds.ZERO_ROUNDING
+        is_zero = rows.is_zero(t)
         enough = is_zero.sum(axis=1)
         ends = (enough >= thresholds.ZERO_SHARE * inactive[at]) & (enough >= least)
         if ends.any():
@@ -143,15 +154,16 @@ def decode_annealed(rows: RowSpace, inputs: np.ndarray, scale: np.ndarray, unkno
     [R, m], the coordinates outside these δ) then has length one.
     """
     found = []
+    everywhere = np.eye(rows.rank)
+    constraints = (unknown, everywhere) if unknown.shape[1] < rows.rank else (everywhere,)
     for index in np.flatnonzero((inputs < 0).sum(axis=1) >= rows.rank + thresholds.SPARE_UNITS):
         order, count = np.argsort(inputs[index] / scale), int((inputs[index] < 0).sum())
         least = max(thresholds.ZERO_SHARE * count, rows.rank + thresholds.SPARE_UNITS)
-        for share, outside in itertools.product(thresholds.ANNEALED_SHARES, (unknown, np.eye(rows.rank))):
+        for share, outside in itertools.product(thresholds.ANNEALED_SHARES, constraints):
             t = _annealed(rows, order[: int(share * count)], outside)
-            limit = thresholds.ZERO_SIGMAS * rows.noise_of(t) + thresholds.ZERO_ROUNDING
-            zero = np.abs(rows.basis @ t) < limit
+            zero = rows.is_zero(t)
             if zero.sum() >= least:
-                coordinates, is_unique = _accepted(rows, rows.basis / rows.lengths[:, None], zero[None])
+                coordinates, is_unique = _accepted(rows, rows.directions, zero[None])
                 if is_unique[0]:
                     found.append((coordinates[0], index))
                     break
@@ -162,7 +174,7 @@ def decode_annealed(rows: RowSpace, inputs: np.ndarray, scale: np.ndarray, unkno
 def _annealed(rows: RowSpace, inactive: np.ndarray, unknown: np.ndarray) -> np.ndarray:
     """The unit vector t [R] for which V t is nearly zero at most of the units ``inactive``, int [Z]."""
     lengths = rows.lengths[inactive]
-    units = rows.basis[inactive] / lengths[:, None]
+    units = rows.directions[inactive]
     weights, t = np.ones(len(units)), np.zeros(rows.rank)
     for width in (np.inf, *thresholds.ANNEALING_WIDTHS):
         if np.isfinite(width):

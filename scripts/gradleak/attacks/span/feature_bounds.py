@@ -95,7 +95,7 @@ def _units(flat: _Flat, rows: RowSpace, t: np.ndarray, path: Path) -> _Region:
     """Units are inactive all along the ``path`` where V t is zero. After one step they are active where it is
     not; after several steps only at some time. The rows are in units of a change of the feature."""
     size, noise = np.abs(rows.basis @ t), rows.noise_of(t)
-    zero = size < thresholds.ZERO_SIGMAS * noise + thresholds.ZERO_ROUNDING
+    zero = rows.is_zero(t)
     active = size > thresholds.ACTIVE_SIGMAS * noise
     slopes, ends = [], []
     for kernel, bias in path:

@@ -13,6 +13,7 @@ units that it leaves inactive all along, at the weights before, after, and in be
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,11 @@ class TwoSided:
     span: Subspace
     rows: RowSpace
     path: list[tuple[np.ndarray, np.ndarray]]
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """M times the basis of its row space, [I + 1, R]."""
+        return self.span.left[:, : self.rows.rank] * self.rows.values
 
     def preactivations(self, features: np.ndarray) -> np.ndarray:
         """The largest pre-activation of each live unit along the path, [K, L]."""
@@ -133,8 +139,7 @@ def members(search: TwoSided, public: np.ndarray, rng: np.random.Generator) -> P
 
 def _bounded(search: TwoSided, known: np.ndarray) -> Pairs:
     """The pairs of the ``known`` coordinates [K, R] of δ, K < R, whose features inequalities bound."""
-    left = search.span.left[:, : search.rows.rank] * search.rows.values
-    found = feature_bounds.features(left, search.rows, known, search.inputs, search.path)
+    found = feature_bounds.features(search.columns, search.rows, known, search.inputs, search.path)
     judged = _judged(search, known, *found)
     pairs = judged.consistent_pairs(search.rows.deltas(known[judged.is_consistent]))
     return replace(pairs, is_exact=False)
@@ -199,7 +204,7 @@ def _rough_features(
 def _remaining_columns(search: TwoSided, known: np.ndarray) -> np.ndarray:
     """An orthonormal basis [I + 1, R'] of the column space of M without the ``known`` δ."""
     rows = search.rows
-    left = search.span.left[:, : rows.rank] * rows.values
+    left = search.columns
     if len(known):
         directions = np.linalg.qr(known.T)[0]
         left = left - left @ directions @ directions.T
@@ -268,7 +273,7 @@ def _features(search: TwoSided, known: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """The features [R, I + 1] of all members, from the coordinates of all δ; and the standard deviation of
     the noise of an entry of each, [R]."""
     dual = np.linalg.inv(known)
-    found = (search.span.left[:, : len(known)] * search.rows.values @ dual).T
+    found = (search.columns @ dual).T
     last = np.where(found[:, -1] == 0, np.inf, found[:, -1])  # inf: of no member, inconsistent
     features = found / last[:, None]
     ratio = np.sqrt(1 + np.square(features[:, :-1]).mean(axis=1))  # the divisor has noise, too
