@@ -51,7 +51,7 @@ class Method:
     intervals: gives conformal intervals.
     multi_label: reads models of one sigmoid a class, too, whose images have any number of labels. All methods
     read a softmax, and one sigmoid unit as the softmax of two classes.
-    reads_gradient: by the softmax minus the label; False for baselines.
+    reads_gradient: its formula contains the gradient p − y of hard labels; False for baselines.
     published: has been published; False: introduced here.
     """
 

@@ -70,13 +70,13 @@ class TwoSided:
         return self._along_path(features).max(axis=0)
 
     def decode(self, features: np.ndarray) -> Decoded:
-        """The δ that rough ``features`` [K, I + 1] tell."""
+        """The δ decoded from rough ``features`` [K, I + 1]."""
         inputs = self.preactivations(features)
         return activation_patterns.decode(self.rows, inputs, self._scale(inputs))
 
     def decode_annealed(self, features: np.ndarray, known: np.ndarray) -> Decoded:
-        """The same for the first few ``features``, whose patterns may have more errors, apart from the
-        ``known`` coordinates [K, R]."""
+        """The same by reweighted least squares, for the first few ``features``: their patterns may have more
+        errors. known: coordinates [K, R] of the δ that are known already."""
         inputs = self.preactivations(features)
         share = min(1.0, (thresholds.ANNEALED_RANK / self.rows.rank) ** 3)
         few = inputs[: max(1, int(thresholds.ANNEALED_FEATURES * share))]
@@ -84,10 +84,9 @@ class TwoSided:
         return activation_patterns.decode_annealed(self.rows, few, self._scale(inputs), unknown)
 
     def _scale(self, inputs: np.ndarray) -> np.ndarray:
-        """How far a unit's input is off for a given error of a feature, [L].
+        """The typical size of each unit's pre-activation, [L]: the sign of one that is larger is more certain.
 
-        An input is as sure as it is large for its unit: among the features, or for a given error where there
-        are too few of them. inputs: [K, L].
+        The median over the ``inputs`` [K, L]; where there are too few of them, the norm of the unit's weights.
         """
         if len(inputs) >= thresholds.FEATURES_OF_MEDIAN:
             scale = np.median(np.abs(inputs), axis=0)
