@@ -148,7 +148,7 @@ def decode_annealed(rows: RowSpace, inputs: np.ndarray, scale: np.ndarray, unkno
     """Like ``decode``, for patterns with more errors, such as those after many local steps. It is slower.
 
     t minimises Σ log((v_j t)² + ε²) over inactive units j, by iteratively reweighted least squares with a
-    falling ε (Chartrand and Yin, ICASSP 2008), so that units that are wrongly in the pattern lose their weight. The
+    falling ε (Chartrand and Yin, ICASSP 2008). Units that are wrongly in the pattern lose their weight. The
     minimum depends on the start, so several shares of the surest units are tried, with and without a
     constraint that keeps t away from the δ that are known already: the part of t in ``unknown`` (orthonormal
     [R, m], the coordinates outside these δ) then has length one.

@@ -84,9 +84,9 @@ class TwoSided:
         return activation_patterns.decode_annealed(self.rows, few, self._scale(inputs), unknown)
 
     def _scale(self, inputs: np.ndarray) -> np.ndarray:
-        """The typical size of each unit's pre-activation, [L]: the sign of one that is larger is more certain.
+        """The typical size of each unit's pre-activation, [L]. The sign of a larger one is more certain.
 
-        The median over the ``inputs`` [K, L]; where there are too few of them, the norm of the unit's weights.
+        The median over the ``inputs`` [K, L]; of too few of them, the norm of the unit's weights.
         """
         if len(inputs) >= thresholds.FEATURES_OF_MEDIAN:
             scale = np.median(np.abs(inputs), axis=0)
