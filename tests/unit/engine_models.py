@@ -178,7 +178,7 @@ def problem(model, trials=TRIALS, images=IMAGES, seed=0):
     return x, labels, targets, weights
 
 
-def engine(model, x, labels, targets, weights):
+def engine(model, x, labels, targets, weights, losses=tuple(LOSSES)):
     """Per loss: the objective [T] and its gradients in x and labels."""
     matcher = build_matcher(model)
 
@@ -187,7 +187,7 @@ def engine(model, x, labels, targets, weights):
         with tf.GradientTape(persistent=True) as tape:
             tape.watch([x, labels])
             products = matcher.products(x, labels, targets)
-            values = {loss: objective(products, weights, loss) for loss in LOSSES}
+            values = {loss: objective(products, weights, loss) for loss in losses}
         return {loss: [value, *tape.gradient(value, [x, labels])] for loss, value in values.items()}
 
     found = run(tf.constant(x), tf.constant(labels), tf.nest.map_structure(tf.convert_to_tensor, targets))
@@ -215,7 +215,7 @@ def plain_losses(gradients, targets, weights):
     }
 
 
-def plain(model, x, labels, targets, weights):
+def plain(model, x, labels, targets, weights, chosen=tuple(LOSSES)):
     """The same as ``engine`` for one trial, per loss: double backprop through the model itself."""
     x, labels = tf.constant(x), tf.constant(labels)
     with tf.GradientTape(persistent=True) as outer:
@@ -226,7 +226,7 @@ def plain(model, x, labels, targets, weights):
             entropy = tf.reduce_logsumexp(logits, axis=1) - tf.reduce_sum(labels * logits, axis=1)
             mean = tf.reduce_mean(entropy)
         losses = plain_losses(inner.gradient(mean, model.trainable_variables), targets, weights)
-    return {loss: [value.numpy(), *outer.gradient(value, [x, labels])] for loss, value in losses.items()}
+    return {loss: [losses[loss].numpy(), *outer.gradient(losses[loss], [x, labels])] for loss in chosen}
 
 
 def assert_close(found, wanted, tolerance):

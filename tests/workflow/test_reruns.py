@@ -240,18 +240,19 @@ def test_scrambled_truth_changes_no_attack_output(rerun):
     assert rerun.arrays_unlike(before, *attacks) == []
 
 
-def test_killed_and_started_again_ends_in_the_same_numbers(finished, fresh):
+def test_killed_and_started_again_ends_in_the_same_numbers(finished, rerun):
     """SIGKILL of the whole process group while attacks are running."""
-    fresh.configure(TINY)
+    for done in ("mapping", "inversions", "labels", "scores", "tables", "logs"):
+        shutil.rmtree(rerun.folder / "results" / done)
     process = subprocess.Popen(
-        fresh.command("-q", "all", "--", TRIALS),
-        cwd=fresh.folder,
-        env=fresh.environment(),
+        rerun.command("-q", "all", "--", TRIALS),
+        cwd=rerun.folder,
+        env=rerun.environment(),
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    logs = fresh.folder / "results/logs"
+    logs = rerun.folder / "results/logs"
     deadline = time.monotonic() + 300
     while not any("step" in log.read_text() for log in logs.glob("invert_*/*/*.log")):
         assert process.poll() is None, "the run ended before it could be killed"
@@ -259,11 +260,11 @@ def test_killed_and_started_again_ends_in_the_same_numbers(finished, fresh):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (fresh.folder / TRIALS).exists()
-    fresh.snakemake("--", TRIALS)
+    assert not (rerun.folder / TRIALS).exists()
+    rerun.snakemake("--", TRIALS)
     outputs = ("results/inversions/*/*.npz", "results/labels/*/*.npz", "results/mapping/*/*/gradients.npz")
-    assert fresh.arrays_unlike(finished.bytes_of(*outputs), *outputs) == []
+    assert rerun.arrays_unlike(finished.bytes_of(*outputs), *outputs) == []
     columns = ["cell", "seed", "status", "objective", "psnr", "ssim", "irec"]
-    tables = [pd.read_csv(p.folder / TRIALS)[columns] for p in (fresh, finished)]
+    tables = [pd.read_csv(p.folder / TRIALS)[columns] for p in (rerun, finished)]
     pd.testing.assert_frame_equal(*tables)
-    assert fresh.planned("--", TRIALS) == {}
+    assert rerun.planned("--", TRIALS) == {}

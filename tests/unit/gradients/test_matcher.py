@@ -20,19 +20,24 @@ from engine_models import (
 from gradleak.gradients.matcher import build_matcher
 from gradleak.gradients.objectives import LOSSES
 
+# A loss sees a model only through ``products``. One that uses all three parts of them, per tensor, shows
+# whether they are right; the other losses are compared on two models.
+ONE = ("cosine",)
+
 
 @pytest.mark.parametrize("name", MODELS)
 def test_equals_plain_autodiff_in_a_block_and_alone(name):
     model = built(name)
     x, labels, targets, weights = problem(model)
-    block = engine(model, x, labels, targets, weights)
+    losses = tuple(LOSSES) if name in ("dense", "conv") else ONE
+    block = engine(model, x, labels, targets, weights, losses)
     last = slice(TRIALS - 1, TRIALS)
-    alone = engine(model, x[last], labels[last], [G[last] for G in targets], weights[last])
+    alone = engine(model, x[last], labels[last], [G[last] for G in targets], weights[last], ONE)
     for t in range(TRIALS):
-        expected = plain(model, x[t], labels[t], [G[t] for G in targets], weights[t])
-        for loss in LOSSES:
+        expected = plain(model, x[t], labels[t], [G[t] for G in targets], weights[t], losses)
+        for loss in losses:
             assert_equal_derivatives([part[t] for part in block[loss]], expected[loss])
-    for loss in LOSSES:
+    for loss in ONE:
         assert_equal_derivatives([part[0] for part in alone[loss]], expected[loss])
 
 
