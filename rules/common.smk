@@ -11,6 +11,7 @@ sys.path.insert(0, str(BASE / "scripts"))
 
 from gradleak.datasets.names import NAME
 from gradleak.evaluation.figures import registry as figures
+from gradleak.tracking import addresses
 from gradleak.workflow import (
     code_digest,
     config as configuration,
@@ -36,7 +37,7 @@ MISSING = failures.missing(PLAN) if PLAN.config.partial else []
 DONE = PLAN.without(MISSING)  # the blocks that tables, figures and report are made from
 
 DATABASE = "results/mlflow/mlflow.db"
-TRACKING_URI = PLAN.config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}"
+TRACKING_URI = addresses.chosen(config, os.environ)
 ENVIRONMENT = "../envs/environment.yaml"
 
 

@@ -31,7 +31,7 @@ rule sync_mlflow:
     conda:
         ENVIRONMENT
     params:
-        uri=TRACKING_URI,
+        uri=addresses.masked(TRACKING_URI),  # kept in the metadata of the job, without passwords
         blocks=PLAN.asked(),
         cells=PLAN.described(),
         descriptions={s.name: s.description for s in PLAN.studies},

@@ -227,6 +227,14 @@ def test_a_lost_database_is_rebuilt(rerun):
     assert count == 12
     assert rerun.planned() == {}
 
+    rerun.configure({**TINY, "tracking": {"uri": "nowhere://me:geheim@team/mlflow"}}, "secret.yaml")
+    output = rerun.snakemake(config="secret.yaml", ok=False)
+    assert "nowhere://me:***@team/mlflow" in output
+    (rerun.folder / "secret.yaml").unlink()
+    files = [path for path in rerun.folder.rglob("*") if path.is_file()]
+    assert "geheim" not in output
+    assert [path for path in files if b"geheim" in path.read_bytes()] == [], "passwords are not kept"
+
 
 def test_scrambled_truth_changes_no_attack_output(rerun):
     attacks = ("results/inversions/*/0000-0001.npz", "results/labels/*/0000-0001.npz")  # one block of each

@@ -50,6 +50,8 @@ def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) 
     ):
         return
     given = Path(".snakemake/partial.json")
+    given.unlink(missing_ok=True)
+    given.touch(mode=0o600)  # the tracking URI can hold a password
     given.write_text(json.dumps({**config, "partial": True}), encoding="utf-8")
     rules = [rule for rule in workflow.rules if Path(rule.snakefile).name == AGGREGATES]
     wanted = [str(file) for file in workflow.get_rule("all").input]
