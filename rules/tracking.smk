@@ -32,7 +32,7 @@ rule sync_mlflow:
         ENVIRONMENT
     params:
         uri=addresses.masked(TRACKING_URI),  # kept in the metadata of the job, without passwords
-        blocks=PLAN.asked(),
+        blocks=DONE.asked(),
         cells=PLAN.described(),
         descriptions={s.name: s.description for s in PLAN.studies},
         prune=PLAN.config.tracking.prune,

@@ -17,8 +17,8 @@ CACHE_VERSION = 3  # raise it when the remembered facts change: all files are th
 class BlockFiles:
     """What the files of blocks hold.
 
-    blocks: (cell, block) → paths of the block's record and of its matched pairs. seen: the file with the
-    remembered facts, if any.
+    blocks: (cell, block) → paths of the block's record and of its matched pairs. A block that failed before
+    its scores has none: its trials show nothing but their rows. seen: the file with the remembered facts, if any.
     """
 
     def __init__(self, blocks: dict[tuple[str, str], tuple[str, str]], seen: Path | None):
@@ -34,14 +34,20 @@ class BlockFiles:
             {},
         )  # the last block, often needed again
 
+    def has(self, row: dict) -> bool:
+        """Whether the block of a trial has files."""
+        return (row["cell"], row["block"]) in self._blocks
+
     def digest_of(self, row: dict) -> str:
-        """The digest of all that the files say about a trial."""
+        """The digest of all that the files say about a trial; empty without files."""
+        if not self.has(row):
+            return ""
         return self._block(row)["digests"][str(row["seed"])]
 
     def times(self, rows: Iterable[dict]) -> tuple[int, int]:
-        """When the first of these trials began and the last one ended, milliseconds."""
-        began, ended = zip(*(self._block(row)["times"] for row in rows), strict=True)
-        return min(began), max(ended)
+        """When the first of these trials began and the last one ended, milliseconds; (0, 0) if none has files."""
+        known = [self._block(row)["times"] for row in rows if self.has(row)]
+        return min((began for began, _ in known), default=0), max((ended for _, ended in known), default=0)
 
     def trial(self, row: dict) -> tuple[dict, dict, int]:
         """The record of a trial's block, its matched pairs (empty for labels), and the index of the trial."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-from gradleak.tracking import study_run
-from gradleak.tracking.locks import SQLITE, is_database
+from gradleak.tracking import artifact_folders, study_run
+from gradleak.tracking.artifact_folders import PREFIX
 from gradleak.tracking.stores import client_of
 from gradleak.tracking.write_runs import IMAGE
 
-PREFIX = "gradleak/"  # begins the name of every experiment
 VIEW = "gradleak"
 COLUMNS = ["attack", "batch_size", "weighting", "labels", "control", "status"]
 SHOWN = ["psnr", "ssim", "share_20db", "reference_accuracy", "irec", "seconds_per_trial"]
@@ -72,7 +70,7 @@ def experiment_of(client: Any, uri: str, study: str) -> Any:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            client.create_experiment(name, artifact_location=_artifacts(uri, study))
+            client.create_experiment(name, artifact_location=artifact_folders.address_of(uri, name))
         except MlflowException:
             if client.get_experiment_by_name(name) is None:  # otherwise another writer was faster
                 raise
@@ -106,14 +104,3 @@ def links(uri: str, server: str) -> dict[str, str]:
 def address(experiment_id: str, run_id: str) -> str:
     """The page of the UI with a run's artifacts, relative to the server."""
     return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts"
-
-
-def _artifacts(uri: str, study: str) -> str | None:
-    """Where an experiment's images and figures lie; None: where a tracking server decides.
-
-    Beside a SQLite database, else with the results. MLflow's own choice would be ./mlruns.
-    """
-    if not is_database(uri):
-        return None
-    folder = Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else Path("results/mlflow")
-    return (folder.absolute() / "artifacts" / study).as_uri()

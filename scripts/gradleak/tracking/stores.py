@@ -48,6 +48,6 @@ def writer(uri: str, client: Any) -> Iterator[Callable[[Any, Change], str]]:
 
     engine = create_sqlalchemy_engine_with_retry(uri)
     try:
-        yield partial(write_by_sql, engine)
+        yield partial(write_by_sql, engine, uri)
     finally:
         engine.dispose()

@@ -7,13 +7,14 @@ are written whole (see ``write_runs``). One without a digest, or still RUNNING, 
 is replaced.
 
 The run of a cell also carries ``cell.digest``, the digest of its trials' digests, written after all of them.
-A cell with the right digest is not looked into, so syncing ten thousand unchanged trials is cheap. ``prune``
-looks into every cell, and deletes the runs that belong to no cell of the study.
+A cell with the right digest, and with its picture, is not looked into, so syncing ten thousand unchanged
+trials is cheap. ``prune`` compares the content of every run, and deletes the runs of cells that the study no
+longer has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ import pandas as pd
 
 from gradleak.evaluation import cell_names
 from gradleak.records import digest
-from gradleak.tracking import stores, study_run
+from gradleak.tracking import artifact_folders, stores, study_run
+from gradleak.tracking.artifact_folders import PREFIX
 from gradleak.tracking.contents import BlockFiles
-from gradleak.tracking.experiments import PREFIX, address, experiment_of, set_tag
-from gradleak.tracking.locks import alone
+from gradleak.tracking.experiments import address, experiment_of, set_tag
+from gradleak.tracking.locks import SQLITE, alone
 from gradleak.tracking.wanted_runs import CellRows, WantedRun, cell_run, trial_run
-from gradleak.tracking.write_runs import MARK, PARENT, TRIAL_MARK, Change, Run
+from gradleak.tracking.write_runs import MARK, PARENT, TRIAL_MARK, Change, Run, differences
 
 PAGE = 1000  # runs a request
 
@@ -59,13 +61,18 @@ def sync(
     every run, and delete those that are not in the study. Returns how many runs were created, replaced, kept
     and pruned.
     """
+    for name in artifact_folders.move_here(uri):
+        say("experiment %s: its pictures are looked for in this folder now", name)
     client = stores.client_of(uri)
     contents = BlockFiles(results.blocks, Path(seen) if seen else None)
     done = {"created": 0, "replaced": 0, "kept": 0, "pruned": 0}
     for name in dict.fromkeys(results.trials["study"]):
         with alone(uri, f"{PREFIX}{name}"), stores.writer(uri, client) as write:
             experiment = experiment_of(client, uri, str(name))
-            _sync_study(_Study(str(name), client, experiment, contents, done, write, prune), results, say)
+            # Pictures in a shared database can be on another machine. Only prune looks for those.
+            looks = prune or uri.startswith(SQLITE)
+            study = _Study(str(name), client, experiment, contents, done, write, prune, looks)
+            _sync_study(study, results, say)
         say("study %s: %s", name, done)
     contents.remember()
     return done
@@ -82,6 +89,27 @@ class _Study:
     done: dict[str, int]  # counts, of all studies
     write: Callable[[Any, Change], str]
     prune: bool
+    looks: bool  # whether the files of runs are looked for
+
+    def current(
+        self, mark: str, present: list[Any], wanted: Callable[[], Run], files: Sequence[Path] = ()
+    ) -> Any | None:
+        """The complete run with this digest, if there is one; of several the same one for every writer.
+
+        wanted: what it should hold, called only where runs are compared. files: its artifacts.
+        """
+        whole = [r for r in present if r.data.tags.get(TRIAL_MARK) == mark and r.info.status != "RUNNING"]
+        content = {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}
+        right = [
+            run
+            for run in whole
+            if self.has_files(run, content) and not (self.prune and differences(wanted(), run))
+        ]
+        return min(right, key=lambda run: run.info.run_id, default=None)
+
+    def has_files(self, found: Any, files: Mapping[str, bytes]) -> bool:
+        """Whether the picture and the other ``files`` of a run are there, as far as this sync looks."""
+        return not self.looks or artifact_folders.are_there(self.client, found, files)
 
     def find(self, query: str = "") -> Iterator[Any]:
         """The runs of the study that match MLflow's ``query``."""
@@ -135,14 +163,15 @@ def _sync_cell(study: _Study, cell: CellRows, parents: list[Any], is_new: bool) 
     parent = cell_run(cell, study.contents)
     wanted = [trial_run(row, cell, study.contents) for row in cell.trials]
     mark = digest(parent.digest, sorted((run.identity, run.digest) for run in wanted))
-    if not study.prune and [run.data.tags.get(MARK) for run in parents] == [mark]:
+    has_mark = [run.data.tags.get(MARK) for run in parents] == [mark]
+    if has_mark and not study.prune and study.has_files(parents[0], {}):
         study.done["kept"] += 1 + len(wanted)
         return
     present = {} if is_new else _by_id(study.find(f"tags.cell = '{parent.identity}'"))
     kept = {
         run.identity: found
         for run in (parent, *wanted)
-        if (found := _current(run.digest, present.get(run.identity, [])))
+        if (found := study.current(run.digest, present.get(run.identity, []), run.run))
     }
     study.write(study.experiment, _change(mark, parent, wanted, present, kept))
     identities = {run.identity for run in (parent, *wanted)}
@@ -178,7 +207,7 @@ def _change(
 
 def _sync_study_run(study: _Study, run: Run, present: list[Any]) -> str:
     """Sync the run with the study's figures. Returns a link to it, for the experiment's description."""
-    kept = _current(run.mark, present)
+    kept = study.current(run.mark, present, lambda: run, run.files)
     run_id = kept.info.run_id if kept else ""
     stale = [other.info.run_id for other in present if other is not kept]
     if stale or not kept:
@@ -203,9 +232,3 @@ def _by_id(runs: Iterable[Any]) -> dict[str, list[Any]]:
     for run in runs:
         known.setdefault(run.data.tags.get("trial.id", ""), []).append(run)
     return known
-
-
-def _current(mark: str, present: list[Any]) -> Any | None:
-    """The complete run with this digest, if there is one; of several the same one for every writer."""
-    whole = [r for r in present if r.data.tags.get(TRIAL_MARK) == mark and r.info.status != "RUNNING"]
-    return min(whole, key=lambda r: r.info.run_id, default=None)

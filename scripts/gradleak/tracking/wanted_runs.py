@@ -119,6 +119,7 @@ def trial_run(row: dict[str, Any], cell: CellRows, contents: BlockFiles) -> Want
 
 def _cell_body(rows: list[dict], contents: BlockFiles) -> Body:
     bodies = [_trial_body(row, contents) for row in rows]
+    times = contents.times(rows)
     curves = [body.curve for body in bodies if body.curve.get("step")]
     median = {}
     if curves:
@@ -126,10 +127,12 @@ def _cell_body(rows: list[dict], contents: BlockFiles) -> Body:
         values = [np.interp(steps, curve["step"], curve["objective"]) for curve in curves]
         median = {"step": steps, "objective": np.median(values, axis=0).tolist()}
     image = next((body.image for body in bodies if body.image is not None), None)
-    return Body(median, min(body.began for body in bodies), max(body.ended for body in bodies), image)
+    return Body(median, *times, image)
 
 
 def _trial_body(row: dict, contents: BlockFiles) -> Body:
+    if not contents.has(row):
+        return Body({}, *contents.times([]), None)
     record, pairs, index = contents.trial(row)
     tags = {"code": str(record["code"]), **{f"env.{k}": str(v) for k, v in record["environment"].items()}}
     image = pictures.of_trial(row, pairs, index)

@@ -13,12 +13,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gradleak.records import digest
+from gradleak.tracking import artifact_folders
 
 BATCH = 100  # params per request, MLflow's limit
 ROWS = 5000  # rows per statement
@@ -40,6 +42,22 @@ class Run:
     ended: int
     image: np.ndarray | None = None
     files: tuple[Path, ...] = ()  # kept as artifacts, each below the name of its folder
+
+
+def differences(run: Run, found: Any) -> list[str]:
+    """The names of params, metrics, tags and facts in which the run ``found`` of MLflow is not ``run``.
+
+    Of a curve the last point is compared. Tags and params that ``run`` does not have are the user's own.
+    """
+    metrics = {key: value for key, value, _ in sorted(run.metrics, key=lambda metric: metric[2])}
+    facts = {"status": run.status, "start_time": run.began, "end_time": run.ended}
+    there = {name: getattr(found.info, name) for name in facts}
+    return [
+        *(key for key, value in run.params.items() if found.data.params.get(key) != value),
+        *(key for key, value in run.tags.items() if found.data.tags.get(key) != value),
+        *(key for key in metrics | found.data.metrics if found.data.metrics.get(key) != metrics.get(key)),
+        *(key for key, value in facts.items() if there[key] != value),
+    ]
 
 
 @dataclass(frozen=True)
@@ -96,7 +114,7 @@ def _create(client: Any, experiment_id: str, run: Run, tags: dict[str, str]) -> 
     return run_id
 
 
-def write_by_sql(engine: Any, experiment: Any, change: Change) -> str:
+def write_by_sql(engine: Any, uri: str, experiment: Any, change: Change) -> str:
     """Write a change into MLflow's tables, in one transaction. Returns the id of the parent."""
     from mlflow.store.tracking.dbmodels import models
     from sqlalchemy import delete, insert, update
@@ -105,13 +123,15 @@ def write_by_sql(engine: Any, experiment: Any, change: Change) -> str:
     new = [(uuid.uuid4().hex, run, {PARENT: parent}) for run in change.trials]
     if change.parent:
         new.insert(0, (parent, change.parent, {}))
+    place = artifact_folders.address_for_writing(uri, experiment)
     for run_id, run, _ in new:
-        _put_artifacts(f"{experiment.artifact_location}/{run_id}/artifacts", run)
+        address = f"{place}/{run_id}/artifacts"
+        artifact_folders.writing(address, partial(_put_artifacts, address, run))
     with engine.begin() as connection:
         used = _datasets(connection, experiment, {run.dataset for _, run, _ in new if run.dataset})
         rows: dict[Any, list[dict]] = {}
         for run_id, run, tags in new:
-            for model, row in _rows(models, experiment, run_id, run, tags, used):
+            for model, row in _rows(models, (experiment.experiment_id, place), run_id, run, tags, used):
                 rows.setdefault(model, []).append(row)
         for model, values in rows.items():
             for at in range(0, len(values), ROWS):
@@ -132,9 +152,9 @@ def write_by_sql(engine: Any, experiment: Any, change: Change) -> str:
 
 
 def _rows(
-    models: Any, experiment: Any, run_id: str, run: Run, tags: dict, used: dict
+    models: Any, experiment: tuple[str, str], run_id: str, run: Run, tags: dict, used: dict
 ) -> Iterator[tuple[Any, dict]]:
-    """(model, row) of everything that MLflow keeps of a run."""
+    """(model, row) of everything that MLflow keeps of a run. experiment: its id, the address of its files."""
     key, input_id = {"run_uuid": run_id}, uuid.uuid4().hex
     yield (
         models.SqlRun,
@@ -150,11 +170,11 @@ def _rows(
             "end_time": run.ended,
             "source_version": "",
             "lifecycle_stage": "active",
-            "artifact_uri": f"{experiment.artifact_location}/{run_id}/artifacts",
-            "experiment_id": int(experiment.experiment_id),
+            "artifact_uri": f"{experiment[1]}/{run_id}/artifacts",
+            "experiment_id": int(experiment[0]),
         },
     )
-    pictured = {"mlflow.loggedImages": "True"} if run.image is not None else {}
+    pictured = {artifact_folders.PICTURED: "True"} if run.image is not None else {}
     for name, value in (run.tags | tags | pictured | {TRIAL_MARK: run.mark}).items():
         yield models.SqlTag, key | {"key": name, "value": value}
     for name, value in run.params.items():

@@ -14,7 +14,8 @@ from typing import Any
 from gradleak.workflow import failures
 
 LOCK = Path(".snakemake/run.lock")
-AGGREGATES = "report.smk"  # the file with the rules that make tables, figures and report from finished blocks
+# The files with the rules that show finished blocks: in tables, figures and report, and in MLflow.
+AGGREGATES = ("report.smk", "tracking.smk")
 
 _held: list[Any] = []  # files that stay open, and locked, until this process ends
 
@@ -53,7 +54,7 @@ def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) 
     given.unlink(missing_ok=True)
     given.touch(mode=0o600)  # the tracking URI can hold a password
     given.write_text(json.dumps({**config, "partial": True}), encoding="utf-8")
-    rules = [rule for rule in workflow.rules if Path(rule.snakefile).name == AGGREGATES]
+    rules = [rule for rule in workflow.rules if Path(rule.snakefile).name in AGGREGATES]
     wanted = [str(file) for file in workflow.get_rule("all").input]
     targets = [file for file in wanted if any(rule.is_producer(file) for rule in rules)]
     command = [

@@ -120,6 +120,35 @@ def test_prune_deletes_what_the_study_has_no_more(demo, database):
     assert set(Seen(f"sqlite:///{database}").runs()) == {"aaa", "aaa/0", "aaa/1", "bbb", "bbb/0", "bbb/1"}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda client, run: client.log_metric(run, "psnr", 99.0),
+        lambda client, run: client.log_metric(run, "invented", 1.0),
+        lambda client, run: client.set_tag(run, "weighting", "depth"),
+        lambda client, run: client.update_run(run, name="the best of all"),
+        lambda client, run: client.delete_tag(run, "batch_size"),
+        lambda client, run: client.update_run(run, status="FAILED"),
+    ],
+)
+@pytest.mark.parametrize("identity", ["aaa", "aaa/0"])
+def test_prune_repairs_what_was_changed_by_hand(demo, database, change, identity):
+    sync(demo, database)
+    seen = Seen(f"sqlite:///{database}")
+    before = seen.content()
+    change(seen.client, seen.runs()[identity].info.run_id)
+    assert seen.content() != before
+    assert sync(demo, database, prune=True) == {"replaced": 1, "kept": 8}
+    assert seen.content() == before
+
+
+def test_prune_keeps_what_users_added(demo, database):
+    sync(demo, database)
+    seen = Seen(f"sqlite:///{database}")
+    seen.client.set_tag(seen.runs()["aaa/0"].info.run_id, "mine", "look again")
+    assert sync(demo, database, prune=True) == {"kept": 9}
+
+
 def test_a_seed_that_the_study_has_no_more_leaves_with_its_cell(demo, database):
     sync(demo, database)
     demo.blocks = [b for b in demo.blocks if b["cell"] != "aaa"]
