@@ -1,6 +1,7 @@
 """Jobs that fail: the others finish, failures are rows with a reason, and the exit code is not zero."""
 
 import fcntl
+import sqlite3
 
 import pandas as pd
 import pytest
@@ -10,7 +11,6 @@ pytestmark = pytest.mark.workflow
 STUDY = {
     **TINY,
     "study": "faults",
-    "tracking": {"enabled": False},
     "studies": {
         "faults": {
             "seeds": 6,
@@ -52,6 +52,14 @@ def test_one_block_in_six_fails(rerun):
     page = (rerun.folder / "results/report.html").read_text()
     assert "Not ok: 2 of 12 trials" in page
     assert "injected fault" in page
+
+    with sqlite3.connect(rerun.folder / "results/mlflow/mlflow.db") as database:
+        failed = database.execute(
+            "select t.value from runs r join tags t on t.run_uuid = r.run_uuid join tags k on "
+            "k.run_uuid = r.run_uuid where r.status = 'FAILED' and t.key = 'reason' and k.value = 'trial'"
+        ).fetchall()
+    assert len(failed) == 2
+    assert all("injected fault" in reason for (reason,) in failed)
 
     (rerun.folder / "fault").unlink()
     planned = rerun.planned()

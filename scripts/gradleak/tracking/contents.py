@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ CACHE_VERSION = 3  # raise it when the remembered facts change: all files are th
 class BlockFiles:
     """What the files of blocks hold.
 
-    blocks: (cell, block) → paths of the block's record and of its matched pairs. A block that failed before
-    its scores has none: its trials show nothing but their rows. seen: the file with the remembered facts, if any.
+    blocks: (cell, block) → paths of the block's record and of its matched pairs. Blocks that failed are
+    not in it. seen: the file with the remembered facts, if any.
     """
 
     def __init__(self, blocks: dict[tuple[str, str], tuple[str, str]], seen: Path | None):
@@ -45,9 +46,17 @@ class BlockFiles:
         return self._block(row)["digests"][str(row["seed"])]
 
     def times(self, rows: Iterable[dict]) -> tuple[int, int]:
-        """When the first of these trials began and the last one ended, milliseconds; (0, 0) if none has files."""
-        known = [self._block(row)["times"] for row in rows if self.has(row)]
-        return min((began for began, _ in known), default=0), max((ended for _, ended in known), default=0)
+        """When the first of these trials began and the last one ended, milliseconds.
+
+        If none of them has files: when the last file of any block was written.
+        """
+        known = [self._block(row)["times"] for row in rows if self.has(row)] or [(self._last_written,) * 2]
+        return min(began for began, _ in known), max(ended for _, ended in known)
+
+    @cached_property
+    def _last_written(self) -> int:
+        written = (os.stat(record).st_mtime_ns // 1_000_000 for record, _ in self._blocks.values())
+        return max(written, default=0)
 
     def trial(self, row: dict) -> tuple[dict, dict, int]:
         """The record of a trial's block, its matched pairs (empty for labels), and the index of the trial."""

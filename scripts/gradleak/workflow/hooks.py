@@ -8,12 +8,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from gradleak.workflow import failures
 
 LOCK = Path(".snakemake/run.lock")
+REPORT = Path("results/report.html")
 # The files with the rules that show finished blocks: in tables, figures and report, and in MLflow.
 AGGREGATES = ("report.smk", "tracking.smk")
 
@@ -42,7 +44,7 @@ def begin() -> None:
 
 
 def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) -> None:
-    """After failed jobs: tables and report of the finished blocks; the others are rows with a reason.
+    """After failed jobs: tables, report and MLflow of the finished blocks; the others are rows with a reason.
 
     workflow: Snakemake's. logs: the files of its own log of this run.
     """
@@ -69,6 +71,7 @@ def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) 
         "local",
         "--nolock",
         "--no-hooks",
+        "--keep-going",
         "--quiet",
         "all",
         "--configfile",
@@ -79,11 +82,14 @@ def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) 
         *targets,
     ]
     environment = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        said = (done.stdout + done.stderr)[-2000:]
-        print(f"gradleak: no finished block to report, or the report failed too:\n{said}")
+    began = time.time()
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    finally:
+        given.unlink()
+    if REPORT.exists() and REPORT.stat().st_mtime >= began - 1:
+        print(f"gradleak: what is done, and why the rest is not: {REPORT}, results/tables/trials.csv")
     else:
-        print(
-            "gradleak: what is done, and why the rest is not: results/report.html, results/tables/trials.csv"
-        )
+        print("gradleak: no finished block to report, or the report failed too")
+    if done.returncode:
+        print((done.stdout + done.stderr)[-2000:])

@@ -6,7 +6,10 @@ from results import image_scores
 from syncing import Seen, ids
 from syncing import sync_to as sync
 
+from gradleak.evaluation import tables
 from gradleak.tracking import stores
+from gradleak.tracking.sync import Results
+from gradleak.tracking.sync import sync as tracking_sync
 
 
 def test_one_experiment_a_study_one_parent_a_cell_one_run_a_trial(demo, database):
@@ -147,6 +150,26 @@ def test_prune_keeps_what_users_added(demo, database):
     seen = Seen(f"sqlite:///{database}")
     seen.client.set_tag(seen.runs()["aaa/0"].info.run_id, "mine", "look again")
     assert sync(demo, database, prune=True) == {"kept": 9}
+
+
+def test_a_trial_that_left_no_files_is_a_failed_run_with_its_reason(demo, database):
+    """As in a run with ``partial: true``. Later its block is done."""
+    demo.block("aaa", (2, 3), image_scores)
+    demo.frames()
+    frames = {name: tables.read(str(demo.folder / f"{name}.csv")) for name in ("trials", "cells")}
+    late = frames["trials"]["seed"].isin([2, 3])
+    frames["trials"].loc[late, ["status", "reason"]] = ["failed", "ran out of memory"]
+    files = {(b["cell"], b["block"]): (b["record"], b["pairs"]) for b in demo.blocks[:-1]}
+    half = Results(frames["trials"], frames["cells"], files, demo.cells, {})
+    uri = f"sqlite:///{database}"
+    assert tracking_sync(uri, half, lambda *parts: None, prune=True)["created"] == 11
+    assert tracking_sync(uri, half, lambda *parts: None, prune=True)["kept"] == 11
+    run = Seen(uri).runs()["aaa/3"]
+    assert (run.info.status, run.data.tags["reason"]) == ("FAILED", "ran out of memory")
+    assert run.data.params["weighting"] == "uniform"
+    assert run.info.start_time == run.info.end_time > 1.6e12, "a time of this century, milliseconds"
+    assert sync(demo, database) == {"replaced": 3, "kept": 8}
+    assert Seen(uri).runs()["aaa/3"].info.status == "FINISHED"
 
 
 def test_a_seed_that_the_study_has_no_more_leaves_with_its_cell(demo, database):
