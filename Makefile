@@ -5,7 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := envs/requirements.lock
 STAMP  := $(VENV)/.installed
-SNAKE  := PATH="$(CURDIR)/$(BIN):$$PATH" snakemake
+RUN    := PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m
+SNAKE  := $(RUN) snakemake
 ARGS   ?=
 APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends
 
@@ -15,7 +16,7 @@ FUZZ   ?= 20000
 run: setup  ## the default study, start to report
 	$(SNAKE) --cores $(CORES) --quiet rules $(ARGS)
 	@echo
-	@echo "Report:    $(CURDIR)/results/report.html"
+	@echo "Report:    $$PWD/results/report.html"
 	@echo "MLflow UI: make ui   (then open http://127.0.0.1:5000)"
 
 test: setup  ## the whole test suite, one worker per core (at most 8)
@@ -29,7 +30,7 @@ bench: setup  ## speed against the alternatives, in the same run -> results/benc
 	$(BIN)/python tests/benchmarks/bench_jobs.py
 
 plan: setup  ## what a run would do: cells, trials, done, to do and why, about how many hours; ARGS="--config study=ablation"
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=scripts python -m gradleak.workflow.forecast --cores $(CORES) $(ARGS)
+	PYTHONPATH=scripts $(RUN) gradleak.workflow.forecast --cores $(CORES) $(ARGS)
 
 slurm-test: setup  ## a private SLURM from Debian's packages (installed here, as root), and a sweep on it while things go wrong
 	$(APT_INSTALL) $$(sed -n '/^# SLURM/,/^$$/{/^[^#]/p}' tests/packages.txt)
@@ -40,7 +41,7 @@ slurm-bench: setup  ## what a job costs on SLURM beyond its work, and the smoke 
 
 report: setup  ## Snakemake's own report with the provenance of every figure and table
 	$(SNAKE) --report results/snakemake-report.html $(ARGS)
-	@echo "Report: $(CURDIR)/results/snakemake-report.html"
+	@echo "Report: $$PWD/results/snakemake-report.html"
 
 ui: setup  ## MLflow on the results of this folder
 	$(BIN)/python scripts/open_ui.py $(ARGS)
@@ -52,10 +53,10 @@ prune: setup  ## compare every run in MLflow with results/, and delete those of 
 	$(SNAKE) --cores 1 --quiet rules --forcerun sync_mlflow --config 'tracking={prune: true}' $(ARGS) -- results/mlflow/synced.json
 
 lint: setup  ## what CI checks before the tests: style and layout of Python and of rules, types, Snakemake's own lint
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m snakefmt --check Snakefile rules
+	$(BIN)/python -m mypy
 	$(SNAKE) --lint
 
 schema: setup  ## regenerate config/config.schema.json and docs/reference/config.md from the models
@@ -66,13 +67,15 @@ clean:
 	rm -rf .snakemake
 
 setup: $(STAMP)
+	@$(BIN)/python envs/moved.py
 
 $(STAMP): $(LOCK)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12 " + "$(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib scripts || true  # a few packages ship files for other Pythons
-	touch $@
+	@touch $@
+	@$(BIN)/python envs/moved.py
 
 gpu: setup  ## adds the CUDA libraries
 	$(BIN)/python -m pip install --quiet --require-hashes -r envs/requirements-gpu.lock

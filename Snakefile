@@ -16,6 +16,9 @@ rule all:
         "results/cells.csv",
         "results/report.html",
         multiext("results/tables/", "trials.csv", "cells.csv", "labels.csv", "headline.csv", "effects.csv"),
+        # What these are made from, too: Snakemake makes a missing file only for somebody who asks for it.
+        block_results(),
+        [*FIGURES, *MAPPING_FIGURES, *PRIOR_FIGURES],
         tracked(),
     localrule: True
 

@@ -1,4 +1,7 @@
 # Sources of updates: a simulated client, a folder, or Google Drive. Truth takes a path of its own.
+#
+# A folder has no content that Snakemake can compare, and the time of a folder changes when it is copied. So jobs
+# depend on the sums of its files, and on the folder only in that it is there (ancient).
 
 
 rule split_dataset:
@@ -29,6 +32,7 @@ rule receive_model:
         model=lambda w: own_files.models(t.options for t in PLAN.targets.values())[w.model],
     output:
         model=directory("results/models/{model}"),
+        sums="results/models/{model}.sha256",
     log:
         "results/logs/receive_model/{model}.log",
     conda:
@@ -46,9 +50,11 @@ rule simulate_client:
     input:
         private=lambda w: pool(target(w).options, "private"),
         pretraining=lambda w: pool(target(w).options, "pretraining"),
-        model=lambda w: [f"results/models/{id}" for id in own_files.models([target(w).options])],
+        model=lambda w: [ancient(f"results/models/{id}") for id in own_files.models([target(w).options])],
+        sums=lambda w: [f"results/models/{id}.sha256" for id in own_files.models([target(w).options])],
     output:
         artifacts=directory("results/targets/{target}/{block}"),
+        sums="results/targets/{target}/{block}.sha256",
         truth="results/truth/{target}/{block}.npz",
     log:
         "results/logs/simulate_client/{target}/{block}.log",
@@ -75,6 +81,7 @@ rule fetch_artifacts:
         files=lambda w: resolve.local_files(target(w).options) if target(w).options.source == "local" else [],
     output:
         artifacts=directory("results/targets/{target}/{block}"),
+        sums="results/targets/{target}/{block}.sha256",
     log:
         "results/logs/fetch_artifacts/{target}/{block}.log",
     wildcard_constraints:

@@ -17,12 +17,15 @@ from gradleak.workflow import (
     config as configuration,
     failures,
     hooks,
+    interpreter,
     own_files,
     resolve,
     scheduling,
     seed_blocks,
     study,
 )
+
+interpreter.quote_for_snakemake()
 
 try:
     PLAN = study.plan(configuration.load(config, BASE / "config" / "studies"))
@@ -129,6 +132,21 @@ FIGURE_FILES = {
     "pairs": [f"results/scores/{c}/{b}.npz" for c, b in DONE.pictured()],
     "records": [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
 }
+
+
+FIGURES = [f"results/figures/{name}.png" for name in DONE.figures()]
+MAPPING_FIGURES = [f"results/figures/mapping/{t}_{b}.png" for t, b in DONE.mapped()]
+PRIOR_FIGURES = [f"results/figures/priors/{p}.png" for p in DONE.priors]
+
+
+def block_results():
+    """The files of every block: result and record of the attack, scores and matched pairs."""
+    return [
+        file
+        for pattern in ("results/{stage}/{cell}/{block}", "results/scores/{cell}/{block}")
+        for ending in ("npz", "json")
+        for file in blocks(f"{pattern}.{ending}")
+    ]
 
 
 def figure_inputs(w):

@@ -3,7 +3,8 @@
 
 rule validate_mapping:
     input:
-        artifacts="results/targets/{target}/{block}",
+        artifacts=ancient("results/targets/{target}/{block}"),
+        sums="results/targets/{target}/{block}.sha256",
         public=lambda w: pool(target(w).options, "public"),
     output:
         gradients="results/mapping/{target}/{block}/gradients.npz",

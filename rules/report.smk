@@ -171,14 +171,14 @@ rule write_report:
         cells="results/tables/cells.csv",
         headline="results/tables/headline.csv",
         effects="results/tables/effects.csv",
-        figures=[f"results/figures/{name}.png" for name in DONE.figures()],
+        figures=FIGURES,
         records=[f"results/{DONE.cells[c].stage}/{c}/{b}.json" for c, b in DONE.asked()][:1]
         + [f"results/inversions/{c}/{b}.json" for c, b in DONE.shown()],
         gradients=[f"results/mapping/{t}/{b}/gradients.npz" for t, b in DONE.mapped()],
         mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in DONE.mapped()],
         prospects=[f"results/mapping/{t}/{b}/prospects.json" for t, b in DONE.mapped()],
-        mapping_figures=[f"results/figures/mapping/{t}_{b}.png" for t, b in DONE.mapped()],
-        prior_figures=[f"results/figures/priors/{p}.png" for p in DONE.priors],
+        mapping_figures=MAPPING_FIGURES,
+        prior_figures=PRIOR_FIGURES,
         references=[f"results/reference_classifiers/{d}.json" for d in DONE.datasets()],
         recovered=[f"results/scores/{c}/{b}.json" for c, b in DONE.recorded()],
     output:

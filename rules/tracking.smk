@@ -20,7 +20,7 @@ rule sync_mlflow:
         cells="results/tables/cells.csv",
         headline="results/tables/headline.csv",
         effects="results/tables/effects.csv",
-        figures=[f"results/figures/{name}.png" for name in DONE.figures()],
+        figures=FIGURES,
         records=blocks("results/{stage}/{cell}/{block}.json"),
         pairs=blocks("results/scores/{cell}/{block}.npz"),
     output:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gradleak.artifacts import drive, lock
 from gradleak.artifacts.receive import receive
-from gradleak.files import replacing_folder
+from gradleak.files import replacing_folder, write_sums
 from gradleak.jobs import job
 
 
@@ -26,6 +26,7 @@ def main(snakemake) -> None:
         for entry in leak.manifest["files"]:
             job.log.info("%(name)s: %(bytes)d bytes, SHA-256 %(sha256)s: %(role)s (%(evidence)s)", entry)
         lock.record(known, hashes)
+        write_sums(snakemake.output.sums, folder)
 
 
 if "snakemake" in globals():

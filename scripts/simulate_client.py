@@ -5,7 +5,7 @@ import numpy as np
 from gradleak.artifacts.leak import read_leak, write_leak
 from gradleak.datasets.pools import read_pool
 from gradleak.federated.options import ClientOptions
-from gradleak.files import replacing_folder, write_npz
+from gradleak.files import replacing_folder, write_npz, write_sums
 from gradleak.jobs import job
 
 
@@ -20,6 +20,7 @@ def main(snakemake) -> None:
     with replacing_folder(snakemake.output.artifacts) as folder:
         for draw, result in zip(draws, made, strict=True):
             write_leak(folder / f"draw-{draw:03d}", client.leak_of(model, result))
+        write_sums(snakemake.output.sums, folder)
     x, y = np.stack([r.private.x for r in made]), np.stack([r.private.y for r in made])
     write_npz(snakemake.output.truth, x=x, y=y, draws=np.array(draws))
     job.log.info(

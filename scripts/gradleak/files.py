@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -90,6 +91,15 @@ def write_json(path: str | Path, value: Any) -> None:
 
 def read_json(path: str | Path) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_sums(path: str | Path, folder: Path) -> None:
+    """The SHA-256 of every file below ``folder`` but hidden ones, in the format of ``sha256sum``."""
+    files = [file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")]
+    sums = {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()) for file in files}
+    with replacing(path) as temporary:
+        lines = [f"{sums[name].hexdigest()}  {name}\n" for name in sorted(sums)]
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

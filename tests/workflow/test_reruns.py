@@ -49,14 +49,6 @@ def test_snakemakes_own_report_holds_figures_tables_and_captions(rerun):
         assert expected in page
 
 
-def test_a_second_run_does_nothing_even_after_touching_every_source(rerun):
-    for path in rerun.folder.rglob("*"):
-        inside = path.relative_to(rerun.folder).parts[0]
-        if path.is_file() and inside not in ("results", ".snakemake"):
-            os.utime(path)
-    assert rerun.planned() == {}
-
-
 @pytest.fixture
 def latin_1(tmp_path):
     """Variables of a locale that is not UTF-8, made here."""

@@ -74,7 +74,24 @@ def _name(path: Path) -> str:
 
 
 def _hash(tree: ast.AST) -> str:
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(dump(tree).encode()).hexdigest()
+
+
+def dump(value: object) -> str:
+    """A syntax tree as text that is the same under every version of Python.
+
+    ``ast.dump`` is not: Python 3.12 adds an empty field to every function, and an empty text to some
+    f-strings; 3.13 leaves empty fields out.
+    """
+    if isinstance(value, ast.AST):
+        fields = [(name, field) for name, field in ast.iter_fields(value) if field not in (None, [])]
+        if isinstance(value, ast.JoinedStr):
+            parts = [part for part in value.values if getattr(part, "value", None) != ""]
+            fields = [("values", parts)]
+        return f"{type(value).__name__}({', '.join(f'{name}={dump(field)}' for name, field in fields)})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(dump, value))}]"
+    return repr(value)
 
 
 def _imports(tree: ast.AST) -> list[Path]:

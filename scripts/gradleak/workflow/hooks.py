@@ -7,12 +7,11 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from gradleak.workflow import failures
+from gradleak.workflow import failures, interpreter
 
 LOCK = Path(".snakemake/run.lock")
 REPORT = Path("results/report.html")
@@ -60,7 +59,7 @@ def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) 
     wanted = [str(file) for file in workflow.get_rule("all").input]
     targets = [file for file in wanted if any(rule.is_producer(file) for rule in rules)]
     command = [
-        sys.executable,
+        interpreter.PYTHON,
         "-m",
         "snakemake",
         "--snakefile",

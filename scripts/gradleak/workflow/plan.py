@@ -153,8 +153,21 @@ class Plan:
         return out.getvalue()
 
     def summary(self, results: Path = Path("results")) -> str:
-        """One line a study: its cells, trials, blocks, and how many blocks have scores under ``results``."""
-        done = {(path.parent.name, path.stem) for path in (results / "scores").glob("*/*.json")}
+        """One line a study: its cells, trials, blocks, and how many blocks have all their files under
+        ``results``.
+        """
+
+        def there(folders: str, ending: str) -> set[tuple[str, str]]:
+            return {(path.parent.name, path.stem) for path in results.glob(f"{folders}/*/*.{ending}")}
+
+        stages = {cell.stage for cell in self.cells.values()}
+        done = set.intersection(
+            *(
+                set().union(*(there(folder, ending) for folder in folders))
+                for folders in (stages, ("scores",))
+                for ending in ("npz", "json")
+            )
+        )
         lines = []
         for study in self.studies:
             blocks = [(cell, block) for cell, names in study.cells.items() for block in names]

@@ -1,10 +1,15 @@
 """Digests of code: what an edit reruns, and what it leaves alone."""
 
+import ast
 import importlib.util
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from gradleak.workflow import code_digest
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
@@ -203,3 +208,49 @@ def test_every_script_has_a_digest_of_its_own():
     digests = {script.name: code_digest.digest(script) for script in SCRIPTS.glob("*.py")}
     assert len(set(digests.values())) == len(digests)
     assert all(len(value) == 12 for value in digests.values())
+
+
+EXAMPLE = '''
+@functools.cache
+def greet(name: str, *rest, loud=False, **more) -> str:
+    """Never counts."""
+    return f"hello {name!r:>{width}}" + (lambda: "none" "of it")()
+
+
+class Point(tuple[int, ...]):
+    x: int
+    y: int | None = None
+'''
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+def test_every_version_of_python_gives_the_same_digests(version):
+    """A run goes on under another Python without beginning again."""
+    program = shutil.which(f"python{version}")
+    if program is None or subprocess.run([program, "-c", ""], capture_output=True).returncode:
+        pytest.skip(f"no python{version} here: install it, or add it to PATH")
+    code = (
+        "import ast, sys; from gradleak.workflow import code_digest as c; "
+        f"print(c.dump(ast.parse({EXAMPLE!r})), c.digest('scripts/invert_span.py'))"
+    )
+    there, here = (
+        subprocess.run(
+            [python, "-c", code],
+            cwd=SCRIPTS.parent,
+            env={"PYTHONPATH": "scripts"},
+            capture_output=True,
+            text=True,
+        )
+        for python in (program, sys.executable)
+    )
+    assert here.stdout
+    assert there.stdout == here.stdout, there.stderr
+
+
+def test_empty_fields_of_the_tree_do_not_count():
+    """Those are what versions of Python differ in."""
+    tree = ast.parse(EXAMPLE)
+    for node in ast.walk(tree):
+        node._fields = (*node._fields, "new_in_a_later_python")
+        node.new_in_a_later_python = []
+    assert code_digest.dump(tree) == code_digest.dump(ast.parse(EXAMPLE))
