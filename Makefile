@@ -63,7 +63,7 @@ schema: setup  ## regenerate config/config.schema.json and docs/reference/config
 	PYTHONPATH=scripts $(BIN)/python -m gradleak.workflow.schema
 
 clean:
-	find results -mindepth 1 ! -name README.md -delete
+	find results/ -mindepth 1 ! -name README.md -delete # with the slash, of a symbolic link, too
 	rm -rf .snakemake
 
 setup: $(STAMP)

@@ -1,10 +1,17 @@
 # gradleak: recovering labels and images from aggregated gradients. See README.md; rules/ has one file per stage.
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 
-configfile: "config/config.yaml"
+CONFIG = "config/config.yaml"
+if not os.path.exists(CONFIG):  # snakemake --directory
+    CONFIG = os.path.join(workflow.basedir, CONFIG)
+
+
+configfile: CONFIG
 
 
 include: "rules/common.smk"
@@ -40,7 +47,4 @@ onstart:
 
 
 onerror:
-    print(
-        "gradleak: a job failed. The reason is above and in its log under results/logs/. Finished blocks are kept."
-    )
     hooks.report_what_is_done(workflow, config, log)

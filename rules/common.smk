@@ -19,6 +19,7 @@ from gradleak.workflow import (
     hooks,
     interpreter,
     own_files,
+    progress,
     resolve,
     scheduling,
     seed_blocks,
@@ -27,6 +28,9 @@ from gradleak.workflow import (
 
 interpreter.quote_for_snakemake()
 
+# Snakemake merges a config file of the user into the shipped one, key by key.
+config.update(configuration.with_own_entries(config, workflow.config_settings.overwrite_config))
+
 try:
     PLAN = study.plan(configuration.load(config, BASE / "config" / "studies"))
 except configuration.ConfigError as error:
@@ -34,7 +38,7 @@ except configuration.ConfigError as error:
 
 if workflow.is_main_process:
     scheduling.wake_once_at_a_time()
-    print(PLAN.summary(), file=sys.stderr)
+    print(progress.summary(PLAN), file=sys.stderr)
 
 MISSING = failures.missing(PLAN) if PLAN.config.partial else []
 DONE = PLAN.without(MISSING)  # the blocks that tables, figures and report are made from

@@ -1,6 +1,8 @@
 """Bad configuration ends before any job starts, with the path of the key and the nearest valid name."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 from conftest import TINY
@@ -39,8 +41,20 @@ def test_errors_name_the_place(fresh, change, message):
 
 
 @pytest.mark.parametrize("study", ["demo", "smoke", "notebook", "ablation"])
-def test_shipped_studies_plan(fresh, study):
-    planned = fresh.planned("--config", f"study={study}", config="config/config.yaml")
+def test_shipped_studies_plan(fresh, study, tmp_path):
+    """In a folder of its own, with nothing in it: the workflow and its config are elsewhere."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "-n", "--config", f"study={study}"]
+    done = subprocess.run(
+        [*command, "--snakefile", fresh.folder / "Snakefile", "--directory", folder],
+        env=fresh.environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    planned = fresh.counted(done.stdout)
     assert planned["sync_mlflow"] == 1
     if study == "ablation":
         assert planned["invert_pixels"] * 8 >= 1000

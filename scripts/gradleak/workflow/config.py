@@ -5,6 +5,7 @@ Imported while the workflow is parsed, so nothing here or below imports TensorFl
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable
@@ -209,7 +210,7 @@ def load(raw: dict[str, Any], studies_folder: str | Path = "config/studies") -> 
     for name in wanted if isinstance(wanted, list) else [wanted]:
         path = Path(studies_folder) / f"{name}.yaml"
         if not _defines(merged, name) and path.exists():
-            merged = _merge(_read_study(path), merged)
+            merged = with_own_entries(_merge(_read_study(path), merged), merged)
     config = parse(Config, merged, "")
     _check_datasets(config)
     if not config.selected:
@@ -255,6 +256,25 @@ def _read_study(path: Path) -> dict[str, Any]:
     if not isinstance(shipped, dict):
         raise ConfigError(f"{path}: must be a mapping with `studies` (and `targets`, `priors`) in it")
     return {key: value for key, value in shipped.items() if key != "study"}
+
+
+# Section → the key that makes an entry a whole one. Without it, an entry changes keys of the shipped one.
+WHOLE = {"targets": "source", "studies": "cells", "priors": None}
+
+
+def with_own_entries(merged: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """``merged`` with the whole entries of ``own`` as they are: without keys of shipped entries."""
+    found = dict(merged)
+    for section, key in WHOLE.items():
+        entries = own.get(section)
+        if isinstance(entries, dict) and isinstance(found.get(section), dict):
+            whole = {
+                name: copy.deepcopy(entry)
+                for name, entry in entries.items()
+                if isinstance(entry, dict) and (key is None or key in entry)
+            }
+            found[section] = found[section] | whole
+    return found
 
 
 def _merge(low: Any, high: Any) -> Any:

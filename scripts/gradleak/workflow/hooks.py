@@ -47,43 +47,22 @@ def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) 
 
     workflow: Snakemake's. logs: the files of its own log of this run.
     """
-    if not failures.jobs_failed(
-        "".join(Path(log).read_text(encoding="utf-8", errors="replace") for log in logs)
-    ):
+    said = "".join(Path(log).read_text(encoding="utf-8", errors="replace") for log in logs)
+    if not failures.jobs_failed(said):
+        print("gradleak: the run was stopped. Finished blocks are kept; the same command goes on from there.")
         return
+    print(
+        "gradleak: a job failed. The reason is above and in its log under results/logs/. Finished blocks are "
+        "kept."
+    )
     given = Path(".snakemake/partial.json")
     given.unlink(missing_ok=True)
     given.touch(mode=0o600)  # the tracking URI can hold a password
     given.write_text(json.dumps({**config, "partial": True}), encoding="utf-8")
-    rules = [rule for rule in workflow.rules if Path(rule.snakefile).name in AGGREGATES]
-    wanted = [str(file) for file in workflow.get_rule("all").input]
-    targets = [file for file in wanted if any(rule.is_producer(file) for rule in rules)]
-    command = [
-        interpreter.PYTHON,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(workflow.main_snakefile),
-        "--cores",
-        "1",
-        "--executor",
-        "local",
-        "--nolock",
-        "--no-hooks",
-        "--keep-going",
-        "--quiet",
-        "all",
-        "--configfile",
-        str(given),
-        "--allowed-rules",
-        *(rule.name for rule in rules),
-        "--",
-        *targets,
-    ]
     environment = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
     began = time.time()
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = subprocess.run(_aggregate(workflow, given), env=environment, capture_output=True, text=True)
     finally:
         given.unlink()
     if REPORT.exists() and REPORT.stat().st_mtime >= began - 1:
@@ -92,3 +71,17 @@ def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) 
         print("gradleak: no finished block to report, or the report failed too")
     if done.returncode:
         print((done.stdout + done.stderr)[-2000:])
+
+
+def _aggregate(workflow: Any, config: Path) -> list[str]:
+    """The command that runs the rules for tables, figures, report and MLflow with the file ``config``."""
+    rules = [rule for rule in workflow.rules if Path(rule.snakefile).name in AGGREGATES]
+    wanted = [str(file) for file in workflow.get_rule("all").input]
+    targets = [file for file in wanted if any(rule.is_producer(file) for rule in rules)]
+    return [
+        *(interpreter.PYTHON, "-m", "snakemake", "--snakefile", str(workflow.main_snakefile)),
+        *("--cores", "1", "--executor", "local", "--nolock", "--no-hooks", "--keep-going"),
+        *("--quiet", "all", "--configfile", str(config)),
+        *("--allowed-rules", *(rule.name for rule in rules)),
+        *("--", *targets),
+    ]

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from gradleak.datasets import catalogue
@@ -151,32 +150,6 @@ class Plan:
         writer.writeheader()
         writer.writerows(rows)
         return out.getvalue()
-
-    def summary(self, results: Path = Path("results")) -> str:
-        """One line a study: its cells, trials, blocks, and how many blocks have all their files under
-        ``results``.
-        """
-
-        def there(folders: str, ending: str) -> set[tuple[str, str]]:
-            return {(path.parent.name, path.stem) for path in results.glob(f"{folders}/*/*.{ending}")}
-
-        stages = {cell.stage for cell in self.cells.values()}
-        done = set.intersection(
-            *(
-                set().union(*(there(folder, ending) for folder in folders))
-                for folders in (stages, ("scores",))
-                for ending in ("npz", "json")
-            )
-        )
-        lines = []
-        for study in self.studies:
-            blocks = [(cell, block) for cell, names in study.cells.items() for block in names]
-            trials = sum(len(self.blocks[pair]) for pair in blocks)
-            lines.append(
-                f"Study {study.name}: {len(study.cells):,} cells, {trials:,} trials in {len(blocks):,} "
-                f"blocks, {sum(pair in done for pair in blocks):,} of them done"
-            )
-        return "\n".join(lines)
 
 
 def _only(cells: dict[str, tuple[str, ...]], asked: set[tuple[str, str]]) -> dict[str, tuple[str, ...]]:

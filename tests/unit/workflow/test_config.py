@@ -358,6 +358,32 @@ def test_a_study_is_looked_up_in_the_folder_and_the_own_config_goes_first(raw, t
     assert found.threads == 2
 
 
+def test_a_whole_entry_of_the_user_has_no_keys_of_the_shipped_one():
+    """Snakemake merges the two files key by key."""
+    shipped = {
+        "targets": {"demo": {"source": "simulate", "dataset": "mnist-5k", "draws": 8}},
+        "priors": {"vae": {"architecture": "conv", "latent_dim": 16}},
+        "studies": {"demo": {"seeds": 8, "base": {"tv": 0}, "cells": [{"attack": "dlg"}]}},
+    }
+    own = {
+        "targets": {"demo": {"source": "local", "path": "leaks/mine"}},
+        "priors": {"vae": {"epochs": 3}},
+        "studies": {"demo": {"cells": [{"attack": "span"}]}},
+    }
+    assert config.with_own_entries(config._merge(shipped, own), own) == own
+    single = {"targets": {"demo": {"draws": 2}}, "studies": {"demo": {"seeds": 2}}}
+    merged = config._merge(shipped, single)
+    assert config.with_own_entries(merged, single) == merged
+    assert merged["targets"]["demo"] == {"source": "simulate", "dataset": "mnist-5k", "draws": 2}
+
+
+def test_a_whole_target_of_the_user_has_no_keys_of_the_study_file(raw, tmp_path):
+    write_shipped(tmp_path, **SHIPPED)
+    raw |= {"study": "big"}
+    raw["targets"]["shipped"] = {"source": "simulate", "model": "fcn3"}
+    assert config.load(raw, tmp_path).targets["shipped"].batch_size != 4
+
+
 def test_a_whole_study_of_ones_own_is_left_alone(raw, tmp_path):
     write_shipped(tmp_path, name="demo", studies={"demo": {"seeds": 99, "base": {"tv": 1.0}, "cells": []}})
     found = config.load(raw, tmp_path)
