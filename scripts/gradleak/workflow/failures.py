@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gradleak.workflow import progress
 from gradleak.workflow.plan import Plan
 
 SCORES = "results/scores/{cell}/{block}.json"  # the last files of a block
-RECORD = "results/{stage}/{cell}/{block}.json"
 NO_MESSAGE = "ended without an error message (killed, out of memory or out of time?)"
 
 
@@ -36,15 +36,9 @@ class Job(NamedTuple):
 
 
 def missing(plan: Plan) -> list[tuple[str, str]]:
-    """The (cell, block) pairs of the plan without a record or without scores."""
-    return [
-        (cell, block)
-        for cell, block in plan.asked()
-        if not all(
-            Path(pattern.format(stage=plan.cells[cell].stage, cell=cell, block=block)).exists()
-            for pattern in (RECORD, SCORES)
-        )
-    ]
+    """The (cell, block) pairs of the plan that lack a file."""
+    done = progress.finished(Path("results"))
+    return [pair for pair in plan.asked() if pair not in done]
 
 
 def explained(plan: Plan, pairs: Iterable[tuple[str, str]], rules: Iterable[Any]) -> list[Missing]:

@@ -67,10 +67,11 @@ def reasons(plan, rules, cell):
     }
 
 
-def test_what_has_scores_and_a_record_is_done(plan, rules, first):
+def test_what_has_all_its_files_is_done(plan, rules, first):
     cell, blocks = first
     for folder in ("inversions", "scores"):
-        write(f"{folder}/{cell}/{blocks[0]}.json")
+        for ending in ("npz", "json"):
+            write(f"{folder}/{cell}/{blocks[0]}.{ending}")
     (only,) = [pair for pair in failures.missing(plan) if pair[0] == cell]
     assert failures.explained(plan, [only], rules) == [
         failures.Missing(cell, blocks[1], [2, 3], [2, 3], "never started")
@@ -145,7 +146,7 @@ def test_an_interrupted_run_is_no_failed_one():
 def test_every_attack_has_a_rule_that_makes_its_results(plan, rules):
     attacks = {}
     for cell in plan.cells.values():
-        record = failures.RECORD.format(stage=cell.stage, cell=cell.id, block="0000-0001")
+        record = f"results/{cell.stage}/{cell.id}/0000-0001.json"
         (attacks[cell.attack],) = {rule.name for rule in rules if rule.is_producer(record)}
     assert attacks == {
         "labels": "recover_labels",
