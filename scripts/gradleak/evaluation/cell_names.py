@@ -24,6 +24,9 @@ WORDS = (
     *((f"param.{name}", None) for name in ("init", "prior", "target.pretrain_epochs", "target.local_epochs")),
 )
 
+FIRST = tuple(column for column, _ in WORDS)  # the settings that come first in a short name
+ALWAYS = ("method", "batch_size")  # those that are in it even if they are the usual ones
+
 
 def settings(columns: Iterable[str]) -> list[str]:
     """Those of ``columns`` that hold a setting of the cell, in a fixed order."""
@@ -92,6 +95,55 @@ def names(cells: Sequence[Mapping[str, Any]], skip: Iterable[str] = ()) -> list[
                 if is_set(value) and _key(value) != usual:
                     found[index] += f", {setting_name(column)} {value_name(value)}"
     return found
+
+
+def short_names(cells: Sequence[Mapping[str, Any]], limit: int) -> list[str]:
+    """A name of at most ``limit`` characters for every cell of a study; no two are the same.
+
+    It has the attack and the settings WORDS that are not the usual ones of this attack's cells: neutral, or
+    the most frequent. Other settings are in it where two cells would have the same name. Names that are too
+    long have the first words of settings, then their initials, and are cut at last.
+    """
+    alike = [[other for other in cells if other["attack"] == cell["attack"]] for cell in cells]
+    parts = [_unusual(cell, own, FIRST) for cell, own in zip(cells, alike, strict=True)]
+    counts = Counter(cell["attack"] + repr(own) for cell, own in zip(cells, parts, strict=True))
+    found: list[str] = []
+    for cell, own, others in zip(cells, parts, alike, strict=True):
+        if counts[cell["attack"] + repr(own)] > 1:
+            own = own + _unusual(cell, others, [name for name in settings(cell) if name not in FIRST])
+        for style in range(3):
+            name = ", ".join([cell["attack"], *(part[style] for part in own)])
+            if len(name) <= limit:
+                break
+        if len(name) > limit or name in found:
+            place = f" ({len(found) + 1})"
+            name = name[: limit - len(place)].rstrip(" ,") + place
+        found.append(name)
+    return found
+
+
+def _unusual(
+    cell: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], columns: Iterable[str]
+) -> list[tuple[str, str, str]]:
+    """The settings ``columns`` in which a cell is not as usual among ``alike``, each in three lengths."""
+    parts = []
+    for column in varying(alike, [name for name in columns if name in cell]):
+        value, keys = cell[column], [_key(other[column]) for other in alike if column in other]
+        neutral = _key({**NEUTRAL, "labels": "recovered", "control": "none"}.get(column))
+        usual = neutral if neutral in keys else _usual(keys)
+        words, label = value_name(value), setting_name(column).split()
+        if column in ALWAYS and is_set(value):
+            parts.append((words if column == "method" else f"N={words}",) * 3)
+        elif not is_set(value) or _key(value) == usual:
+            continue
+        elif column in ("weighting", "control", "target"):
+            parts.append((words,) * 3)
+        elif column == "labels":
+            parts.append((f"{words} labels", words, words))
+        else:
+            initials = "".join(word[0] for word in label)
+            parts.append((f"{' '.join(label)} {words}", f"{label[0]} {words}", f"{initials} {words}"))
+    return parts
 
 
 def _key(value: Any) -> float | str | None:

@@ -26,12 +26,13 @@ from gradleak.records import digest
 from gradleak.tracking import artifact_folders, stores, study_run
 from gradleak.tracking.artifact_folders import PREFIX
 from gradleak.tracking.contents import BlockFiles
-from gradleak.tracking.experiments import address, experiment_of, set_tag
+from gradleak.tracking.experiments import address, experiment_of, set_tag, view_address
 from gradleak.tracking.locks import SQLITE, alone
-from gradleak.tracking.wanted_runs import CellRows, WantedRun, cell_run, trial_run
+from gradleak.tracking.wanted_runs import CellRows, WantedRun, cell_run, trial_run, trial_suffix
 from gradleak.tracking.write_runs import MARK, PARENT, TRIAL_MARK, Change, Run, differences
 
 PAGE = 1000  # runs a request
+LONGEST_NAME = 40  # characters of a run's name: longer ones are cut in the UI's table
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def sync(
     done = {"created": 0, "replaced": 0, "kept": 0, "pruned": 0}
     for name in dict.fromkeys(results.trials["study"]):
         with alone(uri, f"{PREFIX}{name}"), stores.writer(uri, client) as write:
-            experiment = experiment_of(client, uri, str(name))
+            rows = results.cells[results.cells["study"] == name].to_dict("records")
+            experiment = experiment_of(client, uri, str(name), rows)
             # Pictures in a shared database can be on another machine. Only prune looks for those.
             looks = prune or uri.startswith(SQLITE)
             study = _Study(str(name), client, experiment, contents, done, write, prune, looks)
@@ -133,6 +135,7 @@ def _sync_study(study: _Study, results: Results, say: Callable[..., None]) -> No
         if at % 100 == 99:
             say("study %s: %d of %d cells, %s", study.name, at + 1, len(cells), study.done)
     note = results.descriptions.get(study.name, "")
+    note += f"\n\n[Compare the cells, best first]({view_address(study.experiment.experiment_id)})"
     if results.shown:
         times = study.contents.times(row for cell in cells for row in cell.trials)
         files = [Path(path) for path in results.shown]
@@ -148,9 +151,10 @@ def _cells_of(study: str, results: Results) -> list[CellRows]:
     own = results.trials[results.trials["study"] == study]
     rows = {str(cell): group.to_dict("records") for cell, group in own.groupby("cell", sort=False)}
     summaries = results.cells[results.cells["study"] == study].to_dict("records")
+    limit = LONGEST_NAME - len(trial_suffix(int(own["seed"].max())))
     return [
         CellRows(name, summary, rows[cell], results.settings[cell])
-        for name, summary in zip(cell_names.names(summaries), summaries, strict=True)
+        for name, summary in zip(cell_names.short_names(summaries, limit), summaries, strict=True)
         for cell in [str(summary["cell"])]
     ]
 

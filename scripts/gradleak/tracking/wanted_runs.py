@@ -16,7 +16,7 @@ from gradleak.tracking import notes, pictures
 from gradleak.tracking.contents import BlockFiles, times_of
 from gradleak.tracking.write_runs import Run
 
-FORMAT = 3  # raise it when what a run shows changes: every run is then replaced once
+FORMAT = 4  # raise it when what a run shows changes: every run is then replaced once
 LONGEST = 6000  # characters of a param, MLflow's limit
 LONGEST_REASON = 4000
 TAGS = ("study", "cell", "attack", "target", "batch_size", "weighting", "labels", "control", "method")
@@ -26,7 +26,7 @@ TAGS = ("study", "cell", "attack", "target", "batch_size", "weighting", "labels"
 class CellRows:
     """A cell of one study, as the tables have it."""
 
-    name: str  # for people, see evaluation.cell_names
+    name: str  # short, see evaluation.cell_names
     summary: dict[str, Any]  # its row of cells.csv
     trials: list[dict[str, Any]]  # its rows of trials.csv
     settings: dict[str, Any]  # {"attack", "target", "parameters"}, defaults included
@@ -104,7 +104,7 @@ def trial_run(row: dict[str, Any], cell: CellRows, contents: BlockFiles) -> Want
         "draw": str(row["draw"]),
         "block": str(row["block"]),
         **{name: str(row[name]) for name in PLACE if row[name]},
-        "mlflow.runName": f"{cell.name}, seed {row['seed']}",
+        "mlflow.runName": cell.name + trial_suffix(row["seed"]),
     }
     return WantedRun(
         f"{row['cell']}/{row['seed']}",
@@ -115,6 +115,11 @@ def trial_run(row: dict[str, Any], cell: CellRows, contents: BlockFiles) -> Want
         contents.digest_of(row),
         lambda: _trial_body(row, contents),
     )
+
+
+def trial_suffix(seed: int) -> str:
+    """What the name of a trial's run has after the name of its cell."""
+    return f" #{seed}"
 
 
 def _cell_body(rows: list[dict], contents: BlockFiles) -> Body:

@@ -1,5 +1,6 @@
 """Which settings vary, and what a cell is called."""
 
+import itertools
 import math
 
 import numpy as np
@@ -47,6 +48,52 @@ def test_cells_of_the_same_words_are_named_by_what_sets_them_apart():
         "span, joint rounds 16",
         "span",
     ]
+
+
+def test_short_names_have_what_is_unusual_among_the_cells_of_the_attack():
+    usual = {
+        "attack": "dlg",
+        "batch_size": 8,
+        "weighting": "uniform",
+        "labels": "recovered",
+        "param.steps": 400,
+    }
+    cells = [
+        usual,
+        usual | {"weighting": "depth"},
+        usual | {"batch_size": 1, "labels": "oracle"},
+        usual | {"param.steps": 9, "param.target.local_epochs": 5},
+        {"attack": "labels", "method": "rank1", "batch_size": 8},
+        {"attack": "labels", "method": "idlg", "batch_size": 8},
+        {"attack": "span", "batch_size": 8},
+    ]
+    cells = [{name: cell.get(name) for name in dict.fromkeys(k for c in cells for k in c)} for cell in cells]
+    assert cell_names.short_names(cells, 40) == [
+        "dlg, N=8",
+        "dlg, N=8, depth",
+        "dlg, N=1, oracle labels",
+        "dlg, N=8, local epochs 5",
+        "labels, rank1",
+        "labels, idlg",
+        "span",
+    ]
+
+
+@pytest.mark.parametrize("limit", [40, 24, 12])
+def test_short_names_are_short_and_differ(limit):
+    """Of a sweep over five settings. At forty characters every name still has all of them."""
+    axes = {
+        "batch_size": [1, 8, 32],
+        "weighting": ["uniform", "depth"],
+        "param.target.pretrain_epochs": [0, 1],
+        "param.target.local_epochs": [1, 2, 5],
+        "param.learning_rate": [0.05, 0.1],
+    }
+    cells = [{"attack": "dlg", **dict(zip(axes, p, strict=True))} for p in itertools.product(*axes.values())]
+    names = cell_names.short_names(cells, limit)
+    assert max(map(len, names)) <= limit
+    assert len(set(names)) == len(cells) == 72
+    assert any("(" in name for name in names) == (limit < 40)
 
 
 def test_settings_come_in_a_fixed_order_and_the_batch_size_once():

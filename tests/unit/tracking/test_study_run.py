@@ -23,7 +23,8 @@ def test_figures_and_tables_are_one_more_run_of_the_study(exhibited, database):
     assert f"* `figures/seeds.png`: {FIGURES['seeds'].caption}" in run.data.tags["mlflow.note.content"]
     where = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts"
     note = seen.client.get_experiment_by_name("gradleak/demo").tags["mlflow.note.content"]
-    assert note == f"What it is.\n\n[Figures and tables]({where})"
+    assert note.startswith("What it is.\n\n[Compare")
+    assert note.endswith(f"\n\n[Figures and tables]({where})")
     assert (
         experiments.links(f"sqlite:///{database}", "http://here")["demo, figures and tables"]
         == f"http://here/{where}"

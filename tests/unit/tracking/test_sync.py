@@ -25,7 +25,11 @@ def test_one_experiment_a_study_one_parent_a_cell_one_run_a_trial(demo, database
         else:
             assert "mlflow.parentRunId" not in run.data.tags
     experiment = seen.client.get_experiment_by_name("gradleak/demo")
-    assert experiment.tags["mlflow.note.content"] == "What it is."
+    note = experiment.tags["mlflow.note.content"]
+    assert note.startswith("What it is.\n\n[Compare the cells, best first](#/experiments/")
+    assert {run.info.run_name for run in runs.values()} == {
+        cell + seed for cell in ("dlg", "dlg, depth", "labels") for seed in ("", " #0", " #1")
+    }
 
 
 def test_syncing_twice_leaves_the_same_runs(demo, database):
