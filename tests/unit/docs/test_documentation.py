@@ -165,3 +165,18 @@ def test_the_citation_is_valid():
     assert citation["cff-version"] == "1.2.0"
     assert citation["title"] == "gradleak: recovering labels from aggregated gradients"
     assert {"message", "authors", "version", "date-released", "preferred-citation"} <= citation.keys()
+
+
+def test_every_row_on_reruns_names_a_test():
+    page = (DOCS / "reference" / "reruns.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    folder = ROOT / "tests"
+    sources = [*(folder / "workflow").glob("test_*.py"), *(folder / "unit" / "workflow").glob("test_*.py")]
+    tests = {
+        name
+        for path in sources
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.M)
+    }
+    named = [re.findall(r"`(test_\w+)`", row) for row in rows]
+    assert all(named)
+    assert {name for names in named for name in names} <= tests

@@ -1,6 +1,10 @@
 """A database that is moved or copied with its folder keeps its pictures. The original stays as it is."""
 
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import syncing
@@ -9,6 +13,8 @@ from syncing import Seen
 
 from gradleak.errors import UserError
 from gradleak.tracking import artifact_folders, stores
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -55,6 +61,26 @@ def test_a_copy_never_touches_its_original(original, exhibited):
     assert files_in(original) == before
     addresses = {run.info.artifact_uri for run in Seen(uri_in(copy)).all_runs()}
     assert all(address.startswith((copy / "artifacts" / "demo").as_uri()) for address in addresses)
+
+
+def test_mlflow_gc_in_a_copy_frees_the_copys_files_alone(original, exhibited):
+    """After a prune, with the command of docs/how-to/tracking.md."""
+    copy = original.with_name("copy")
+    shutil.copytree(original, copy)
+    before = files_in(original)
+    del exhibited.cells["aaa"]
+    exhibited.blocks = [block for block in exhibited.blocks if block["cell"] != "aaa"]
+    exhibited.frames()
+    syncing.sync(uri_in(copy), exhibited, prune=True)
+    page = (ROOT / "docs/how-to/tracking.md").read_text(encoding="utf-8")
+    (arguments,) = re.findall(r"python -m (mlflow gc .*)", page)
+    command = [sys.executable, "-m", *arguments.replace("$U", uri_in(copy)).split()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert files_in(original) == before
+    kept = {Path(name).parts[2] for name in files_in(copy) if name.startswith("artifacts")}
+    assert kept
+    assert kept <= {run.info.run_id for run in Seen(uri_in(copy)).all_runs()}
 
 
 @pytest.mark.parametrize("prune", [False, True])

@@ -20,7 +20,7 @@ def test_a_run_holds_params_metrics_curve_times_and_tags_of_its_trial(demo, data
     np.testing.assert_allclose([value for _, value, _ in curve], np.linspace(1, 0.2, 5), rtol=1e-5)
     assert run.info.start_time == 1_000_000
     assert run.info.end_time == 1_008_000
-    assert run.info.run_name == "dlg, N=4, recovered labels, seed 1"
+    assert run.info.run_name == "dlg #1"
     expected = {
         "study": "demo",
         "cell": "aaa",
