@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 from screens import SHOTS
 
-from gradleak.evaluation import tables
+from gradleak.evaluation import cell_names, tables
 
 IGNORED = (
     "/mlflow/users/current",
@@ -134,8 +134,9 @@ def test_runs_are_compared_with_their_values(browser, ui, cells):
     )
     details, metrics = shown.split("Run details")[1].split("Parameters", 1)[0], shown.rsplit("Metrics", 1)[1]
     # The table of metrics is drawn as far as it can be seen; PSNR is checked on the bars.
-    for _, cell in four.iterrows():
-        assert f"{cell['attack']}, N={cell['batch_size']:.0f}" in details
+    names = cell_names.short_names(cells.to_dict("records"), 40)
+    for at, cell in four.iterrows():
+        assert names[at] in details
         assert f"\n{cell['draws']:g}\n" in metrics
     browser.save_screenshot(str(SHOTS / "mlflow-compare.png"))
     assert errors(browser) == []
@@ -145,7 +146,9 @@ def test_the_studys_figures_are_a_click_from_the_experiment(browser, ui):
     client = MlflowClient(ui.split("/#")[0])
     experiment = re.search(r"experiments/(\d+)", ui).group(1)
     (run,) = client.search_runs([experiment], "tags.kind = 'study'")
-    link = re.search(r"\]\((#.*)\)", client.get_experiment(experiment).tags["mlflow.note.content"]).group(1)
+    link = re.search(
+        r"Figures and tables\]\((#.*)\)", client.get_experiment(experiment).tags["mlflow.note.content"]
+    ).group(1)
     assert run.info.run_id in link
     names = [file.path for file in client.list_artifacts(run.info.run_id, "figures")]
     assert "figures/psnr_by_batch_size.png" in names

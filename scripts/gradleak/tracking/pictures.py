@@ -6,7 +6,7 @@ import numpy as np
 
 from gradleak.images import as_picture
 
-WIDTH, HEIGHT = 960, 480  # pixels of every picture: cards of the UI's grid are of one size
+WIDTH, HEIGHT = 720, 720  # pixels of every picture: the cards of the UI's grid are squares
 MOST_IMAGES = 32
 FRAME = 96  # grey level of the line around an image
 BLANK = 255  # of where no image is

@@ -15,10 +15,15 @@ def images(count, level, size=(8, 8, 1)):
 
 
 def test_grid_shows_truth_above_what_was_found():
-    """Of ten images: five columns, four rows; images of 8 pixels with a frame, twelve times as large."""
+    """Of ten images: five columns, four rows; images of 8 pixels with a frame, fourteen times as large."""
     picture = pictures.grid(images(10, 200), images(10, 50), 10)
     assert picture.dtype == np.uint8
-    assert [int(picture[60 + 120 * row, 480, 0]) for row in range(4)] == [50, 200, 50, 200]
+    assert [int(picture[360 + int(140 * row), 360, 0]) for row in (-1.5, -0.5, 0.5, 1.5)] == [
+        50,
+        200,
+        50,
+        200,
+    ]
     assert picture[0, 0, 0] == pictures.BLANK, "beside the grid"
     alone = pictures.grid(images(10, 200), images(0, 50), 10)
     assert set(np.unique(alone)) == {200, pictures.FRAME, pictures.BLANK}
