@@ -122,7 +122,26 @@ def _made_up(folder):
     stores.create_schema(uri)
     made.shown = [*drawn, made.folder / "headline.csv"]
     syncing.sync(uri, made)
+    _others(folder / "others", uri)
     return folder
+
+
+def _others(folder, uri):
+    """A study of labels only, and one without true images."""
+    import syncing
+    from results import Results, label_scores
+
+    made = Results(folder)
+    for at, method in enumerate(("uniform", "rank1", "idlg")):
+        made.cell(method, "labels", method=method)
+        made.block(method, (0, 1), lambda seed, at=at: label_scores(seed) | {"irec": 0.3 + 0.3 * at})
+    for at, rounds in enumerate((2, 6)):
+        made.cell(f"span{rounds}", "span", rounds=rounds)
+        made.block(
+            f"span{rounds}", (0, 1), lambda seed, at=at: {"expected_psnr": 30.0 + at, "certified": 1.0 + at}
+        )
+    made.frames(labels_only=["uniform", "rank1", "idlg"], no_truth=["span2", "span6"])
+    syncing.sync(uri, made)
 
 
 @pytest.fixture(scope="session")

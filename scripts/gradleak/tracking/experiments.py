@@ -17,7 +17,7 @@ COLUMNS = ["attack", "batch_size", "weighting", "labels", "control", "status"]
 # Metrics by which a study can be sorted: the first that it has. The last two need no true images.
 BEST = ("psnr", "field_accuracy", "irec", "expected_psnr", "certified")
 LEAST = "objective"  # of a study that has none of them
-SHOWN = (*BEST, "ssim", "share_20db", "reference_accuracy", "seconds_per_trial")
+SHOWN = ("certified", "irec", "share_20db", "ssim", "seconds_per_trial")  # beside it: as many as fit a screen
 SECTION: dict[str, Any] = {"display": True, "isReordered": False}
 CHART: dict[str, Any] = {"deleted": False, "isGenerated": False, "runsCountToCompare": 10}
 PICTURES: dict[str, Any] = {
@@ -45,9 +45,10 @@ def preset(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
     cells: the study's rows of cells.csv. The view is sorted by the first of BEST that the study has.
     """
-    has = {name for name in (*SHOWN, LEAST) if any(math.isfinite(cell.get(name, math.nan)) for cell in cells)}
-    shown = [name for name in SHOWN if name in has]
+    names = {*BEST, *SHOWN, LEAST}
+    has = {name for name in names if any(math.isfinite(cell.get(name, math.nan)) for cell in cells)}
     best = next((name for name in BEST if name in has), LEAST)
+    shown = dict.fromkeys([best, *(name for name in SHOWN if name in has)])
     bars = [name for name in (best, "share_20db", "irec", "certified") if name in has]
     inverts = any(cell["attack"] != "labels" for cell in cells)
     charts = [
@@ -69,7 +70,7 @@ def preset(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         "searchFilter": "tags.kind = 'cell'",
         "selectedColumns": [
             *(f"tags.`{name}`" for name in COLUMNS),
-            *(f"metrics.`{name}`" for name in shown or [LEAST]),
+            *(f"metrics.`{name}`" for name in shown),
         ],
         "compareRunSections": sections if inverts else sections[1:],
         "compareRunCharts": [CHART | chart for chart in charts],
