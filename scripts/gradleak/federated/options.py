@@ -107,7 +107,9 @@ class ClientOptions(StrictModel):
     )
     draws: int = Field(8, ge=1, description="Clients simulated; seed s attacks draw s mod draws.")
     draws_per_job: int = Field(
-        8, ge=1, description="Clients simulated and mapped in one job; changes no result."
+        8,
+        ge=1,
+        description="Clients simulated and mapped in one job. Another value runs the attacks on the target again.",
     )
 
     @model_validator(mode="after")

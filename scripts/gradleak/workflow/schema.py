@@ -60,7 +60,8 @@ def reference() -> str:
         "# Configuration\n\n"
         "Generated from the models in `scripts/gradleak/` by `make schema`; do not edit by hand.\n\n"
         "`config/config.yaml` holds the default study. A file of your own, given with "
-        "`--configfile mine.yaml`, is merged into it and needs only the keys that differ. "
+        "`--configfile mine.yaml`, is merged into it and needs only the keys that differ. A target with "
+        "`source`, a study with `cells`, and a prior replace the shipped one of that name whole. "
         "A study of `config/studies/` is chosen by its name: `snakemake --cores 2 --config study=ablation`. "
         "Unknown keys, unknown names and empty axes are errors that end the run before any job starts.\n"
     ]
