@@ -109,7 +109,7 @@ class ClientOptions(StrictModel):
     draws_per_job: int = Field(
         8,
         ge=1,
-        description="Clients simulated and mapped in one job. Another value runs the attacks on the target again.",
+        description="Clients simulated and mapped in one job. Another value runs the target's attacks again.",
     )
 
     @model_validator(mode="after")
