@@ -47,4 +47,4 @@ onstart:
 
 
 onerror:
-    hooks.report_what_is_done(workflow, config, log)
+    hooks.report_what_is_done(workflow, config, PLAN, log)

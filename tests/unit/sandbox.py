@@ -53,7 +53,7 @@ def run_script(folder, results, ids, environment):
     files = sorted(str(path) for path in Path(folder).iterdir()) if folder else []
     snakemake = SimpleNamespace(
         input=SimpleNamespace(get=lambda _, __: files),
-        output=SimpleNamespace(artifacts=f"{results}/targets/t"),
+        output=SimpleNamespace(artifacts=f"{results}/targets/t", sums=f"{results}/targets/t.sha256"),
         params=SimpleNamespace(ids=ids, cache=f"{results}/fetched", lock=f"{results}/artifacts.lock.json"),
         log=[f"{results}/fetch.log"],
         rule="fetch_artifacts",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gradleak.workflow import failures, interpreter
+from gradleak.workflow.plan import Plan
 
 LOCK = Path(".snakemake/run.lock")
 REPORT = Path("results/report.html")
@@ -42,10 +43,10 @@ def begin() -> None:
     _held.append(stream)
 
 
-def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) -> None:
+def report_what_is_done(workflow: Any, config: dict[str, Any], plan: Plan, logs: list[str]) -> None:
     """After failed jobs: tables, report and MLflow of the finished blocks; the others are rows with a reason.
 
-    workflow: Snakemake's. logs: the files of its own log of this run.
+    workflow, config: Snakemake's. logs: the files of its own log of this run.
     """
     said = "".join(Path(log).read_text(encoding="utf-8", errors="replace") for log in logs)
     if not failures.jobs_failed(said):
@@ -55,6 +56,9 @@ def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) 
         "gradleak: a job failed. The reason is above and in its log under results/logs/. Finished blocks are "
         "kept."
     )
+    if len(failures.missing(plan)) == len(plan.asked()):
+        print("gradleak: no block is finished, so there is nothing to report")
+        return
     given = Path(".snakemake/partial.json")
     given.unlink(missing_ok=True)
     given.touch(mode=0o600)  # the tracking URI can hold a password
@@ -68,7 +72,7 @@ def report_what_is_done(workflow: Any, config: dict[str, Any], logs: list[str]) 
     if REPORT.exists() and REPORT.stat().st_mtime >= began - 1:
         print(f"gradleak: what is done, and why the rest is not: {REPORT}, results/tables/trials.csv")
     else:
-        print("gradleak: no finished block to report, or the report failed too")
+        print("gradleak: the report of the finished blocks failed, too")
     if done.returncode:
         print((done.stdout + done.stderr)[-2000:])
 
