@@ -27,6 +27,8 @@ def digest(script: str | Path, text: bool = False, methods: frozenset[str] | Non
     methods: the label methods that the job runs, as paths in the library; None: all.
     """
     found = _collected(Path(script), methods)
+    if REGISTRY in found and methods is not None:
+        found[REGISTRY] = _registry_of(methods)
     lines = [
         f"{name} {module.with_text if text else module.without_text}"
         for name, module in sorted(found.items())
@@ -42,8 +44,10 @@ def modules(script: str | Path) -> set[str]:
 class _Module:
     """One file: its imports inside gradleak, and digests of its syntax tree with and without sentences."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, only: ast.NodeTransformer | None = None):
         tree = ast.parse(path.read_bytes())
+        if only:
+            tree = only.visit(tree)
         self.imports = tuple(dict.fromkeys(_imports(tree)))
         tree = _WithoutDocstrings().visit(tree)
         self.with_text = _hash(tree)
@@ -51,6 +55,12 @@ class _Module:
 
 
 _read = functools.cache(_Module)
+
+
+@functools.cache
+def _registry_of(methods: frozenset[str]) -> _Module:
+    """The registry of label methods as a job sees it that runs ``methods``: a new method changes no other."""
+    return _Module(LIBRARY / REGISTRY, _OnlyMethods(methods))
 
 
 def _collected(script: Path, methods: frozenset[str] | None) -> dict[str, _Module]:
@@ -125,6 +135,28 @@ def _files(module: str) -> list[Path]:
     else:
         found = []
     return [path for path in found if path.exists()]
+
+
+class _OnlyMethods(ast.NodeTransformer):
+    """Leaves out of the registry the imports and entries of all label methods but some."""
+
+    def __init__(self, methods: frozenset[str]):
+        self.kept = {Path(method).stem for method in methods}
+        self.others: set[str] = set()
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
+        folder = (node.module or "").removeprefix("gradleak.").replace(".", "/") + "/"
+        if folder in METHODS:
+            self.others |= {alias.name for alias in node.names} - self.kept
+            node.names = [alias for alias in node.names if alias.name in self.kept]
+        return node
+
+    def visit_Dict(self, node: ast.Dict) -> ast.Dict:
+        def is_other(value: ast.expr) -> bool:
+            return any(isinstance(part, ast.Name) and part.id in self.others for part in ast.walk(value))
+
+        pairs = [pair for pair in zip(node.keys, node.values, strict=True) if not is_other(pair[1])]
+        return ast.Dict([key for key, _ in pairs], [value for _, value in pairs])
 
 
 class _WithoutDocstrings(ast.NodeTransformer):

@@ -123,6 +123,26 @@ def test_an_edit_of_one_label_method_counts_for_the_jobs_that_run_it(tree):
     assert digest("recover_labels.py", methods=runs["rlu"]) == after["rlu"]
 
 
+def test_a_new_label_method_counts_for_no_job_of_the_others(tree):
+    """A file, an import and an entry in the registry, as docs/how-to/extend.md says."""
+    edit, digest = tree
+    runs = {"rlu": frozenset({"labels/methods/rlu.py"}), "all": None}
+    before = {name: digest("recover_labels.py", methods=methods) for name, methods in runs.items()}
+    registry = "gradleak/labels/registry.py"
+    edit("gradleak/labels/methods/mine.py", appended("def estimate(evidence): ...\n"))
+    edit(registry, lambda source: source.replace("    ilrg,\n", "    ilrg,\n    mine,\n", 1))
+    edit(
+        registry, lambda source: source.replace("METHODS = {", 'METHODS = {"mine": Method(mine.estimate),', 1)
+    )
+    after = {name: digest("recover_labels.py", methods=methods) for name, methods in runs.items()}
+    assert after["rlu"] == before["rlu"]
+    assert after["all"] != before["all"]
+    edit(
+        registry, lambda source: source.replace("Method(rlu.estimate,", "Method(rlu.estimate, bias=False,", 1)
+    )
+    assert digest("recover_labels.py", methods=runs["rlu"]) != after["rlu"], "its own entry counts"
+
+
 @pytest.mark.parametrize(
     ("name", "changed", "same"),
     [
