@@ -104,37 +104,54 @@ def short_names(cells: Sequence[Mapping[str, Any]], limit: int) -> list[str]:
     the most frequent. Other settings are in it where two cells would have the same name. Names that are too
     long have the first words of settings, then their initials, and are cut at last.
     """
-    alike = [[other for other in cells if other["attack"] == cell["attack"]] for cell in cells]
-    parts = [_unusual(cell, own, FIRST) for cell, own in zip(cells, alike, strict=True)]
+    attacks = dict.fromkeys(cell["attack"] for cell in cells)
+    usual = {name: _usual_values([cell for cell in cells if cell["attack"] == name]) for name in attacks}
+    parts = [_unusual(cell, usual[cell["attack"]], FIRST) for cell in cells]
     counts = Counter(cell["attack"] + repr(own) for cell, own in zip(cells, parts, strict=True))
     found: list[str] = []
-    for cell, own, others in zip(cells, parts, alike, strict=True):
+    taken: set[str] = set()
+    for cell, own in zip(cells, parts, strict=True):
         if counts[cell["attack"] + repr(own)] > 1:
-            own = own + _unusual(cell, others, [name for name in settings(cell) if name not in FIRST])
+            others = [name for name in settings(cell) if name not in FIRST]
+            own = own + _unusual(cell, usual[cell["attack"]], others)
         for style in range(3):
             name = ", ".join([cell["attack"], *(part[style] for part in own)])
             if len(name) <= limit:
                 break
-        if len(name) > limit or name in found:
+        if len(name) > limit or name in taken:
             place = f" ({len(found) + 1})"
             name = name[: limit - len(place)].rstrip(" ,") + place
         found.append(name)
+        taken.add(name)
+    return found
+
+
+def _usual_values(cells: Sequence[Mapping[str, Any]]) -> dict[str, float | str | None]:
+    """Setting in which ``cells`` differ → the key of its usual value: neutral, or the most frequent."""
+    neutral = {**NEUTRAL, "labels": "recovered", "control": "none"}
+    found = {}
+    for column in varying(
+        cells, dict.fromkeys([*FIRST, *(name for cell in cells for name in settings(cell))])
+    ):
+        keys = [_key(cell[column]) for cell in cells if column in cell]
+        expected = _key(neutral.get(column))
+        found[column] = expected if expected in keys else _usual(keys)
     return found
 
 
 def _unusual(
-    cell: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], columns: Iterable[str]
+    cell: Mapping[str, Any], usual: Mapping[str, float | str | None], columns: Iterable[str]
 ) -> list[tuple[str, str, str]]:
-    """The settings ``columns`` in which a cell is not as usual among ``alike``, each in three lengths."""
+    """The settings ``columns`` in which a cell has not the ``usual`` value, each in three lengths."""
     parts = []
-    for column in varying(alike, [name for name in columns if name in cell]):
-        value, keys = cell[column], [_key(other[column]) for other in alike if column in other]
-        neutral = _key({**NEUTRAL, "labels": "recovered", "control": "none"}.get(column))
-        usual = neutral if neutral in keys else _usual(keys)
+    for column in columns:
+        if column not in usual or column not in cell:
+            continue
+        value = cell[column]
         words, label = value_name(value), setting_name(column).split()
         if column in ALWAYS and is_set(value):
             parts.append((words if column == "method" else f"N={words}",) * 3)
-        elif not is_set(value) or _key(value) == usual:
+        elif not is_set(value) or _key(value) == usual[column]:
             continue
         elif column in ("weighting", "control", "target"):
             parts.append((words,) * 3)
