@@ -75,7 +75,6 @@ $(STAMP): $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib scripts || true  # a few packages ship files for other Pythons
 	@touch $@
-	@$(BIN)/python envs/moved.py
 
 gpu: setup  ## adds the CUDA libraries
 	$(BIN)/python -m pip install --quiet --require-hashes -r envs/requirements-gpu.lock

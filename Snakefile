@@ -23,7 +23,7 @@ rule all:
         "results/cells.csv",
         "results/report.html",
         multiext("results/tables/", "trials.csv", "cells.csv", "labels.csv", "headline.csv", "effects.csv"),
-        # What these are made from, too: Snakemake makes a missing file only for somebody who asks for it.
+        # What these are made from, too: Snakemake remakes a missing file only if it is asked for.
         block_results(),
         [*FIGURES, *MAPPING_FIGURES, *PRIOR_FIGURES],
         tracked(),

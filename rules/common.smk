@@ -43,7 +43,7 @@ if workflow.is_main_process:
 MISSING = failures.missing(PLAN) if PLAN.config.partial else []
 DONE = PLAN.without(MISSING)  # the blocks that tables, figures and report are made from
 
-DATABASE = "results/mlflow/mlflow.db"
+DATABASE = addresses.DEFAULT.removeprefix("sqlite:///")
 TRACKING_URI = addresses.chosen(config, os.environ)
 ENVIRONMENT = "../envs/environment.yaml"
 
@@ -116,7 +116,7 @@ def found_for(w):
 
 
 def database():
-    return [DATABASE] if TRACKING_URI == f"sqlite:///{DATABASE}" else []
+    return [DATABASE] if TRACKING_URI == addresses.DEFAULT else []
 
 
 def missing_blocks(w):

@@ -7,7 +7,8 @@ share a PostgreSQL: there a run gets its address from the folder that writes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -93,10 +94,11 @@ def are_there(client: Any, run: Any, files: Mapping[str, bytes]) -> bool:
     return set(files) <= there and (not pictured or any(path.endswith(".png") for path in there))
 
 
-def writing(address: str, write: Callable[[], None]) -> None:
-    """Call ``write``, which stores files at ``address``. Raises UserError if the folder cannot be written."""
+@contextlib.contextmanager
+def writing(address: str) -> Iterator[None]:
+    """Store files at ``address`` inside. Raises UserError if the folder cannot be written."""
     try:
-        write()
+        yield
     except OSError as error:
         raise UserError(
             f"pictures and figures for MLflow cannot be written to {address}: {error.strerror or error}; "

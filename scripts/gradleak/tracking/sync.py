@@ -69,12 +69,12 @@ def sync(
     done = {"created": 0, "replaced": 0, "kept": 0, "pruned": 0}
     for name in dict.fromkeys(results.trials["study"]):
         with alone(uri, f"{PREFIX}{name}"), stores.writer(uri, client) as write:
-            rows = results.cells[results.cells["study"] == name].to_dict("records")
-            experiment = experiment_of(client, uri, str(name), rows)
+            cells = _cells_of(str(name), results)
+            experiment = experiment_of(client, uri, str(name), [cell.summary for cell in cells])
             # Pictures in a shared database can be on another machine. Only prune looks for those.
             looks = prune or uri.startswith(SQLITE)
             study = _Study(str(name), client, experiment, contents, done, write, prune, looks)
-            _sync_study(study, results, say)
+            _sync_study(study, cells, results, say)
         say("study %s: %s", name, done)
     contents.remember()
     return done
@@ -126,10 +126,9 @@ class _Study:
                 return
 
 
-def _sync_study(study: _Study, results: Results, say: Callable[..., None]) -> None:
+def _sync_study(study: _Study, cells: Sequence[CellRows], results: Results, say: Callable[..., None]) -> None:
     is_new = not study.client.search_runs([study.experiment.experiment_id], max_results=1)
     parents = {} if is_new else _by_id(study.find("tags.kind != 'trial'"))
-    cells = _cells_of(study.name, results)
     for at, cell in enumerate(cells):
         _sync_cell(study, cell, parents.get(str(cell.summary["cell"]), []), is_new)
         if at % 100 == 99:

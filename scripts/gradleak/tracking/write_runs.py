@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +125,8 @@ def write_by_sql(engine: Any, uri: str, experiment: Any, change: Change) -> str:
     place = artifact_folders.address_for_writing(uri, experiment)
     for run_id, run, _ in new:
         address = f"{place}/{run_id}/artifacts"
-        artifact_folders.writing(address, partial(_put_artifacts, address, run))
+        with artifact_folders.writing(address):
+            _put_artifacts(address, run)
     with engine.begin() as connection:
         used = _datasets(connection, experiment, {run.dataset for _, run, _ in new if run.dataset})
         rows: dict[Any, list[dict]] = {}

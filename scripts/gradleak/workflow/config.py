@@ -5,7 +5,6 @@ Imported while the workflow is parsed, so nothing here or below imports TensorFl
 
 from __future__ import annotations
 
-import copy
 import difflib
 import re
 from collections.abc import Iterable
@@ -269,7 +268,7 @@ def with_own_entries(merged: dict[str, Any], own: dict[str, Any]) -> dict[str, A
         entries = own.get(section)
         if isinstance(entries, dict) and isinstance(found.get(section), dict):
             whole = {
-                name: copy.deepcopy(entry)
+                name: entry
                 for name, entry in entries.items()
                 if isinstance(entry, dict) and (key is None or key in entry)
             }

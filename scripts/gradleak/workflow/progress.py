@@ -51,5 +51,5 @@ def _in_other_blocks(plan: Plan, study: StudyPlan, done: set[Block]) -> int:
     for cell, block in done:
         if block not in study.cells.get(cell, (block,)):
             elsewhere[cell].update(seeds_of_block(block))
-    missing = [(cell, block) for cell, names in study.cells.items() for block in names]
-    return sum(len(elsewhere[pair[0]] & {*plan.blocks[pair]}) for pair in missing if pair not in done)
+    own = [(cell, block) for cell, names in study.cells.items() for block in names]
+    return sum(len(elsewhere[pair[0]] & {*plan.blocks[pair]}) for pair in own if pair not in done)
