@@ -84,7 +84,7 @@ class Lab:
         for node in self.nodes:
             self.start_node(node)
         self._until(
-            lambda: self.run("sinfo", "-hNp", "main", "-o", "%T").split() == ["idle"] * len(self.nodes),
+            lambda: self.ask("sinfo", "-hNp", "main", "-o", "%T").split() == ["idle"] * len(self.nodes),
             "all nodes",
         )
 
@@ -221,10 +221,17 @@ StoragePass=slurm
             raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
         return done.stdout
 
+    def ask(self, *query: str) -> str:
+        """``run`` for a command that changes nothing. A busy machine may lose an answer, so it asks again."""
+        for _ in range(4):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.run(*query)
+        raise RuntimeError(f"{' '.join(query)}: no answer\n{self._logs()}")
+
     def jobs(self, *fields: str, states: str = "") -> list[list[str]]:
         """Jobs in the queue: fields as squeue's long format names them."""
         chosen = ("--states", states) if states else ()
-        lines = self.run(
+        lines = self.ask(
             "squeue", "--noheader", *chosen, "--Format", ",".join(f"{f}:|" for f in fields)
         ).splitlines()
         return [line.split("|")[:-1] for line in lines]
@@ -232,7 +239,7 @@ StoragePass=slurm
     def accounted(self, *fields: str) -> list[dict[str, str]]:
         """Every job that ever was, from the accounting; a job that was requeued has several rows."""
         # sacct by itself leaves out what ended before today's midnight.
-        lines = self.run(
+        lines = self.ask(
             "sacct", "-nXP", "--starttime=2000-01-01", "--duplicates", "--allusers", "-o", ",".join(fields)
         ).splitlines()
         return [dict(zip(fields, line.split("|"), strict=True)) for line in lines]
@@ -266,6 +273,10 @@ StoragePass=slurm
                 start_new_session=True,
             )
 
+    def _logs(self) -> str:
+        logs = sorted((self.folder / "log").iterdir())
+        return "\n".join(f"{log.name}: {log.read_text()[-2000:]}" for log in logs)
+
     def _works(self, *command: str) -> bool:
         try:
             return not subprocess.run(
@@ -279,10 +290,7 @@ StoragePass=slurm
         while not reached():
             dead = [name for name, process in self.daemons.items() if process.poll() is not None]
             if fatal and (dead or time.monotonic() > deadline):
-                logs = "\n".join(
-                    f"{p.name}: {p.read_text()[-2000:]}" for p in sorted((self.folder / "log").iterdir())
-                )
-                raise RuntimeError(f"SLURM did not start: waiting for {what}; ended: {dead}\n{logs}")
+                raise RuntimeError(f"SLURM did not start: waiting for {what}; ended: {dead}\n{self._logs()}")
             if time.monotonic() > deadline:
                 return
             time.sleep(0.1)

@@ -105,8 +105,15 @@ class Plan:
         return self.config.dataset(name).model_dump(mode="json", exclude_defaults=True)
 
     def cell_ids(self, attack: str) -> str:
-        """A wildcard constraint: the cells of one attack."""
-        return _any_of(c.id for c in self.cells.values() if c.attack == attack)
+        """A wildcard constraint: the cells of one attack, and no cell of another one.
+
+        Snakemake searches the text of a constraint for every file that it names. Therefore the expression
+        has the shortest first digits that tell the ids apart, and not thousands of ids.
+        """
+        mine = [id for id, cell in self.cells.items() if cell.attack == attack]
+        others = [id for id, cell in self.cells.items() if cell.attack != attack]
+        starts = _distinct_starts(mine, others)
+        return f"(?:{'|'.join(starts)})[0-9a-f]*" if starts else "none"
 
     def target_ids(self, *sources: str) -> str:
         """A wildcard constraint: the targets of some sources."""
@@ -156,6 +163,15 @@ def _only(cells: dict[str, tuple[str, ...]], asked: set[tuple[str, str]]) -> dic
     """The blocks of each cell that are in ``asked``; cells without any are left out."""
     kept = {cell: tuple(b for b in blocks if (cell, b) in asked) for cell, blocks in cells.items()}
     return {cell: blocks for cell, blocks in kept.items() if blocks}
+
+
+def _distinct_starts(ids: list[str], others: list[str], start: str = "") -> list[str]:
+    """The shortest first characters that each of ``ids`` and none of ``others`` begins with, sorted."""
+    ids, others = ([id for id in group if id.startswith(start)] for group in (ids, others))
+    if not ids or not others:
+        return [start] if ids else []
+    longer = sorted({id[: len(start) + 1] for id in ids})
+    return [found for next_start in longer for found in _distinct_starts(ids, others, next_start)]
 
 
 def _any_of(ids: Iterable[str]) -> str:

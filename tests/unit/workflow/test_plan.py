@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -73,7 +74,19 @@ def test_figures_are_those_with_something_to_show(plan_of, cells, expected):
 def test_wildcards_of_an_attack_without_cells_match_nothing(plan_of):
     plan = plan_of(DLG)
     assert plan.cell_ids("latent") == "none"
-    assert set(plan.cell_ids("dlg").split("|")) == ids(plan)
+    assert all(re.fullmatch(plan.cell_ids("dlg"), id) for id in ids(plan))
+
+
+def test_wildcards_tell_the_cells_of_many_attacks_apart_in_a_short_text(plan_of):
+    axes = {"learning_rate": [round(0.001 * i, 3) for i in range(1, 121)]}
+    plan = plan_of(
+        {"attack": "dlg", "target": "demo", "axes": axes},
+        {"attack": "latent", "target": "demo", "axes": axes},
+    )
+    for attack in ("dlg", "latent"):
+        matched = {id for id in plan.cells if re.fullmatch(plan.cell_ids(attack), id)}
+        assert matched == {id for id, cell in plan.cells.items() if cell.attack == attack}
+        assert len(plan.cell_ids(attack)) < 120 * 5
 
 
 def test_records_of_a_table_are_not_drawn(plan_of):
