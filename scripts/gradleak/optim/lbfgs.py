@@ -12,7 +12,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from gradleak.optim.batched import choose, evaluate, is_finite, norm, reported
+from gradleak.optim.batched import HEADWAY, choose, evaluate, is_finite, norm, reported
 
 _MEMORY = 10
 _ARMIJO = 1e-4
@@ -38,14 +38,19 @@ def start(point: dict, active) -> dict:
         "inverse_curvatures": np.zeros(
             [trials, _MEMORY], x.dtype
         ),  # 1 / <change, gradient change>; 0: no pair
+        "level": np.full(trials, np.inf, np.float32),  # loss that counts as headway when undercut
+        "level_step": np.zeros(trials, np.int32),
         "active": active,
     }
 
 
-def step(state: dict, data: dict, i, objective, shapes: dict, box: dict) -> tuple[dict, tf.Tensor]:
-    """One evaluation of every trial's candidate. Returns the new state and the loss [T] of its ``x``.
+def step(
+    state: dict, data: dict, i, objective, settings, shapes: dict, box: dict
+) -> tuple[dict, tf.Tensor]:
+    """Evaluation ``i`` of every trial's candidate. Returns the new state and the loss [T] of its ``x``.
 
-    ``shapes`` are the variables' shapes without the trials.
+    ``shapes`` are the variables' shapes without the trials. A trial stops after ``settings.polish_plateau``
+    evaluations without headway; 0: never.
     """
     low, high = _bounds(shapes, box, state["x"].dtype)
     x, gradient, running = state["x"], state["gradient"], state["active"]
@@ -66,14 +71,20 @@ def step(state: dict, data: dict, i, objective, shapes: dict, box: dict) -> tupl
     free = ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)))
     turned = taken | forgotten
     direction = _direction(tf.where(free, gradient, 0), memory)
+    reached = tf.where(taken, loss, state["loss"])
+    headway = taken & (reached < state["level"] - HEADWAY * tf.abs(reached))
+    level_step = tf.where(headway, i, state["level_step"])
+    moving = i - level_step < settings.polish_plateau if settings.polish_plateau else True
     new = memory | {
         "x": x,
         "gradient": gradient,
-        "loss": tf.where(taken, loss, state["loss"]),
+        "loss": reached,
         "direction": choose(turned, tf.where(free, direction, 0), state["direction"]),
         "length": tf.where(~turned, _shortened(state["length"], slope, loss - state["loss"], fine), 1),
         "shortenings": tf.where(turned, 0, shortenings),
-        "active": running & ~(stuck & ~forgotten),
+        "level": tf.where(headway, reached, state["level"]),
+        "level_step": level_step,
+        "active": running & ~(stuck & ~forgotten) & moving,
     }
     return new, reported(new["loss"], running)
 
