@@ -8,6 +8,7 @@ A box is kept by projecting candidates, with coordinates that push against a bou
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -44,14 +45,19 @@ def start(point: dict, active) -> dict:
     }
 
 
-def step(
-    state: dict, data: dict, i, objective, settings, shapes: dict, box: dict
-) -> tuple[dict, tf.Tensor]:
+class Space(NamedTuple):
+    """The variables: their shapes without the trials, and the lowest and highest value of some of them."""
+
+    shapes: dict
+    box: dict
+
+
+def step(state: dict, data: dict, i, objective, settings, space: Space) -> tuple[dict, tf.Tensor]:
     """Evaluation ``i`` of every trial's candidate. Returns the new state and the loss [T] of its ``x``.
 
-    ``shapes`` are the variables' shapes without the trials. A trial stops after ``settings.polish_plateau``
-    evaluations without headway; 0: never.
+    A trial stops after ``settings.polish_plateau`` evaluations without headway; 0: never.
     """
+    shapes, box = space
     low, high = _bounds(shapes, box, state["x"].dtype)
     x, gradient, running = state["x"], state["gradient"], state["active"]
     candidate = tf.clip_by_value(x + state["length"][:, None] * state["direction"], low, high)

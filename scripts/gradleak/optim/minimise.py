@@ -213,7 +213,9 @@ def _phases(objective, start: dict, settings: LoopSettings, box: dict) -> list[_
                 first=settings.steps + 1,
                 evaluations=settings.polish_steps,
                 start=lbfgs.start,
-                step=partial(lbfgs.step, objective=objective, settings=settings, shapes=shapes, box=box),
+                step=partial(
+                    lbfgs.step, objective=objective, settings=settings, space=lbfgs.Space(shapes, box)
+                ),
                 best=partial(lbfgs.best, shapes=shapes),
             )
         )
@@ -230,38 +232,44 @@ def _begin(phase: _Phase, start: dict, trials: int, points: int) -> _Run:
 
 
 class _Chunk:
-    """Some steps of an optimiser in one compiled function."""
+    """Some steps of an optimiser, compiled once for each shape of their arguments."""
 
     def __init__(self, step):
+        self.step = step
         self.memory = {}  # bytes, by the number of trials: an estimate on the safe side
+        self._functions = {}  # one a shape: a single function of many shapes makes TensorFlow warn
 
-        @tf.function(autograph=False)
-        def steps(state, data, first, count):
-            def body(i, state, losses):
-                state, loss = step(state, data, first + i)
-                self.memory[loss.shape[0]] = widths.bytes_of(tf.compat.v1.get_default_graph())
-                return i + 1, state, losses.write(i, loss)
+    def _function(self, state: dict, data: dict):
+        key = str([(part.shape, part.dtype) for part in tf.nest.flatten((state, data))])
+        if key not in self._functions:
+            self._functions[key] = tf.function(lambda *given: self._steps(*given), autograph=False)
+        return self._functions[key]
 
-            losses = tf.TensorArray(tf.float32, size=count, element_shape=state["active"].shape)
-            _, state, losses = tf.while_loop(
-                lambda i, *_: i < count, body, (0, state, losses), parallel_iterations=1
-            )
-            return state, losses.stack()
+    def _steps(self, state, data, first, count):
+        def body(i, state, losses):
+            state, loss = self.step(state, data, first + i)
+            self.memory[loss.shape[0]] = widths.bytes_of(tf.compat.v1.get_default_graph())
+            return i + 1, state, losses.write(i, loss)
 
-        self._steps = steps
+        losses = tf.TensorArray(tf.float32, size=count, element_shape=state["active"].shape)
+        _, state, losses = tf.while_loop(
+            lambda i, *_: i < count, body, (0, state, losses), parallel_iterations=1
+        )
+        return state, losses.stack()
 
     def __call__(self, rows: np.ndarray, state: dict, data: dict, first: int, count: int):
         """``count`` steps from number ``first`` on for some trials of a state: their state, losses [count,
         rows].
         """
-        return self._steps(*_of_rows(rows, state, data), tf.constant(first), tf.constant(count))
+        given = _of_rows(rows, state, data)
+        return self._function(*given)(*given, tf.constant(first), tf.constant(count))
 
     def traced(self, width: int, state: dict, data: dict) -> float:
         """Bytes that the first ``width`` trials take. Nothing runs, so no graph that is too wide is
         optimised.
         """
         given = _of_rows(np.arange(width), state, data)
-        self._steps.get_concrete_function(*given, tf.constant(0), tf.constant(0))
+        self._function(*given).get_concrete_function(*given, tf.constant(0), tf.constant(0))
         return self.memory[width]
 
 

@@ -16,7 +16,6 @@ from gradleak.attacks.span.dense_layer import DenseLayer
 from gradleak.attacks.span.subspace import Subspace
 from gradleak.optim import minimise
 
-
 _LOOPS = 16  # compiled searches that are kept
 _SIZES = (2, 8, 32, 64, 128)  # images of a compiled search; more are not filled up
 _PER_IMAGE = ("labels", "wanted")  # data with an entry for each image
@@ -69,20 +68,16 @@ def images_of(
 ) -> np.ndarray:
     """Images [B, H, W, C] in [0, 1] whose features have the directions of ``features`` [B, I].
 
-    Of S ``starts`` [B, S, H, W, C] the one that leads nearest in the first steps is followed to the end.
-    polish_steps: of L-BFGS at the end.
+    Each is the best of those that S ``starts`` [B, S, H, W, C] lead to. polish_steps: of L-BFGS at the end.
     """
-    batch, each = starts.shape[:2]
-    wanted = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(layer.dtype)
-    if each > 1:
-        first = _settings(Steps(max(steps // thresholds.FEATURE_CHOICE, 1), thresholds.FEATURE_RATE))
-        data = {"wanted": np.repeat(wanted, each, axis=0)}
-        flat = starts.reshape(-1, *starts.shape[2:])
-        images, loss = _run(_loop(layer, _direction_objective, first), layer, flat, data)
-        best = loss.reshape(batch, each).argmin(axis=1)
-        starts = images.reshape(starts.shape)[np.arange(batch), best][:, None]
     settings = _settings(Steps(steps, thresholds.FEATURE_RATE, polish_steps))
-    return _run(_loop(layer, _direction_objective, settings), layer, starts[:, 0], {"wanted": wanted})[0]
+    batch, each = starts.shape[:2]
+    directions = features / np.linalg.norm(features, axis=1, keepdims=True)
+    data = {"wanted": np.repeat(directions, each, axis=0).astype(layer.dtype)}
+    flat = starts.reshape(-1, *starts.shape[2:])
+    images, loss = _run(_loop(layer, _direction_objective, settings), layer, flat, data)
+    best = loss.reshape(batch, each).argmin(axis=1)
+    return images.reshape(starts.shape)[np.arange(batch), best]
 
 
 def codes(
@@ -159,7 +154,7 @@ def _data(span: Subspace, avoid: np.ndarray | None, dtype: str) -> dict[str, np.
 
 
 def _columns(matrix: np.ndarray, dtype: str) -> np.ndarray:
-    """``matrix`` [I, R] as data of the loop, with columns of zeros up to a multiple of some number: few shapes
+    """``matrix`` [I, R] as data of the loop, with zero columns up to a multiple of ``_COLUMNS``: few shapes
     are compiled then."""
     more = -matrix.shape[1] % _COLUMNS or (0 if matrix.shape[1] else _COLUMNS)
     return np.pad(matrix, ((0, 0), (0, more)))[None].astype(dtype)

@@ -94,13 +94,10 @@ RESIDUAL_FLOOR = 1e-12
 GRADIENT_BOUND = 0.05
 # Learning rate, in pixels, of Adam towards one feature. Set by hand.
 FEATURE_RATE = 0.1
-# Of several starts towards one feature, the nearest after one part in so many of the steps is followed. It
-# saves time alone.
-FEATURE_CHOICE = 3
 # Learning rate of the single Adam step before L-BFGS: it hardly moves the image. Set by hand.
 POLISH_RATE = 1e-4
-# Evaluations without headway (optim.batched.HEADWAY) after which an image stays where it is. Nearly all images
-# stop within 100; those near a member's feature go on. bench_span.py n32 shows what 25 saves.
+# Evaluations without headway (optim.batched.HEADWAY) after which an image stays where it is. Nearly all
+# images stop within 100; those near a member's feature go on. bench_span.py n32 shows what 25 saves.
 PLATEAU = 25
 # Learning rate over the codes of a decoder, and the weight of the mean of z². Set by hand.
 CODE_RATE = 0.05
