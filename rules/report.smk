@@ -193,7 +193,7 @@ rule write_report:
         runtime=30,
     params:
         recorded=[c for c, _ in DONE.recorded()],
-        mapped=[f"{DONE.target_names[t]} ({t}), draws {b}" for t, b in DONE.mapped()],
+        mapped=[DONE.update_name(t, b) for t, b in DONE.mapped()],
         descriptions={s.name: s.description for s in PLAN.studies},
         settings=PLAN.described(),
         code=code_of("write_report.py", text=True),

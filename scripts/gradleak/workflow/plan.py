@@ -83,6 +83,12 @@ class Plan:
         )
         return sorted(set(pairs))
 
+    def update_name(self, target: str, block: str) -> str:
+        """The updates of a block of draws, for people: with round and client, if the run was recorded."""
+        recorded = self.targets[target].recorded
+        place = recorded[int(block.split("-")[0])].in_words if recorded else f"draws {block}"
+        return f"{self.target_names[target]} ({target}), {place}"
+
     def without(self, missing: Iterable[tuple[str, str]]) -> Plan:
         """The plan less the (cell, block) pairs ``missing``. Cells that have no blocks left are dropped."""
         gone = set(missing)
