@@ -12,12 +12,16 @@ APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get inst
 
 FUZZ   ?= 20000
 
-.PHONY: run plan test fuzz slurm-test slurm-bench bench report ui tracking-server prune lint schema clean setup gpu lock
+.PHONY: run audit plan test fuzz slurm-test slurm-bench bench report ui tracking-server prune lint schema clean setup gpu lock
 run: setup  ## the default study, start to report
 	$(SNAKE) --cores $(CORES) --quiet rules $(ARGS)
 	@echo
 	@echo "Report:    $$PWD/results/report.html"
 	@echo "MLflow UI: make ui   (then open http://127.0.0.1:5000)"
+
+audit: setup  ## one update or a recorded run -> a verdict: LEAK=folder [PUBLIC=name or path] [TRUTH=file] [SAMPLES=N] [MINUTES=10]
+	@PYTHONPATH=scripts $(RUN) gradleak.workflow.audit --cores $(CORES) --leak="$(LEAK)" --public="$(PUBLIC)" \
+		--truth="$(TRUTH)" --samples="$(SAMPLES)" --minutes="$(MINUTES)" $(ARGS)
 
 test: setup  ## the whole test suite, one worker per core (at most 8)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)

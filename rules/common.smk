@@ -140,6 +140,7 @@ FIGURE_FILES = {
 
 FIGURES = [f"results/figures/{name}.png" for name in DONE.figures()]
 MAPPING_FIGURES = [f"results/figures/mapping/{t}_{b}.png" for t, b in DONE.mapped()]
+VERDICT = ["results/tables/verdict.json"] if DONE.audited() else []
 PRIOR_FIGURES = [f"results/figures/priors/{p}.png" for p in DONE.priors]
 
 

@@ -89,6 +89,20 @@ class Plan:
         place = recorded[int(block.split("-")[0])].in_words if recorded else f"draws {block}"
         return f"{self.target_names[target]} ({target}), {place}"
 
+    def audited(self) -> Target | None:
+        """The one target of the plan, if it is an update from outside: what a verdict is about."""
+        targets = list(self.targets.values())
+        return targets[0] if len(targets) == 1 and targets[0].options.source != "simulate" else None
+
+    def places(self) -> list[dict[str, Any]]:
+        """Draw, and round and client where the run was recorded, of each of ``mapped``."""
+        found = []
+        for target, block in self.mapped():
+            draw, recorded = int(block.split("-")[0]), self.targets[target].recorded
+            place = {"round": recorded[draw].round, "client": recorded[draw].client} if recorded else {}
+            found.append({"draw": draw, "place": place})
+        return found
+
     def without(self, missing: Iterable[tuple[str, str]]) -> Plan:
         """The plan less the (cell, block) pairs ``missing``. Cells that have no blocks left are dropped."""
         gone = set(missing)

@@ -62,8 +62,8 @@ def recorded(name: str, target: LocalTarget) -> tuple[Recorded, ...]:
     rounds = _rounds(top)
     if not rounds:
         raise ConfigError(
-            f"targets.{name}.path: no folder round-0001, round-0002, … in {target.path!r} (from {Path.cwd()}); "
-            f"a recorded run is {LAYOUT}"
+            f"targets.{name}.path: no folder round-0001, … in {target.path!r} (from {Path.cwd()}); a "
+            f"recorded run is {LAYOUT}"
         )
     if missing := _absent(target.rounds, list(rounds)):
         raise ConfigError(
@@ -71,8 +71,8 @@ def recorded(name: str, target: LocalTarget) -> tuple[Recorded, ...]:
         )
     if not model_files(target):
         raise ConfigError(
-            f"targets.{name}.path: no file of the model in {target.path!r}; save its structure there, once for "
-            "all rounds (Keras: model.to_json())"
+            f"targets.{name}.path: no file of the model in {target.path!r}; save its structure there, once "
+            "for all rounds (Keras: model.to_json())"
         )
     chosen = [number for number in rounds if target.rounds in (None, "all") or number in target.rounds]
     found = [one for number in chosen for one in _clients(number, rounds[number])]
@@ -90,8 +90,8 @@ def recorded(name: str, target: LocalTarget) -> tuple[Recorded, ...]:
         for file in NEEDED:
             if not (Path(one.folder) / file).is_file():
                 raise ConfigError(
-                    f"targets.{name}.path: {one.folder}: {file} is missing; record the update again, or leave "
-                    f"it out by `rounds` or `clients`"
+                    f"targets.{name}.path: {one.folder}: {file} is missing; record the update again, or "
+                    "leave it out by `rounds` or `clients`"
                 )
     return tuple(found)
 
