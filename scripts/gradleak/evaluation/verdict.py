@@ -12,42 +12,27 @@ from typing import Any
 
 import pandas as pd
 
-INPUTS, INPUTS_DOUBTED, LABELS, NOTHING, UNDECIDED = (
-    "inputs_recovered",  # certified, and the control certifies none; or 20 dB with a truth
-    "inputs_doubted",  # certified, but the control is certified, too, or the truth contradicts
-    "labels_recovered",
-    "nothing_shown",
-    "undecided",  # no attack has a result
-)
+INPUTS = "inputs_recovered"  # certified, and the control certifies none; or 20 dB with a truth
+INPUTS_DOUBTED = "inputs_doubted"  # certified, but so is the control, or the truth contradicts
+LABELS = "labels_recovered"
+NOTHING = "nothing_shown"
+UNDECIDED = "undecided"  # no attack has a result
 ORDER = (INPUTS, INPUTS_DOUBTED, LABELS, NOTHING, UNDECIDED)  # the first one of all updates counts
 GUESSES = ("uniform", "aux_prior")  # label methods that do not read the update
 CONFORMAL, CERTIFIED, ESTIMATE = BASES = ("conformal", "certified", "estimate")  # of labels, see _labels
 IMAGES = ("span", "dlg", "latent")
 NONE = "none"  # a prospect: the attack cannot work
 # Limits: what the audit does not see. Each holds on a condition of the update or of the audit.
-(
-    UNPROVEN_SAMPLES,
-    NO_PUBLIC,
-    NO_TRUTH,
-    SEVERAL_STEPS,
-    NOISE,
-    BATCH_NORM,
-    SEEDS,
-    UNFINISHED,
-    NO_SPAN,
-    OTHERS,
-) = (
-    "samples_not_proven",
-    "no_public_images",
-    "no_truth",
-    "several_local_steps",
-    "noise_on_the_update",
-    "batch_norm_in_training_mode",
-    "finite_search",
-    "attacks_not_finished",
-    "nothing_can_be_certified",
-    "other_attacks",
-)
+UNPROVEN_SAMPLES = "samples_not_proven"
+NO_SPAN = "nothing_can_be_certified"
+NO_PUBLIC = "no_public_images"
+NO_TRUTH = "no_truth"
+SEVERAL_STEPS = "several_local_steps"
+NOISE = "noise_on_the_update"
+BATCH_NORM = "batch_norm_in_training_mode"
+UNFINISHED = "attacks_not_finished"
+SEEDS = "finite_search"
+OTHERS = "other_attacks"
 
 
 @dataclass(frozen=True)

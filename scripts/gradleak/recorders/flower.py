@@ -1,4 +1,4 @@
-"""Record the updates of a Flower app, one folder a round and client. Needs numpy alone; copy it where you want.
+"""Record the updates of a Flower app, one folder a round and client. Needs numpy alone; copy it.
 
 On the server, around a strategy of the message API (``flwr.serverapp.strategy``) or of the older API
 (``flwr.server.strategy``):
@@ -65,9 +65,10 @@ def recording(strategy: type, out: str | os.PathLike[str], meta: dict | None = N
     """A subclass of ``strategy`` that records each reply before it is aggregated.
 
     meta: what is known about the clients, written to every meta.json, such as ``{"learning_rate": 0.1,
-    "samples": 8}``. point: raw, clipped or aggregate; by default clipped for Flower's wrappers with clipping on
-    the clients, else raw. Inside a wrapper with clipping on the server state ``point="clipped"``. Raises ValueError for another point, or for a class
-    of neither API.
+    "samples": 8}``. point: raw, clipped or aggregate; by default clipped for Flower's wrappers with clipping
+    on the clients, else raw. Inside a wrapper with clipping on the server state ``point="clipped"``.
+
+    Raises ValueError for another point, or for a class of neither API.
     """
     if point and point not in POINTS:
         raise ValueError(f"point is {point!r}; it is one of {', '.join(POINTS)}")
@@ -101,7 +102,11 @@ def client_mod(
             number = config.get("server-round") or _round_of(message)
             client = str(getattr(context, "node_id", "") or message.metadata.dst_node_id)
             recorder.write(
-                int(number or 0), client, _arrays(message.content), _arrays(reply.content), _facts(config, reply)
+                int(number or 0),
+                client,
+                _arrays(message.content),
+                _arrays(reply.content),
+                _facts(config, reply),
             )
         return reply
 
@@ -124,17 +129,20 @@ class Recorder:
             "round": number,
             "node": client,
             "point": AGGREGATE if aggregate else self.point,
-            **facts,
-            **self.meta,
+            **(self.meta | facts if aggregate else facts | self.meta),
         }
         write_update(folder, before, after, meta)
 
-    def write_all(self, number: int, sent: dict[str, Arrays], replies: dict[str, tuple[Arrays, dict]]) -> None:
+    def write_all(
+        self, number: int, sent: dict[str, Arrays], replies: dict[str, tuple[Arrays, dict]]
+    ) -> None:
         """The updates of a round. sent, replies: by client. One update if all replies are the same."""
         known = {client: reply for client, reply in replies.items() if client in sent}
         if len(known) > 1 and _all_equal([arrays for arrays, _ in known.values()]):
             client = next(iter(known))
             facts = {"clients": len(known)}
+            if samples := self.meta.get("samples"):  # of each client
+                facts["samples"] = len(known) * samples
             self.write(number, AGGREGATE, sent[client], known[client][0], facts)
             return
         for client, (after, facts) in known.items():

@@ -5,14 +5,15 @@ One filter, twice, on the server:
     recipe.add_server_output_filter(Recorder("runs/mine", "before"), tasks=["train"])
     recipe.add_server_input_filter(Recorder("runs/mine", "result"), tasks=["train"])
 
-Written are ``<out>/round-0001/client-<name>/`` with ``before.npz``, ``delta.npz`` (after − before, float32) and
-``meta.json``. NVFlare counts rounds from 0; folders count from 1. ``out`` must be absolute, since jobs run in
-folders of their own. Put the model once at the top of ``out``.
+Written are ``<out>/round-0001/client-<name>/`` with ``before.npz``, ``delta.npz`` (after − before, float32)
+and ``meta.json``. NVFlare counts rounds from 0; folders count from 1. ``out`` must be absolute, since jobs
+run in folders of their own. Put the model once at the top of ``out``.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -23,15 +24,16 @@ from typing import Any
 import numpy as np
 
 try:
-    from nvflare.apis.dxo import DataKind, from_shareable
+    from nvflare.apis.dxo import from_shareable
     from nvflare.apis.filter import Filter
 except ImportError:  # the tests and readers of this file may do without NVFlare
-    Filter = object
-    DataKind = from_shareable = None
+    Filter, from_shareable = object, None
 
 COUNTER = "num_batches_tracked"  # of PyTorch's BatchNorm: local steps, no weight
 STEPS_KEY = "NUM_STEPS_CURRENT_ROUND"
 SIDES = ("before", "result")
+KINDS = ("WEIGHTS", "WEIGHT_DIFF")
+LOG = logging.getLogger(__name__)
 POINTS = ("raw", "clipped", "aggregate")
 
 Arrays = dict[str, np.ndarray]
@@ -59,14 +61,17 @@ class Recorder(Filter):
         number = shareable.get_header("current_round")
         if number is not None:
             dxo = from_shareable(shareable)
-            self.record(int(number) + 1, str(client), dxo.data, str(dxo.data_kind), dict(dxo.meta or {}))
+            kind = str(getattr(dxo.data_kind, "value", dxo.data_kind))  # an enumeration in newer versions
+            self.record(int(number) + 1, str(client), dxo.data, kind, dict(dxo.meta or {}))
         return shareable
 
     def record(self, number: int, client: str, data: dict, kind: str, stated: dict[str, Any]) -> None:
         """One side of an update. number: of the round, from 1. kind: WEIGHTS or WEIGHT_DIFF."""
-        if kind not in ("WEIGHTS", "WEIGHT_DIFF"):
-            return  # metrics, or a form that is no update
-        folder = Path(self.out) / f"round-{number:04d}" / f"client-{re.sub(r'[^\w.-]', '_', client)}"
+        if kind not in KINDS:
+            LOG.warning("round %d, %s: not recorded, since %s are not weights", number, client, kind)
+            return
+        name = re.sub(r"[^\w.-]", "_", client)
+        folder = Path(self.out) / f"round-{number:04d}" / f"client-{name}"
         waiting = folder.with_name(f".{folder.name}.before.npz")
         arrays = {str(key): np.asarray(value) for key, value in data.items()}
         if self.side == "before":

@@ -3,8 +3,9 @@
     python -m gradleak.workflow.audit --leak FOLDER [--public NAME_OR_PATH] [--truth PATH] [--samples N]
         [--minutes 10] [--cores N] [any arguments of Snakemake]
 
-The mapping runs first. Then the attacks run that have a prospect, with their controls, once. The time that is
-left is spent on further seeds, by the times that the first ones took. The config is results/audit.yaml.
+The mapping runs first. Then the attacks run that have a prospect, with their controls, once; those come first
+whose results are certified. The time that is left is spent on further seeds, by the times that the first ones
+took. The config is results/audit.yaml.
 """
 
 from __future__ import annotations
@@ -56,13 +57,17 @@ class Run:
             *(sys.executable, "-m", "snakemake", "--cores", str(self.cores), "--configfile", str(CONFIG)),
             *("--quiet", "rules", *self.further, *arguments),
         ]
-        with subprocess.Popen(command) as process:
+        with subprocess.Popen(command, start_new_session=True) as process:
             try:
                 status = process.wait(max(self.left, 1) if limited else None)
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGTERM)  # jobs save their state and end
                 process.wait()
                 return False
+            except KeyboardInterrupt:
+                os.killpg(process.pid, signal.SIGINT)
+                process.wait()
+                raise SystemExit(130) from None
         if status:
             raise SystemExit(status)
         return True
@@ -97,6 +102,15 @@ def seeds_within(plan: Plan, seconds: float, cores: int) -> int:
     return 1 + int(SPENT * seconds * cores / each) if each else 1
 
 
+def first_files(plan: Plan) -> list[str]:
+    """The scores of the attacks that come first: labels, and span inversion, whose results are certified."""
+    return [
+        f"results/scores/{cell}/{block}.json"
+        for cell, block in plan.asked()
+        if plan.cells[cell].attack in ("labels", "span")
+    ]
+
+
 def all_certified(verdict: dict[str, Any]) -> bool:
     """Whether every image is certified, so that further seeds can show no more."""
     return verdict["inputs_certified"] == samples_of(verdict)
@@ -114,7 +128,7 @@ def run(arguments: Arguments, cores: int, further: list[str]) -> None:
     work.snakemake("--until", "assess_prospects", limited=False)
     prospects = prospects_of(mapped)
     plan = write(audit_config(arguments, prospects))
-    complete = work.snakemake()
+    complete = work.snakemake("--", *first_files(plan)) and work.snakemake()
     if complete and work.left > LEAST and not all_certified(read_json(VERDICT)):
         seeds = min(seeds_within(plan, work.left, cores), MOST_SEEDS)
         if seeds > 1:
@@ -134,10 +148,11 @@ def run(arguments: Arguments, cores: int, further: list[str]) -> None:
 
 def show(verdict: dict[str, Any], say: Callable[[str], None] = print) -> None:
     """The verdict in one line, and where the rest is."""
+    certified = verdict["inputs_certified"]
     say("")
     say(
         f"Verdict: {verdict['verdict']}. Images: {samples_of(verdict)}. Certified: "
-        f"{verdict['inputs_certified']}."
+        f"{'not known' if certified is None else certified}."
     )
     say(f"Report:  {Path('results/report.html').resolve()}")
     say(f"Numbers: {VERDICT.resolve()}")
