@@ -1,4 +1,4 @@
-"""What the tests share: frameworks in an environment of their own, .venv-frameworks or GRADLEAK_FRAMEWORKS."""
+"""What the tests share. Frameworks have an environment: .venv-frameworks, or GRADLEAK_FRAMEWORKS."""
 
 import os
 import subprocess
@@ -26,10 +26,10 @@ def require(*packages: str) -> None:
 
 
 def run(script: str, *arguments: object) -> None:
-    """A script of this folder with the frameworks' Python."""
+    """A script of this folder with the frameworks' Python. arguments: the data, OUT, and others."""
     done = subprocess.run(
         [interpreter(), HERE / script, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, "PYTHONPATH": str(arguments[1]), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         timeout=300,
@@ -44,7 +44,8 @@ def unlike_own(recorded: Path, own: Path, clients: tuple[str, ...]) -> list[str]
         for client in clients:
             place = f"round-{number:04d}/client-{client}"
             with np.load(recorded / place / "delta.npz") as found, np.load(own / f"{place}.npz") as expected:
-                if any(found[key].tobytes() != expected[key].tobytes() for key in expected.files):
+                pairs = zip(found.files, expected.files, strict=True)  # the older API has no names
+                if any(found[a].tobytes() != expected[b].tobytes() for a, b in pairs):
                     odd.append(place)
     return odd
 

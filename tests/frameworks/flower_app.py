@@ -2,11 +2,14 @@
 
     python flower_app.py DATA OUT API
 
-DATA: x_<client> (rounds, n, 64) float32 and y_<client>. OUT/recorded, OUT/mod: what the recorders wrote.
-OUT/own: what each client computed itself. API: message, legacy or secagg.
+DATA: x_<client> (rounds, n, 64) float32 and y_<client>. OUT/runs/mine, OUT/runs/mine-clients: what the
+recorders wrote, by the lines of docs/how-to/audit-flower.md. OUT/own: what each client computed itself.
+API: message, legacy or secagg.
 """
 
 import os
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,10 +24,11 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from flwr.supercore.task_identity import TaskIdentity
 
-from gradleak.recorders import flower
-
-META = {"learning_rate": 0.1, "local_steps": 1, "optimizer": "sgd", "samples": 2}
 DATA, OUT = np.load(sys.argv[1]), Path(sys.argv[2])
+ROOT = Path(__file__).parents[2]
+SERVER, CLIENT = re.findall(
+    r"^```python\n(.*?)^```$", (ROOT / "docs/how-to/audit-flower.md").read_text("utf-8"), re.M | re.S
+)
 NODES = [11, 2**63 + 5]  # Flower's ids have 64 bits
 
 
@@ -49,7 +53,17 @@ def trained(model: torch.nn.Module, node: int, round_number: int) -> dict[str, n
     return after
 
 
-client = ClientApp(mods=[flower.client_mod(OUT / "mod", META)])
+def executed(lines: str, **names: object) -> dict:
+    """The names after the lines of the page, with the recorder copied as the page says."""
+    os.chdir(OUT)
+    shutil.copy(ROOT / "scripts/gradleak/recorders/flower.py", OUT / "gradleak_flower.py")
+    sys.path.insert(0, str(OUT))
+    exec(lines, names)
+    return names
+
+
+META = executed(SERVER, FedAvg=FedAvg)["META"]
+client = executed(CLIENT, ClientApp=ClientApp, META=META)["app"]
 
 
 @client.train()
@@ -96,9 +110,7 @@ class InProcess(Grid):
 
 def message_api() -> None:
     TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = 1, 1, 1
-    strategy = flower.recording(FedAvg, OUT / "recorded", META)(
-        fraction_train=1.0, fraction_evaluate=0.0, min_train_nodes=2, min_available_nodes=2
-    )
+    strategy = executed(SERVER, FedAvg=FedAvg)["strategy"]
     strategy.start(
         grid=InProcess(),
         initial_arrays=ArrayRecord(network().state_dict()),
@@ -132,9 +144,8 @@ def legacy_api(is_secure: bool) -> None:
     manager = SimpleClientManager()
     for node in NODES:
         manager.register(Proxy(str(node)))
-    strategy = flower.recording(LegacyFedAvg, OUT / "recorded", META)(
-        fraction_fit=1.0, min_fit_clients=2, min_available_clients=2
-    )
+    lines = SERVER.replace("_train=", "_fit=")
+    strategy = executed(lines, FedAvg=LegacyFedAvg)["strategy"]
     weights = ndarrays_to_parameters([value.numpy() for value in network().state_dict().values()])
     for number in (1, 2):
         asked = strategy.configure_fit(number, weights, manager)

@@ -2,22 +2,28 @@
 
     python nvflare_job.py DATA OUT
 
-OUT/recorded: what the recorder wrote. OUT/own: what each client computed itself.
+OUT/runs/mine: what the recorder wrote, by the lines of docs/how-to/audit-nvflare.md.
+OUT/own: what each client computed itself.
 """
 
+import re
+import shutil
 import sys
 from pathlib import Path
 
 OUT = Path(sys.argv[2]).resolve()
+ROOT = Path(__file__).parents[2]
+(LINES,) = re.findall(
+    r"^```python\n(.*?)^```$", (ROOT / "docs/how-to/audit-nvflare.md").read_text("utf-8"), re.M | re.S
+)
 CLIENT = Path(__file__).with_name("nvflare_client.py")
 
 
 def main() -> None:
+    shutil.copy(ROOT / "scripts/gradleak/recorders/nvflare.py", OUT / "gradleak_nvflare.py")
     from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
     from nvflare.recipe import SimEnv
     from nvflare_client import Net
-
-    from gradleak.recorders.nvflare import Recorder
 
     recipe = FedAvgRecipe(
         name="recorded",
@@ -27,10 +33,7 @@ def main() -> None:
         train_script=str(CLIENT),
         train_args=f"{Path(sys.argv[1]).resolve()} {OUT}",
     )
-    meta = {"learning_rate": 0.1, "optimizer": "sgd", "samples": 2}
-    recorded = str(OUT / "recorded")
-    recipe.add_server_output_filter(Recorder(recorded, "before", meta), tasks=["train"])
-    recipe.add_server_input_filter(Recorder(recorded, "result", meta), tasks=["train"])
+    exec(LINES, {"recipe": recipe, "HERE": OUT})
     recipe.execute(SimEnv(num_clients=2, num_threads=2, workspace_root=str(OUT / "workspace")))
 
 
