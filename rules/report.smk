@@ -169,8 +169,8 @@ rule decide_verdict:
     input:
         trials="results/tables/trials.csv",
         labels="results/tables/labels.csv",
-        mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in DONE.mapped()],
-        prospects=[f"results/mapping/{t}/{b}/prospects.json" for t, b in DONE.mapped()],
+        mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in AUDITED],
+        prospects=[f"results/mapping/{t}/{b}/prospects.json" for t, b in AUDITED],
     output:
         verdict="results/tables/verdict.json",
     log:
@@ -184,7 +184,7 @@ rule decide_verdict:
     params:
         target=lambda w: DONE.target_names[DONE.audited().id],
         has_public=lambda w: DONE.audited().has_public,
-        updates=DONE.places(),
+        updates=[PLAN.place(t, b) for t, b in AUDITED],
         code=code_of("decide_verdict.py", text=True),
     script:
         "../scripts/decide_verdict.py"

@@ -67,7 +67,10 @@ def verdict(
     }
     for key in ("attacks", "not_applicable", "controls"):
         found[key] = [one.get("place", {}) | row for one in each for row in one[key]]
-    found["limits"] = list(dict.fromkeys(limit for one in each for limit in one["limits"]))
+    limits = [limit for one in each for limit in one["limits"]]
+    if not set(trials["draw"]) <= {one.draw for one in updates}:  # some updates have no mapping
+        limits.append(UNFINISHED)
+    found["limits"] = list(dict.fromkeys(limits))
     return found | {"updates": each}
 
 

@@ -103,7 +103,11 @@ def seeds_within(plan: Plan, seconds: float, cores: int) -> int:
 
 
 def first_files(plan: Plan) -> list[str]:
-    """The scores of the attacks that come first: labels, and span inversion, whose results are certified."""
+    """The scores of what comes first in a recorded run: labels, and span inversion, which certifies. Of one
+    update all attacks run together.
+    """
+    if not any(target.recorded for target in plan.targets.values()):
+        return []
     return [
         f"results/scores/{cell}/{block}.json"
         for cell, block in plan.asked()
@@ -128,7 +132,8 @@ def run(arguments: Arguments, cores: int, further: list[str]) -> None:
     work.snakemake("--until", "assess_prospects", limited=False)
     prospects = prospects_of(mapped)
     plan = write(audit_config(arguments, prospects))
-    complete = work.snakemake("--", *first_files(plan)) and work.snakemake()
+    first = first_files(plan)
+    complete = (not first or work.snakemake("--", *first)) and work.snakemake()
     if complete and work.left > LEAST and not all_certified(read_json(VERDICT)):
         seeds = min(seeds_within(plan, work.left, cores), MOST_SEEDS)
         if seeds > 1:

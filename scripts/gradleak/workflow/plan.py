@@ -94,14 +94,11 @@ class Plan:
         targets = list(self.targets.values())
         return targets[0] if len(targets) == 1 and targets[0].options.source != "simulate" else None
 
-    def places(self) -> list[dict[str, Any]]:
-        """Draw, and round and client where the run was recorded, of each of ``mapped``."""
-        found = []
-        for target, block in self.mapped():
-            draw, recorded = int(block.split("-")[0]), self.targets[target].recorded
-            place = {"round": recorded[draw].round, "client": recorded[draw].client} if recorded else {}
-            found.append({"draw": draw, "place": place})
-        return found
+    def place(self, target: str, block: str) -> dict[str, Any]:
+        """The draw of a block of ``mapped``, and its round and client if the run was recorded."""
+        draw, recorded = int(block.split("-")[0]), self.targets[target].recorded
+        place = {"round": recorded[draw].round, "client": recorded[draw].client} if recorded else {}
+        return {"draw": draw, "place": place}
 
     def without(self, missing: Iterable[tuple[str, str]]) -> Plan:
         """The plan less the (cell, block) pairs ``missing``. Cells that have no blocks left are dropped."""

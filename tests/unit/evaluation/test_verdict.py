@@ -162,6 +162,8 @@ def test_a_recorded_run_is_a_sum_with_a_row_for_each_update():
     assert (found["verdict"], found["samples"], found["inputs_certified"]) == (INPUTS, 8, 2)
     assert [one["verdict"] for one in found["updates"]] == [INPUTS, NOTHING]
     assert [one["round"] for one in found["attacks"]] == [1, 2]
+    assert UNFINISHED not in found["limits"]
+    assert UNFINISHED in decided(SPAN, DLG | {"draw": 2}, updates=updates)["limits"], "one is not mapped"
     html = verdict_text.section(found)
     assert html.index("Private images") < html.index("By round and client")
     assert html.count("<tr>") == 3
