@@ -34,6 +34,11 @@ CONFIG = Path("results/audit.yaml")
 VERDICT = Path("results/tables/verdict.json")
 BENCHMARKS = Path("results/benchmarks")
 STUDIES = Path("config/studies")
+HINT = (
+    "make audit: the update was not understood; the reason is above. Settings of the target are arguments here: "
+    f"`samples` is SAMPLES=, `dataset` is PUBLIC=. For others edit {CONFIG} and run\n"
+    f"    snakemake --cores 2 --configfile {CONFIG}"
+)
 MOST_SEEDS = 8
 SPENT = 0.8  # share of the time that is left that the forecast may fill; the tables come after it
 LEAST = 30  # seconds below which no further seeds are started
@@ -129,7 +134,11 @@ def run(arguments: Arguments, cores: int, further: list[str]) -> None:
     work = Run(cores, time.monotonic() + 60 * arguments.minutes, further)
     checked(arguments)
     mapped = write(audit_config(arguments, None))
-    work.snakemake("--until", "assess_prospects", limited=False)
+    try:
+        work.snakemake("--until", "assess_prospects", limited=False)
+    except SystemExit:
+        print(HINT, file=sys.stderr)
+        raise
     prospects = prospects_of(mapped)
     plan = write(audit_config(arguments, prospects))
     first = first_files(plan)
