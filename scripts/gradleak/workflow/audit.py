@@ -35,7 +35,7 @@ VERDICT = Path("results/tables/verdict.json")
 BENCHMARKS = Path("results/benchmarks")
 STUDIES = Path("config/studies")
 HINT = (
-    "make audit: the update was not understood; the reason is above. Settings of the target are arguments here: "
+    "make audit: the update was not understood; the reason is above. Settings of the target are arguments: "
     f"`samples` is SAMPLES=, `dataset` is PUBLIC=. For others edit {CONFIG} and run\n"
     f"    snakemake --cores 2 --configfile {CONFIG}"
 )
