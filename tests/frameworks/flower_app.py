@@ -4,7 +4,7 @@
 
 DATA: x_<client> (rounds, n, 64) float32 and y_<client>. OUT/runs/mine, OUT/runs/mine-clients: what the
 recorders wrote, by the lines of docs/how-to/audit-flower.md. OUT/own: what each client computed itself.
-API: message, legacy or secagg.
+API: message, clipping, legacy or secagg.
 """
 
 import os
@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 SERVER, CLIENT = re.findall(
     r"^```python\n(.*?)^```$", (ROOT / "docs/how-to/audit-flower.md").read_text("utf-8"), re.M | re.S
 )
+CLIP = 0.01  # norm of an update, below those of the clients
 NODES = [11, 2**63 + 5]  # Flower's ids have 64 bits
 
 
@@ -108,9 +109,20 @@ class InProcess(Grid):
             yield client(message, context)
 
 
-def message_api() -> None:
+def clipped_on_the_server() -> object:
+    """A strategy with a recorder around Flower's clipping, and one inside of it."""
+    from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping as Clipping
+    from gradleak_flower import recording
+
+    inner = recording(FedAvg, "runs/inside", META, point="clipped")
+    wrapper = recording(Clipping, "runs/mine", META)
+    asked = {"fraction_train": 1.0, "fraction_evaluate": 0.0}
+    return wrapper(inner(**asked), noise_multiplier=0.1, clipping_norm=CLIP, num_sampled_clients=2)
+
+
+def message_api(has_clipping: bool) -> None:
     TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = 1, 1, 1
-    strategy = executed(SERVER, FedAvg=FedAvg)["strategy"]
+    strategy = clipped_on_the_server() if has_clipping else executed(SERVER, FedAvg=FedAvg)["strategy"]
     strategy.start(
         grid=InProcess(),
         initial_arrays=ArrayRecord(network().state_dict()),
@@ -159,7 +171,7 @@ def legacy_api(is_secure: bool) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[3] == "message":
-        message_api()
+    if sys.argv[3] in ("message", "clipping"):
+        message_api(sys.argv[3] == "clipping")
     else:
         legacy_api(sys.argv[3] == "secagg")

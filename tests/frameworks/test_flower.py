@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from federations import ROOT, audit, require, run, unlike_own, write_model, write_truth
 
@@ -27,6 +28,17 @@ def test_the_message_api_gives_the_deltas_of_the_clients(message_run, recorder):
 def test_the_older_api_gives_the_deltas_of_the_clients(tmp_path, data):
     run("flower_app.py", data, tmp_path, "legacy")
     assert unlike_own(tmp_path / "runs/mine", tmp_path / "own", CLIENTS) == []
+
+
+def test_around_clipping_updates_are_raw_and_inside_of_it_clipped(tmp_path, data):
+    run("flower_app.py", data, tmp_path, "clipping")
+    assert unlike_own(tmp_path / "runs/mine", tmp_path / "own", CLIENTS) == []
+    for folder, point, is_clipped in (("mine", "raw", False), ("inside", "clipped", True)):
+        place = tmp_path / "runs" / folder / "round-0001" / f"client-{CLIENTS[0]}"
+        with np.load(place / "delta.npz") as delta:
+            norm = np.sqrt(sum(np.square(delta[key], dtype=np.float64).sum() for key in delta.files))
+        assert (norm < 0.0101) == is_clipped
+        assert json.loads((place / "meta.json").read_text())["point"] == point
 
 
 def test_secure_aggregation_is_one_update_a_round(tmp_path, data):
