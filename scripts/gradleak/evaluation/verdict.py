@@ -16,8 +16,8 @@ INPUTS = "inputs_recovered"  # certified, and the control certifies none; or 20 
 INPUTS_DOUBTED = "inputs_doubted"  # certified, but so is the control, or the truth contradicts
 LABELS = "labels_recovered"
 NOTHING = "nothing_shown"
-UNDECIDED = "undecided"  # no attack has a result
-ORDER = (INPUTS, INPUTS_DOUBTED, LABELS, NOTHING, UNDECIDED)  # the first one of all updates counts
+UNDECIDED = "undecided"  # no attack has a result, or one on images is not finished
+ORDER = (INPUTS, INPUTS_DOUBTED, LABELS, UNDECIDED, NOTHING)  # the first one of all updates counts
 GUESSES = ("uniform", "aux_prior")  # label methods that do not read the update
 CONFORMAL, CERTIFIED, ESTIMATE = BASES = ("conformal", "certified", "estimate")  # of labels, see _labels
 IMAGES = ("span", "dlg", "latent")
@@ -215,7 +215,8 @@ def _decide(found: dict[str, Any]) -> str:
     labels = found["labels"]
     if labels and labels["basis"] == CONFORMAL and any(one["low"] >= 1 for one in labels["classes"]):
         return LABELS
-    return NOTHING
+    unfinished = [one for one in found["not_applicable"] if one["kind"] == "failed"]
+    return UNDECIDED if any(one["attack"] in IMAGES for one in unfinished) else NOTHING
 
 
 def _limits(found: dict, update: Update, has_public: bool, has_truth: bool) -> list[str]:

@@ -22,7 +22,7 @@ TITLES = {
     kinds.INPUTS_DOUBTED: "Images were found, but they are not reliable.",
     kinds.LABELS: "Labels were recovered from this update, and no image.",
     kinds.NOTHING: "The attacks that ran show no image and no certain label.",
-    kinds.UNDECIDED: "No attack has a result, so nothing is decided.",
+    kinds.UNDECIDED: "Attacks are not finished or have no result, so nothing is decided.",
 }
 LIMITS = {
     kinds.UNPROVEN_SAMPLES: "The number of images is stated and not proven by the update.",

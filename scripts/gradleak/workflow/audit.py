@@ -108,15 +108,15 @@ def seeds_within(plan: Plan, seconds: float, cores: int) -> int:
 
 
 def first_files(plan: Plan) -> list[str]:
-    """The scores of what comes first in a recorded run: labels, and span inversion, which certifies. Of one
-    update all attacks run together.
+    """The scores of what comes first in a recorded run: span inversion, which certifies. Of one update all
+    attacks run together.
     """
     if not any(target.recorded for target in plan.targets.values()):
         return []
     return [
         f"results/scores/{cell}/{block}.json"
         for cell, block in plan.asked()
-        if plan.cells[cell].attack in ("labels", "span")
+        if plan.cells[cell].attack == "span" and plan.cells[cell].options.control == "none"
     ]
 
 

@@ -156,6 +156,12 @@ def test_what_has_no_result_has_a_reason():
     assert {NO_SPAN, NO_PUBLIC, SEVERAL_STEPS, UNFINISHED} <= set(found["limits"])
 
 
+def test_an_attack_on_images_that_is_not_finished_leaves_the_verdict_open():
+    failed = trial("span", "s", status="failed", reason="never started")
+    assert decided(failed, RANK1)["verdict"] == UNDECIDED
+    assert decided(failed | {"status": "not applicable"}, RANK1)["verdict"] == NOTHING
+
+
 def test_a_recorded_run_is_a_sum_with_a_row_for_each_update():
     updates = [update(draw, {"round": draw + 1, "client": "a"}) for draw in (0, 1)]
     found = decided(SPAN, DLG | {"draw": 1}, updates=updates)

@@ -86,6 +86,8 @@ def test_a_recorded_run_has_a_seed_for_each_update(leak, tmp_path):
     plan = planned(Arguments(leak), GOOD, 2)
     (target,) = plan.targets.values()
     assert target.draws == 2
+    first = {path.split("/")[2] for path in audit.first_files(plan)}
+    assert [(plan.cells[c].attack, plan.cells[c].options.control) for c in first] == [("span", "none")]
     cell = next(iter(plan.cells))
     assert sorted(block for c, block in plan.asked() if c == cell) == [f"000{s}-000{s}" for s in range(4)]
 
