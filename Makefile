@@ -12,15 +12,24 @@ APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get inst
 
 FUZZ   ?= 20000
 
-.PHONY: run plan test fuzz slurm-test slurm-bench bench report ui tracking-server prune lint schema clean setup gpu lock
+.PHONY: run audit plan test frameworks-test fuzz slurm-test slurm-bench bench report ui tracking-server prune lint schema clean setup gpu lock
 run: setup  ## the default study, start to report
 	$(SNAKE) --cores $(CORES) --quiet rules $(ARGS)
 	@echo
 	@echo "Report:    $$PWD/results/report.html"
 	@echo "MLflow UI: make ui   (then open http://127.0.0.1:5000)"
 
+audit: setup  ## one update or a recorded run -> a verdict: LEAK=folder [PUBLIC=name or path] [TRUTH=file] [SAMPLES=N] [MINUTES=10]
+	@PYTHONPATH=scripts $(RUN) gradleak.workflow.audit --cores $(CORES) --leak="$(LEAK)" --public="$(PUBLIC)" \
+		--truth="$(TRUTH)" --samples="$(SAMPLES)" --minutes="$(MINUTES)" $(ARGS)
+
 test: setup  ## the whole test suite, one worker per core (at most 8)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
+
+frameworks-test: setup  ## the recorders in real apps of Flower and NVFlare, in an environment of their own
+	test -x .venv-frameworks/bin/python || $(PYTHON) -m venv .venv-frameworks
+	.venv-frameworks/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-frameworks.lock
+	$(BIN)/python -m pytest tests/frameworks $(ARGS)
 
 fuzz: setup  ## the loaders of untrusted files under $(FUZZ) examples of each kind, anew each time
 	FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/unit/artifacts/test_fuzz.py $(ARGS)
@@ -82,3 +91,4 @@ gpu: setup  ## adds the CUDA libraries
 lock:  ## re-resolve the locks (needs uv)
 	cd envs && uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements.in -o requirements.lock
 	cd envs && uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-gpu.in -o requirements-gpu.lock
+	cd envs && uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-frameworks.in -o requirements-frameworks.lock

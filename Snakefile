@@ -25,7 +25,7 @@ rule all:
         multiext("results/tables/", "trials.csv", "cells.csv", "labels.csv", "headline.csv", "effects.csv"),
         # What these are made from, too: Snakemake remakes a missing file only if it is asked for.
         block_results(),
-        [*FIGURES, *MAPPING_FIGURES, *PRIOR_FIGURES],
+        [*FIGURES, *MAPPING_FIGURES, *PRIOR_FIGURES, *VERDICT],
         tracked(),
     localrule: True
 

@@ -78,7 +78,7 @@ rule simulate_client:
 
 rule fetch_artifacts:
     input:
-        files=lambda w: resolve.local_files(target(w).options) if target(w).options.source == "local" else [],
+        files=lambda w: resolve.local_files(target(w), w.block) if target(w).options.source == "local" else [],
     output:
         artifacts=directory("results/targets/{target}/{block}"),
         sums="results/targets/{target}/{block}.sha256",
@@ -94,6 +94,7 @@ rule fetch_artifacts:
         runtime=30,
     params:
         ids=lambda w: getattr(target(w).options, "ids", []),
+        draw=lambda w: seed_blocks.seeds_of_block(w.block)[0],
         cache="results/fetched",
         lock="artifacts.lock.json",
         code=code_of("fetch_artifacts.py"),
@@ -103,7 +104,7 @@ rule fetch_artifacts:
 
 rule import_truth:
     input:
-        truth=lambda w: resolve.truth_file(target(w).options),
+        truth=lambda w: resolve.truth_files(target(w), w.block),
         gradients="results/mapping/{target}/{block}/gradients.npz",
     output:
         truth="results/truth/{target}/{block}.npz",

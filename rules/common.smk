@@ -142,6 +142,14 @@ FIGURE_FILES = {
 
 FIGURES = [f"results/figures/{name}.png" for name in DONE.figures()]
 MAPPING_FIGURES = [f"results/figures/mapping/{t}_{b}.png" for t, b in DONE.mapped()]
+# Updates whose attacks are not finished count, too, if their mapping is.
+MAPPED = {*DONE.mapped()}
+AUDITED = [
+    (t, b)
+    for t, b in (PLAN.mapped() if PLAN.audited() else [])
+    if (t, b) in MAPPED or Path(f"results/mapping/{t}/{b}/prospects.json").exists()
+]
+VERDICT = ["results/tables/verdict.json"] if DONE.audited() else []
 PRIOR_FIGURES = [f"results/figures/priors/{p}.png" for p in DONE.priors]
 
 

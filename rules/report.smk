@@ -165,8 +165,34 @@ rule plot_prior:
         "../scripts/plot_prior.py"
 
 
+rule decide_verdict:
+    input:
+        trials="results/tables/trials.csv",
+        labels="results/tables/labels.csv",
+        mappings=[f"results/mapping/{t}/{b}/mapping.json" for t, b in AUDITED],
+        prospects=[f"results/mapping/{t}/{b}/prospects.json" for t, b in AUDITED],
+    output:
+        verdict="results/tables/verdict.json",
+    log:
+        "results/logs/decide_verdict.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        target=lambda w: DONE.target_names[DONE.audited().id],
+        has_public=lambda w: DONE.audited().has_public,
+        updates=[PLAN.place(t, b) for t, b in AUDITED],
+        code=code_of("decide_verdict.py", text=True),
+    script:
+        "../scripts/decide_verdict.py"
+
+
 rule write_report:
     input:
+        verdict=VERDICT,
         trials="results/tables/trials.csv",
         cells="results/tables/cells.csv",
         headline="results/tables/headline.csv",
@@ -193,7 +219,7 @@ rule write_report:
         runtime=30,
     params:
         recorded=[c for c, _ in DONE.recorded()],
-        mapped=[f"{DONE.target_names[t]} ({t}), draws {b}" for t, b in DONE.mapped()],
+        mapped=[DONE.update_name(t, b) for t, b in DONE.mapped()],
         descriptions={s.name: s.description for s in PLAN.studies},
         settings=PLAN.described(),
         code=code_of("write_report.py", text=True),

@@ -16,7 +16,7 @@ def main(snakemake) -> None:
     ]
     hashes = {path.name: (drive.sha256(path), path.stat().st_size) for path in files if ids}
     with replacing_folder(snakemake.output.artifacts) as folder:
-        draw = folder / "draw-000"
+        draw = folder / f"draw-{snakemake.params.draw:03d}"
         draw.mkdir()
         try:
             leak = receive(files, draw)

@@ -9,8 +9,9 @@ from gradleak.mapping.files import read_block
 
 
 def main(snakemake) -> None:
-    x, y = read_truth(snakemake.input.truth, read_block(snakemake.input.gradients))
-    write_npz(snakemake.output.truth, x=x[None], y=y[None], draws=np.array([0]))
+    block = read_block(snakemake.input.gradients)
+    x, y = read_truth(str(snakemake.input.truth), block)
+    write_npz(snakemake.output.truth, x=x[None], y=y[None], draws=np.asarray(block.draws))
     job.log.info("%d private images, for the scoring alone", len(x))
 
 

@@ -24,6 +24,7 @@ def main(snakemake) -> None:
             mapping_figures=[Path(path) for path in inputs.mapping_figures],
             prior_figures=[Path(path) for path in inputs.prior_figures],
             recovered=recovered,
+            verdict=read_json(inputs.verdict[0]) if inputs.get("verdict") else None,
             reference_accuracy=accuracy,
             descriptions=params.descriptions,
             settings=params.settings,

@@ -11,7 +11,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 LIBRARY = SCRIPTS / "gradleak"
 # A module imports from its own floor or from those before it.
 FLOORS = (
-    ("errors", "files", "records", "strict", "images", "float32", "losses"),
+    ("errors", "files", "records", "strict", "images", "float32", "losses", "recorders"),
     ("optim", "gradients", "artifacts"),
     ("mapping", "labels", "datasets"),
     ("federated",),

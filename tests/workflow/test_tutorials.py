@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,53 +80,69 @@ def test_first_run(rerun):
     assert "invert_pixels" not in planned, "finished trials are kept"
 
 
+def with_make(project: Project) -> Project:
+    """The Makefile, and this Python in the place of the environment that it would set up."""
+    shutil.copy2(ROOT / "Makefile", project.folder)
+    folder = project.folder / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    (folder / "python").chmod(0o755)
+    (folder.parent / ".installed").write_text(str(project.folder), encoding="utf-8")
+    return project
+
+
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory) -> Tutorial:
-    """The audit up to its check of the mapping."""
-    tutorial = Tutorial("audit-one-update.md", checkout(tmp_path_factory.mktemp("audit") / "project"))
+    """The audit up to the update of the client."""
+    project = with_make(checkout(tmp_path_factory.mktemp("audit") / "project"))
+    tutorial = Tutorial("audit-one-update.md", project)
     tutorial.run(0)
     return tutorial
 
 
 def test_audit_one_update(audit):
     folder = audit.project.folder
-    mapping = audit.run(1)
-    assert "sign" in mapping
-    assert not (folder / "results/inversions").exists(), "the mapping comes before any attack"
-
-    audit.run(2)
+    said = audit.run(1)
+    assert "Verdict: inputs_recovered. Images: 2. Certified: 2." in said
+    page = (folder / "results/report.html").read_text()
+    assert page.index("Private images were recovered") < page.index("<nav>"), "the first lines"
     trials = audit.table("trials")
-    assert set(trials["status"]) == {"ok"}
     assert trials["psnr"].isna().all()
-    span = trials[trials["attack"] == "span"]
+    span = trials[(trials["attack"] == "span") & (trials["control"] == "none")]
     assert (span["certified"] == 2).all()
     assert span["expected_psnr"].between(5, 100).all(), "what the update itself says of them"
-    assert trials.loc[trials["attack"] == "dlg", "objective"].notna().all()
     assert not (folder / "results/truth").exists()
-    cell = trials.loc[trials["attack"] == "dlg", "cell"].iloc[0]
-    (found,) = (folder / "results/inversions" / cell).glob("*.npz")
+    (found,) = (folder / "results/inversions" / span["cell"].iloc[0]).glob("*.npz")
     with np.load(found) as arrays:
-        assert arrays["images"].shape == (2, 2, 8, 8, 1)
+        assert arrays["images"].shape == (1, 2, 8, 8, 1)
         assert arrays["images"].dtype == np.float32
         assert 0 <= arrays["images"].min() <= arrays["images"].max() <= 1
-        assert arrays["labels"].shape == arrays["accepted"].shape == (2, 2)
         assert arrays["accepted"].all()
-        assert arrays["seeds"].tolist() == [0, 1]
-        assert arrays["objective"].shape == (2,)
     attacked = audit.project.bytes_of("results/inversions/*/*.npz", "results/labels/*/*.npz")
 
+    said = audit.run(2)
+    assert "inputs_recovered 2 of 2" in said
+    assert "certified [" in said
+    assert "learning_rate" in said, "the reason why a label method is not applicable"
+    assert "no_truth" in said
+
     audit.run(3)
+    verdict = json.loads((folder / "results/tables/verdict.json").read_text())
+    assert (verdict["verdict"], verdict["inputs_20db"]) == ("inputs_recovered", 2)
+    assert "no_truth" not in verdict["limits"]
+    assert all(one.get("certified", 0) == 0 for one in verdict["controls"])
+    assert audit.project.bytes_of("results/inversions/*/*.npz", "results/labels/*/*.npz") == attacked
+
     trials = audit.table("trials")
-    assert set(trials["status"]) == {"ok"}
-    assert (trials.loc[trials["attack"] == "labels", "irec"] == 1).all()
-    dlg = trials[trials["attack"] == "dlg"].groupby("cell")["psnr"].apply(list)
-    assert min(min(psnr) for psnr in dlg) > 12, "far above noise on two 8×8 images"
-    span = trials[trials["attack"] == "span"]
-    assert (span["certified"] == 2).all()
+    trials = trials[trials["control"] == "none"]
+    assert set(trials.loc[trials["method"] != "auto", "status"]) == {"ok"}
+    assert (trials.loc[trials["method"] == "rank1", "irec"] == 1).all()
+    span, dlg = (trials[trials["attack"] == attack] for attack in ("span", "dlg"))
     assert (span["false_positives"] == 0).all()
     assert (span["share_20db"] == 1).all()
-    assert sum(max(psnr) < span["psnr"].min() - 20 for psnr in dlg) == 1, "DLG alone stays far below"
-    # DLG that is given both images has nothing left to search for.
-    assert any(psnr == pytest.approx(span["psnr"].tolist()) for psnr in dlg)
-    assert audit.project.bytes_of("results/inversions/*/*.npz", "results/labels/*/*.npz") == attacked
-    assert audit.project.planned() == {}
+    assert dlg["psnr"].min() > 12, "far above noise on two 8×8 images"
+    assert dlg["psnr"].max() < span["psnr"].min() - 20, "DLG stays far below"
+
+    plan = audit.run(4)
+    assert re.search(r"^invert_pixels +1 ", plan, re.M), "only the added cell"
+    assert "invert_span" not in plan, "the members are there"

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from gradleak.evaluation import mapping_report, markup, record_report, report_tables, trial_notes
+from gradleak.evaluation import (
+    mapping_report,
+    markup,
+    record_report,
+    report_tables,
+    trial_notes,
+    verdict_text,
+)
 from gradleak.evaluation.figures.registry import FIGURES
 from gradleak.evaluation.markup import escape, small
 from gradleak.evaluation.provenance import Provenance
@@ -49,6 +57,7 @@ class Report:
     descriptions: dict[str, str]  # study → its description
     settings: dict[str, dict]  # cell id → {attack, target, parameters}
     provenance: Provenance
+    verdict: dict[str, Any] | None = None  # of ``verdict.verdict``, about one update from outside
 
 
 def render(report: Report) -> str:
@@ -67,6 +76,7 @@ def render(report: Report) -> str:
     names = [name for name in SECTIONS if sections[name] or name not in OPTIONAL]
     parts = [
         "<h1>What the updates leak</h1>",
+        verdict_text.section(report.verdict),
         "<nav>" + "".join(f"<a href='#{name}'>{SECTIONS[name]}</a>" for name in names) + "</nav>",
         _summary(report),
         *(markup.figure(path, FIGURES[FIRST].caption) for path in report.figures if path.stem == FIRST),

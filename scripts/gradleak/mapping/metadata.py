@@ -209,6 +209,11 @@ KEYS = {
     "round": Key(_round, "whole number from 0", ("server_round", "fl_round", "communication_round")),
     "dataset": Key(_text, "name", ("data", "data_set", "dataset_name")),
     "alpha": Key(_positive, "number above 0", ("dirichlet_alpha",)),
+    "framework": Key(_text, "name"),
+    "node": Key(_text, "name"),
+    "point": Key(_text, "`raw`, `clipped` or `aggregate`"),
+    "clients": Key(_whole, "whole number"),
+    "dataset_size": Key(_whole, "whole number", ("local_dataset_size",)),
 }
 NAMES = {squeezed(one): name for name, key in KEYS.items() for one in (name, *key.synonyms)}
 
@@ -243,6 +248,11 @@ class Metadata:
     round: int | None = None
     dataset: str | None = None
     alpha: float | None = None
+    framework: str | None = None
+    node: str | None = None
+    point: str | None = None
+    clients: int | None = None
+    dataset_size: int | None = None
     unknown: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     contradicts: tuple[tuple[str, Contradiction], ...] = ()

@@ -9,6 +9,7 @@ from gradleak.federated.options import ClientOptions
 from gradleak.priors.options import VaeOptions
 from gradleak.workflow.config import ATTACKS, NO_DATASET
 from gradleak.workflow.identity import identify, spec_of
+from gradleak.workflow.recorded_run import Recorded
 from gradleak.workflow.seed_blocks import block_name
 
 COUNTS = ("draws", "draws_per_job")  # settings of a target that are, like seeds, no part of its id
@@ -16,11 +17,16 @@ COUNTS = ("draws", "draws_per_job")  # settings of a target that are, like seeds
 
 @dataclass(frozen=True)
 class Target:
-    """The source of an update."""
+    """The source of an update. recorded: the updates of a recorded run, one for each draw; else empty."""
 
     id: str
     options: Any
     spec: dict[str, Any]
+    recorded: tuple[Recorded, ...] = ()
+
+    @property
+    def draws(self) -> int:
+        return len(self.recorded) or self.options.draws
 
     @property
     def has_truth(self) -> bool:
@@ -53,6 +59,8 @@ class Target:
         return sorted({self._block(draw) for draw in draws})
 
     def _block(self, draw: int) -> str:
+        if self.recorded:  # each has weights of its own
+            return block_name([draw])
         if not isinstance(self.options, ClientOptions):
             return block_name([0])
         size = self.options.draws_per_job
@@ -94,7 +102,7 @@ class Cell:
 
     def draws(self, seeds: list[int]) -> list[int]:
         """The draw that each seed attacks."""
-        return [seed % self.target.options.draws for seed in seeds]
+        return [seed % self.target.draws for seed in seeds]
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -107,6 +115,9 @@ class Cell:
             settings["preprocess"] = self.target.options.preprocess.in_words  # tables have no mappings
         if settings.get("input_shape"):  # as one word, since tables have no lists
             settings["input_shape"] = "×".join(map(str, settings["input_shape"]))
+        for key in ("rounds", "clients"):
+            if isinstance(settings.get(key), list):
+                settings[key] = ", ".join(map(str, settings[key]))
         return flat | {f"target.{key}": value for key, value in settings.items()}
 
     @property

@@ -97,12 +97,23 @@ class Leaked(StrictModel):
 
 
 class LocalTarget(Leaked):
-    """Your own artifacts in a folder: model JSON, weights before, delta, optional metadata. Any names."""
+    """Your own artifacts in a folder: model JSON, weights before, delta, optional metadata. Any names.
+
+    With `rounds` or `clients` a recorded run: a folder of rounds and clients, with the model at its top.
+    """
 
     source: Literal["local"]
-    path: str = Field(description="Folder of the artifacts.")
+    path: str = Field(description="Folder of the artifacts, or of the recorded run.")
     truth: str | None = Field(
-        None, description="Optional .npz with x (images) and y (labels), read by the scoring alone."
+        None,
+        description="Optional .npz with x (images) and y (labels), read by the scoring alone. Of a recorded "
+        "run a folder with `round-0001/client-<id>.npz` for each update.",
+    )
+    rounds: Literal["all"] | Annotated[list[PositiveInt], Field(min_length=1)] | None = Field(
+        None, description="Of a recorded run, the rounds to attack; each (round, client) is a draw."
+    )
+    clients: Literal["all"] | Annotated[list[str | int], Field(min_length=1)] | None = Field(
+        None, description="Of a recorded run, the clients to attack, by the ids in the names of folders."
     )
 
 

@@ -83,6 +83,23 @@ class Plan:
         )
         return sorted(set(pairs))
 
+    def update_name(self, target: str, block: str) -> str:
+        """The updates of a block of draws, for people: with round and client, if the run was recorded."""
+        recorded = self.targets[target].recorded
+        place = recorded[int(block.split("-")[0])].in_words if recorded else f"draws {block}"
+        return f"{self.target_names[target]} ({target}), {place}"
+
+    def audited(self) -> Target | None:
+        """The one target of the plan, if it is an update from outside: what a verdict is about."""
+        targets = list(self.targets.values())
+        return targets[0] if len(targets) == 1 and targets[0].options.source != "simulate" else None
+
+    def place(self, target: str, block: str) -> dict[str, Any]:
+        """The draw of a block of ``mapped``, and its round and client if the run was recorded."""
+        draw, recorded = int(block.split("-")[0]), self.targets[target].recorded
+        place = {"round": recorded[draw].round, "client": recorded[draw].client} if recorded else {}
+        return {"draw": draw, "place": place}
+
     def without(self, missing: Iterable[tuple[str, str]]) -> Plan:
         """The plan less the (cell, block) pairs ``missing``. Cells that have no blocks left are dropped."""
         gone = set(missing)

@@ -20,6 +20,8 @@ from gradleak.workflow.config import (
 )
 from gradleak.workflow.identity import identify, spec_of
 from gradleak.workflow.own_files import check_name
+from gradleak.workflow.recorded_run import has_rounds, model_files, recorded
+from gradleak.workflow.seed_blocks import seeds_of_block
 
 TARGET = "target."  # the prefix of options that change single settings of the target
 NEEDS_PUBLIC = {  # option → its values that need public images, and what to choose in their place
@@ -110,7 +112,8 @@ def _target(point: dict[str, Any], config: Config, path: str, places: dict[str, 
         if line := config.unknown_dataset(options, written.get("dataset", f"{path}.target.dataset")):
             raise ConfigError(line)
     spec = spec_of(options, *COUNTS, *(["truth"] if isinstance(options, LocalTarget) else []))
-    return Target(identify(spec), options, spec)
+    updates = recorded(name, options) if isinstance(options, LocalTarget) else ()
+    return Target(identify(spec), options, spec, updates)
 
 
 def _prior(options: Any, config: Config, path: str) -> Prior | None:
@@ -124,29 +127,53 @@ def _prior(options: Any, config: Config, path: str) -> Prior | None:
     return Prior(identify({"prior": spec}), config.priors[name], spec)
 
 
-def check_local(name: str, target: LocalTarget) -> None:
+def check_local(name: str, target: Target) -> None:
     """Raises ConfigError where files of a local target are missing, or cannot be inputs of a rule."""
-    files = local_files(target)
+    options, files = target.options, local_files(target)
+    if not target.recorded and has_rounds(options.path):
+        raise ConfigError(
+            f"targets.{name}.path: {options.path!r} holds rounds: set `rounds: all`, or a list of rounds"
+        )
     if not files:
         raise ConfigError(
-            f"targets.{name}.path: no files in {target.path!r} (from {Path.cwd()}); "
+            f"targets.{name}.path: no files in {options.path!r} (from {Path.cwd()}); "
             "it must hold the model JSON, the weights before and the delta"
         )
-    truth = truth_file(target)
-    if truth and not Path(truth).is_file():
-        raise ConfigError(f"targets.{name}.truth: {target.truth!r} is not a file")
-    for setting, path in [*(("path", file) for file in files), *([("truth", truth)] if truth else [])]:
+    truths = truth_files(target)
+    for truth in truths:
+        if not Path(truth).is_file():
+            shown = options.truth if not target.recorded else truth
+            raise ConfigError(f"targets.{name}.truth: {shown!r} is not a file")
+    for setting, path in [*(("path", file) for file in files), *(("truth", truth) for truth in truths)]:
         check_name(f"targets.{name}.{setting}", path)
 
 
-def local_files(target: LocalTarget) -> list[str]:
-    """The files in the folder of a local target, sorted, without hidden ones. ``~`` is the home folder."""
-    folder = Path(os.path.expanduser(target.path))
-    if not folder.is_dir():
+def local_files(target: Target, block: str | None = None) -> list[str]:
+    """The files of a local target, sorted, without hidden ones. ``~`` is the home folder.
+
+    block: of draws; of a recorded run then only the model and the files of this draw.
+    """
+    if not target.recorded:
+        return _visible(os.path.expanduser(target.options.path))
+    draws = range(len(target.recorded)) if block is None else seeds_of_block(block)
+    return [
+        *model_files(target.options),
+        *(file for draw in draws for file in _visible(target.recorded[draw].folder)),
+    ]
+
+
+def _visible(folder: str) -> list[str]:
+    if not Path(folder).is_dir():
         return []
-    return sorted(str(p) for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    return sorted(str(p) for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith("."))
 
 
-def truth_file(target: LocalTarget) -> str | None:
-    """The file of a local target's truth, if it has one. ``~`` is the home folder."""
-    return os.path.expanduser(target.truth) if target.truth else None
+def truth_files(target: Target, block: str | None = None) -> list[str]:
+    """The files of a local target's truth, if it has one: one for each draw. ``~`` is the home folder."""
+    if not target.options.truth:
+        return []
+    truth = os.path.expanduser(target.options.truth)
+    if not target.recorded:
+        return [truth]
+    draws = range(len(target.recorded)) if block is None else seeds_of_block(block)
+    return [f"{truth}/{target.recorded[draw].truth_name}" for draw in draws]

@@ -20,9 +20,11 @@ def plan(config: Config) -> Plan:
     studies = []
     for name in config.selected:
         study = config.studies[name]
-        runs = blocks_of(study.seeds, study.block_size, f"studies.{name}.seeds")
         own: dict[str, tuple[str, ...]] = {}
         for cell in _cells_of(name, study, config):
+            # The updates of a recorded run have weights of their own, so a job takes one of them.
+            size = 1 if cell.target.recorded else study.block_size
+            runs = blocks_of(study.seeds, size, f"studies.{name}.seeds")
             own[cell.id] = tuple(block_name(run) for run in runs)
             for needed in (cell, cell.label_cell, cell.members):
                 if needed:
@@ -81,4 +83,4 @@ def _check_targets(cells: dict[str, Cell]) -> None:
                 f"{truths[cell.target.id]!r}; give one of them"
             )
         if isinstance(cell.target.options, LocalTarget):
-            check_local(cell.target_name, cell.target.options)
+            check_local(cell.target_name, cell.target)

@@ -3,6 +3,7 @@
 import pytest
 
 from gradleak.workflow import resolve
+from gradleak.workflow.cells import Target
 from gradleak.workflow.config import ConfigError, LocalTarget
 
 DLG = {"attack": "dlg", "target": "demo"}
@@ -39,7 +40,8 @@ def test_an_error_in_a_setting_of_the_target_names_its_own_place(plan_of):
 
 
 def local(path, truth=None):
-    return LocalTarget(source="local", path=str(path), truth=truth and str(truth))
+    options = LocalTarget(source="local", path=str(path), truth=truth and str(truth))
+    return Target("0" * 10, options, {})
 
 
 @pytest.mark.parametrize("name", ["run{1}", "run{a}x", "a}b", "{", "two\nlines", "a\x07b"])
@@ -72,7 +74,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     target = local("~/leak", "~/truth.npz")
     resolve.check_local("mine", target)
     assert resolve.local_files(target) == [str(tmp_path / "leak" / "model.json")]
-    assert resolve.truth_file(target) == str(tmp_path / "truth.npz")
+    assert resolve.truth_files(target) == [str(tmp_path / "truth.npz")]
     with pytest.raises(ConfigError, match=r"targets\.mine\.truth: '~/none' is not a file"):
         resolve.check_local("mine", local("~/leak", "~/none"))
 

@@ -1,0 +1,71 @@
+"""A real Flower app, recorded and audited."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from federations import ROOT, audit, require, run, unlike_own, write_model, write_truth
+
+pytestmark = pytest.mark.frameworks
+require("flwr", "torch")
+CLIENTS = ("11", str(2**63 + 5))
+
+
+@pytest.fixture(scope="module")
+def message_run(tmp_path_factory, data):
+    out = tmp_path_factory.mktemp("message")
+    run("flower_app.py", data, out, "message")
+    return out
+
+
+@pytest.mark.parametrize("recorder", ["mine", "mine-clients"])
+def test_the_message_api_gives_the_deltas_of_the_clients(message_run, recorder):
+    """The strategy on the server and the mod on the client, bit for bit."""
+    assert unlike_own(message_run / "runs" / recorder, message_run / "own", CLIENTS) == []
+
+
+def test_the_older_api_gives_the_deltas_of_the_clients(tmp_path, data):
+    run("flower_app.py", data, tmp_path, "legacy")
+    assert unlike_own(tmp_path / "runs/mine", tmp_path / "own", CLIENTS) == []
+
+
+def test_around_clipping_updates_are_raw_and_inside_of_it_clipped(tmp_path, data):
+    run("flower_app.py", data, tmp_path, "clipping")
+    assert unlike_own(tmp_path / "runs/mine", tmp_path / "own", CLIENTS) == []
+    for folder, point, is_clipped in (("mine", "raw", False), ("inside", "clipped", True)):
+        place = tmp_path / "runs" / folder / "round-0001" / f"client-{CLIENTS[0]}"
+        with np.load(place / "delta.npz") as delta:
+            norm = np.sqrt(sum(np.square(delta[key], dtype=np.float64).sum() for key in delta.files))
+        assert (norm < 0.0101) == is_clipped
+        assert json.loads((place / "meta.json").read_text())["point"] == point
+
+
+def test_secure_aggregation_is_one_update_a_round(tmp_path, data):
+    """Replies as SecAgg+ hands them to a strategy: each holds the same aggregate, in float64."""
+    run("flower_app.py", data, tmp_path, "secagg")
+    for number in (1, 2):
+        (folder,) = (tmp_path / f"runs/mine/round-000{number}").iterdir()
+        meta = json.loads((folder / "meta.json").read_text())
+        assert (folder.name, meta["point"], meta["clients"], meta["samples"]) == (
+            "aggregate",
+            "aggregate",
+            2,
+            4,
+        )
+
+
+def test_an_audit_of_the_recorded_run_certifies_the_images(message_run, data, tmp_path):
+    for name in ("Snakefile", "rules", "scripts", "config", "profiles", "envs", "docs"):
+        source = ROOT / name
+        shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy(source, tmp_path)
+    shutil.copytree(message_run / "runs/mine", tmp_path / "runs/mine")
+    shutil.rmtree(tmp_path / "runs/mine/round-0001")  # half of the updates, for the time
+    write_model(tmp_path / "runs/mine/model.json")
+    write_truth(tmp_path / "runs/truth", data, CLIENTS)
+    said = audit(tmp_path, "--leak=runs/mine", "--minutes=4", "--truth=runs/truth")
+    assert "Verdict: inputs_recovered" in said
+    found = json.loads((tmp_path / "results/tables/verdict.json").read_text())
+    assert (found["samples"], found["inputs_certified"], found["inputs_20db"]) == (4, 4, 4)
+    assert [one["place"] for one in found["updates"]] == [{"round": 2, "client": c} for c in CLIENTS]
+    assert all(one.get("certified", 0) == 0 for one in found["controls"])

@@ -1,0 +1,113 @@
+"""The arguments of ``make audit``: their errors, the config, and how time becomes seeds."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from gradleak.workflow import audit, audit_config, config, study
+from gradleak.workflow.audit_config import Arguments
+
+GOOD = dict.fromkeys(("labels", "dlg", "latent", "span"), "good")
+
+
+@pytest.fixture
+def leak(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "leaks/mine").mkdir(parents=True)
+    (tmp_path / "leaks/mine/net.json").touch()
+    np.savez(tmp_path / "own.npz", x=np.zeros(1))
+    return "leaks/mine"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "LEAK is missing"),
+        (["--leak=none"], "LEAK=none: there is no such folder"),
+        (["--leak=own.npz"], "LEAK=own.npz: is a file; name its folder"),
+        (["--leak=leaks/mine", "--truth=no.npz"], "TRUTH=no.npz: there is no such file"),
+        (["--leak=leaks/mine", "--public=mnist5k"], r"PUBLIC=mnist5k: .*did you mean mnist-5k\?"),
+        (
+            ["--leak=leaks/mine", "--public=no.csv"],
+            "PUBLIC=no.csv: is neither a built-in data set .* nor a file or folder",
+        ),
+        (["--leak=leaks/mine", "--samples=two"], "SAMPLES=two: must be a whole number above 0"),
+        (["--leak=leaks/mine", "--samples=0"], "SAMPLES=0"),
+        (["--leak=leaks/mine", "--minutes=-1"], "MINUTES=-1: must be a number above 0"),
+        (["--leak=leaks/mine", "--minutes=nan"], "MINUTES=nan"),
+    ],
+)
+def test_wrong_arguments_are_one_error_with_their_name(leak, given, message):
+    with pytest.raises(SystemExit, match=f"make audit: {message}"):
+        audit.main(given)
+
+
+def planned(arguments, prospects=None, seeds=1):
+    return study.plan(config.load(audit_config.audit_config(arguments, prospects, seeds)))
+
+
+def cells(plan):
+    return sorted((c.attack, getattr(c.options, "control", "none")) for c in plan.cells.values())
+
+
+def test_the_config_is_valid_and_asks_for_what_has_a_prospect(leak):
+    (target,) = planned(Arguments(leak)).targets.values()
+    assert (target.options.dataset, target.options.samples, target.options.truth) == ("none", None, None)
+    assert {attack for attack, _ in cells(planned(Arguments(leak)))} == {"labels"}, "before the mapping"
+    some = {**GOOD, "span": "none", "latent": "poor"}
+    found = cells(planned(Arguments(leak, "mnist-5k"), some))
+    assert found.count(("dlg", "random_gradient")) == 1
+    assert {attack for attack, _ in found} == {"labels", "dlg"}
+    every = cells(planned(Arguments(leak, "mnist-5k"), GOOD))
+    assert {("span", "random_gradient"), ("latent", "label_only")} <= set(every)
+    assert "latent" not in {attack for attack, _ in cells(planned(Arguments(leak), GOOD))}, "no public images"
+
+
+def test_own_public_data_truth_and_samples_reach_the_target(leak):
+    arguments = Arguments(leak, "own.npz", "own.npz", 2)
+    made = audit_config.audit_config(arguments, GOOD)
+    assert made["datasets"] == {"public": {"path": "own.npz"}}
+    (target,) = planned(arguments, GOOD).targets.values()
+    assert (target.options.dataset, target.options.truth, target.options.samples) == ("public", "own.npz", 2)
+
+
+def test_further_seeds_leave_the_first_blocks(leak):
+    first, more = planned(Arguments(leak), GOOD), planned(Arguments(leak), GOOD, 3)
+    assert set(first.asked()) < set(more.asked())
+
+
+def test_a_recorded_run_has_a_seed_for_each_update(leak, tmp_path):
+    for place in ("round-0001/client-a", "round-0002/client-a"):
+        folder = tmp_path / leak / place
+        folder.mkdir(parents=True)
+        for name in ("before.npz", "delta.npz", "meta.json"):
+            (folder / name).touch()
+    plan = planned(Arguments(leak), GOOD, 2)
+    (target,) = plan.targets.values()
+    assert target.draws == 2
+    first = {path.split("/")[2] for path in audit.first_files(plan)}
+    assert [(plan.cells[c].attack, plan.cells[c].options.control) for c in first] == [("span", "none")]
+    cell = next(iter(plan.cells))
+    assert sorted(block for c, block in plan.asked() if c == cell) == [f"000{s}-000{s}" for s in range(4)]
+
+
+def test_seeds_fill_the_time_by_what_the_first_ones_took(leak, tmp_path, monkeypatch):
+    monkeypatch.setattr(audit, "BENCHMARKS", tmp_path / "benchmarks")
+    plan = planned(Arguments(leak), GOOD)
+    assert audit.seeds_within(plan, 100, 2) == 1, "no time is known"
+    for cell, block in plan.asked():
+        rule = {"labels": "recover_labels", "dlg": "invert_pixels", "span": "invert_span"}
+        path = tmp_path / "benchmarks" / rule[plan.cells[cell].attack] / cell / f"{block}.tsv"
+        path.parent.mkdir(parents=True)
+        with path.open("w", newline="") as stream:
+            writer = csv.writer(stream, delimiter="\t")
+            writer.writerows([["s"], [10]])
+    each = 10 * len(plan.asked())
+    assert audit.seeds_within(plan, 10 * each, 1) == 1 + 8
+
+
+def test_all_certified_ends_the_search():
+    assert audit.all_certified({"samples": {"value": 2}, "inputs_certified": 2})
+    assert not audit.all_certified({"samples": {"value": 2}, "inputs_certified": None})
+    assert not audit.all_certified({"samples": 8, "inputs_certified": 4})
