@@ -34,7 +34,7 @@ def corrected(content: bytes, old: str, new: str) -> bytes:
 
 def main() -> None:
     old, new = STAMP.read_text(encoding="utf-8").strip(), os.getcwd()
-    if old == new:
+    if old == new or STAMP.parent.is_symlink():  # an environment of another folder stays as it is
         return
     if old:
         for path in Path(".venv/bin").iterdir():

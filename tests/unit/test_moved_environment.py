@@ -55,3 +55,16 @@ def test_an_environment_in_its_place_is_left_alone(moved, tmp_path, monkeypatch)
     moved.main()
     assert (tmp_path / ".venv/.installed").read_text() == str(tmp_path)
     assert (bin / "tool").read_text() == f"#!{bin}/python\n"
+
+
+def test_an_environment_of_another_folder_is_left_alone(moved, tmp_path, monkeypatch):
+    owner, other = tmp_path / "owner", tmp_path / "other"
+    (owner / ".venv/bin").mkdir(parents=True)
+    (owner / ".venv/bin/tool").write_text(f"#!{owner}/.venv/bin/python\n")
+    (owner / ".venv/.installed").write_text(str(owner))
+    other.mkdir()
+    (other / ".venv").symlink_to(owner / ".venv")
+    monkeypatch.chdir(other)
+    moved.main()
+    assert (owner / ".venv/bin/tool").read_text() == f"#!{owner}/.venv/bin/python\n"
+    assert (owner / ".venv/.installed").read_text() == str(owner)
