@@ -64,7 +64,7 @@ rule recover_labels:
         "results/logs/recover_labels/{cell}/{block}.log",
     benchmark:
         "results/benchmarks/recover_labels/{cell}/{block}.tsv"
-    priority: 1  # short, so that a run with a time limit has labels early
+    priority: 6  # short, so that a run with a time limit has labels early
     conda:
         ENVIRONMENT
     threads: 1

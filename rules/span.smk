@@ -12,6 +12,7 @@ use rule invert_pixels as invert_span with:
         "results/benchmarks/invert_span/{cell}/{block}.tsv"
     wildcard_constraints:
         cell=PLAN.cell_ids("span"),
+    priority: 5  # the longest jobs: a run would end with one of them on one core
     params:
         script="invert_span.py",
         spec=lambda w: cell(w).spec,

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from gradleak.optim.batched import HEADWAY, broadcast, choose, evaluate, is_finite, norm, reported
+from gradleak.optim.batched import broadcast, choose, evaluate, is_finite, norm, reported
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015
 _MILESTONES = (3 / 8, 5 / 8, 7 / 8)  # Geiping et al. 2020
+_PLATEAU = 1e-3  # relative improvement of the loss below which a trial makes no headway
 
 
 def start(point: dict, active) -> dict:
@@ -41,7 +42,7 @@ def step(state: dict, data: dict, i, objective, settings, box: dict) -> tuple[di
     running, fine = state["active"], is_finite(loss, gradients)
     better = running & fine & (loss < state["best_loss"])
     # Headway is relative to the new loss, because the first level is infinite.
-    headway = running & fine & (loss < state["level"] - HEADWAY * tf.abs(loss))
+    headway = running & fine & (loss < state["level"] - _PLATEAU * tf.abs(loss))
     level_step = tf.where(headway, i, state["level_step"])
     new = {
         "best": choose(better, state["x"], state["best"]),

@@ -4,8 +4,6 @@ import math
 
 import tensorflow as tf
 
-HEADWAY = 1e-3  # relative improvement of the loss below which a trial makes no headway
-
 
 def choose(mask, chosen, other):
     """Per trial: ``chosen`` where ``mask`` [T], else ``other``; both [T, ...], or both dicts of such."""

@@ -8,12 +8,11 @@ A box is kept by projecting candidates, with coordinates that push against a bou
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from gradleak.optim.batched import HEADWAY, choose, evaluate, is_finite, norm, reported
+from gradleak.optim.batched import choose, evaluate, is_finite, norm, reported
 
 _MEMORY = 10
 _ARMIJO = 1e-4
@@ -39,25 +38,15 @@ def start(point: dict, active) -> dict:
         "inverse_curvatures": np.zeros(
             [trials, _MEMORY], x.dtype
         ),  # 1 / <change, gradient change>; 0: no pair
-        "level": np.full(trials, np.inf, np.float32),  # loss that counts as headway when undercut
-        "level_step": np.zeros(trials, np.int32),
         "active": active,
     }
 
 
-class Space(NamedTuple):
-    """The variables: their shapes without the trials, and the lowest and highest value of some of them."""
+def step(state: dict, data: dict, i, objective, shapes: dict, box: dict) -> tuple[dict, tf.Tensor]:
+    """One evaluation of every trial's candidate. Returns the new state and the loss [T] of its ``x``.
 
-    shapes: dict
-    box: dict
-
-
-def step(state: dict, data: dict, i, objective, settings, space: Space) -> tuple[dict, tf.Tensor]:
-    """Evaluation ``i`` of every trial's candidate. Returns the new state and the loss [T] of its ``x``.
-
-    A trial stops after ``settings.polish_plateau`` evaluations without headway; 0: never.
+    ``shapes`` are the variables' shapes without the trials.
     """
-    shapes, box = space
     low, high = _bounds(shapes, box, state["x"].dtype)
     x, gradient, running = state["x"], state["gradient"], state["active"]
     candidate = tf.clip_by_value(x + state["length"][:, None] * state["direction"], low, high)
@@ -77,20 +66,14 @@ def step(state: dict, data: dict, i, objective, settings, space: Space) -> tuple
     free = ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)))
     turned = taken | forgotten
     direction = _direction(tf.where(free, gradient, 0), memory)
-    reached = tf.where(taken, loss, state["loss"])
-    headway = taken & (reached < state["level"] - HEADWAY * tf.abs(reached))
-    level_step = tf.where(headway, i, state["level_step"])
-    moving = i - level_step < settings.polish_plateau if settings.polish_plateau else True
     new = memory | {
         "x": x,
         "gradient": gradient,
-        "loss": reached,
+        "loss": tf.where(taken, loss, state["loss"]),
         "direction": choose(turned, tf.where(free, direction, 0), state["direction"]),
         "length": tf.where(~turned, _shortened(state["length"], slope, loss - state["loss"], fine), 1),
         "shortenings": tf.where(turned, 0, shortenings),
-        "level": tf.where(headway, reached, state["level"]),
-        "level_step": level_step,
-        "active": running & ~(stuck & ~forgotten) & moving,
+        "active": running & ~(stuck & ~forgotten),
     }
     return new, reported(new["loss"], running)
 

@@ -39,7 +39,6 @@ class LoopSettings:
     chunk: int = 50  # steps between two visits to the host
     polish_steps: int = 0  # of L-BFGS
     plateau: int = 0  # Adam steps without 0.1 % of improvement after which a trial stops; 0: never
-    polish_plateau: int = 0  # the same for evaluations of L-BFGS
     history_points: int = 200  # at most, and at least 2
 
 
@@ -213,9 +212,7 @@ def _phases(objective, start: dict, settings: LoopSettings, box: dict) -> list[_
                 first=settings.steps + 1,
                 evaluations=settings.polish_steps,
                 start=lbfgs.start,
-                step=partial(
-                    lbfgs.step, objective=objective, settings=settings, space=lbfgs.Space(shapes, box)
-                ),
+                step=partial(lbfgs.step, objective=objective, shapes=shapes, box=box),
                 best=partial(lbfgs.best, shapes=shapes),
             )
         )

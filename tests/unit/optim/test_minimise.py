@@ -380,11 +380,3 @@ def test_runs_of_equal_shapes_are_compiled_once():
         {"x": START["x"][:2]}, {name: value[:2] if len(value) > 1 else value for name, value in DATA.items()}
     )
     assert len(traced) == 2 * compiled
-
-
-def test_polishing_stops_without_headway():
-    settings = LoopSettings(steps=1, polish_steps=300, polish_plateau=15, chunk=15)
-    stopped = minimise(quadratic, START, settings, data=DATA)
-    whole = minimise(quadratic, START, replace(settings, polish_plateau=0), data=DATA)
-    assert stopped.steps_taken.max() < 150
-    np.testing.assert_allclose(stopped.best["x"], whole.best["x"], atol=1e-3)
