@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 _TRAINING_IMAGES = 2000  # public images that the prediction is learnt from, at most
-_TREES = {"n_estimators": 50, "max_features": 0.3, "random_state": 0, "n_jobs": 1}
+_TREES = {"n_estimators": 100, "max_features": 0.3, "random_state": 0, "n_jobs": 1}
 _COMPONENTS = (
     8  # of the outside pixels, by which the trees split; splits by all pixels take 4 to 7 times as long
 )

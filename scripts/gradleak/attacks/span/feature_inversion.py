@@ -24,11 +24,13 @@ _COLUMNS = 32  # basis vectors of a compiled search: a multiple of it
 
 @dataclass(frozen=True)
 class Steps:
-    """How far images are moved: at most ``adam`` steps at ``rate`` (in pixels), then ``lbfgs`` steps."""
+    """How far images are moved: ``adam`` steps at ``rate`` (in pixels), then ``lbfgs`` steps. plateau: Adam
+    steps without headway after which an image stays where it is; 0: never."""
 
     adam: int
     rate: float
     lbfgs: int = 0
+    plateau: int = 0
 
 
 def pixels(
@@ -106,16 +108,14 @@ def codes(
 
 
 def _settings(steps: Steps) -> minimise.LoopSettings:
-    """Adam stops for an image after ``thresholds.PLATEAU`` steps without headway. L-BFGS goes on: where log ρ
-    hardly changes, the image still comes nearer to the member."""
     return minimise.LoopSettings(
         steps=steps.adam,
         learning_rate=steps.rate,
         decay="cosine",
         clip_norm=thresholds.GRADIENT_BOUND,
-        chunk=thresholds.PLATEAU,
+        chunk=steps.plateau or minimise.LoopSettings.chunk,
         polish_steps=steps.lbfgs,
-        plateau=thresholds.PLATEAU,
+        plateau=steps.plateau,
         history_points=2,
     )
 
