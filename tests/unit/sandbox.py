@@ -54,7 +54,9 @@ def run_script(folder, results, ids, environment):
     snakemake = SimpleNamespace(
         input=SimpleNamespace(get=lambda _, __: files),
         output=SimpleNamespace(artifacts=f"{results}/targets/t", sums=f"{results}/targets/t.sha256"),
-        params=SimpleNamespace(ids=ids, cache=f"{results}/fetched", lock=f"{results}/artifacts.lock.json"),
+        params=SimpleNamespace(
+            ids=ids, cache=f"{results}/fetched", lock=f"{results}/artifacts.lock.json", draw=0
+        ),
         log=[f"{results}/fetch.log"],
         rule="fetch_artifacts",
         wildcards={"target": "t"},

@@ -47,7 +47,9 @@ class Project:
         return [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", config, *arguments]
 
     def environment(self) -> dict[str, str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        # ARGS of the make that runs the tests are no arguments of a make that a test runs.
+        outer = ("MLFLOW_", "MAKE", "MFLAGS", "ARGS")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(outer)}
         return {**clean, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def snakemake(self, *arguments: str, config: str = "mine.yaml", ok: bool = True) -> str:
