@@ -6,6 +6,8 @@ have stopped. The result is each trial's best point by its objective. Trials tha
 together go through a chunk in groups.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -82,6 +84,78 @@ class _Run:
 NO_RESOURCES = Resources()
 
 
+class Loop:
+    """The loop for one objective: runs of equal shapes share one compiled function.
+
+    ``objective(variables, data) -> [T]`` must not mix trials, and must accept fewer than T of them, because
+    stopped trials are dropped. It must depend on nothing but its arguments and constants. ``box``: lowest and
+    highest value of a variable, kept by projection.
+    """
+
+    def __init__(
+        self,
+        objective: Callable[[dict, dict], tf.Tensor],
+        settings: LoopSettings,
+        box: dict[str, tuple[float, float]] | None = None,
+    ):
+        self.objective, self.settings = objective, settings
+        self.box = {name: (float(low), float(high)) for name, (low, high) in (box or {}).items()}
+        self._compiled: dict[tuple, list[tuple[_Phase, _Chunk]]] = {}
+
+    def run(
+        self,
+        start: dict[str, np.ndarray],
+        data: dict[str, np.ndarray] | None = None,
+        resources: Resources = NO_RESOURCES,
+    ) -> LoopResult:
+        """Minimise over the variables, from ``start``.
+
+        ``start``: per variable, an array [T, ...]. ``data``: constants of the objective, with a leading axis
+        of T (one entry per trial) or of 1 (shared). ``resources``: memory, checkpoints and progress. Raises
+        ValueError where arrays disagree about T.
+        """
+        settings = self.settings
+        start = {name: np.asarray(array) for name, array in start.items()}
+        data = {name: np.asarray(array) for name, array in (data or {}).items()}
+        trials = _count_trials(start, data)
+        parts = self._phases_for(start)
+        phases = [phase for phase, _ in parts]
+        total = sum(phase.evaluations for phase in phases)
+        marks = _history_marks(total, settings.history_points)
+        limits, folder = resources.limits, resources.checkpoint
+        free = limits.memory - widths.peak_memory() if limits.memory else np.inf
+        facts = {"settings": asdict(settings), "box": self.box, "key": resources.key}
+        fingerprint = checkpoints.digest(facts, start)
+
+        saved = checkpoints.load(folder, fingerprint) if folder else None
+        run = _Run(**saved) if saved else _begin(phases[0], start, trials, len(marks))
+        for number in range(int(run.phase), len(phases)):
+            phase, chunk = parts[number]
+            if run.phase < number:
+                point, loss = phases[number - 1].best(run.state)
+                run.phase, run.step = number, 0
+                run.state = phase.start(point, np.isfinite(loss))
+            if run.step == 0:
+                _choose_width(run, chunk, data, limits, free)
+            while run.step < phase.evaluations and run.state["active"].any():
+                evaluation = phase.first + int(run.step)
+                losses = _advance(run, chunk, data, phase.evaluations, settings.chunk)
+                _record(run.history, marks, evaluation, losses)
+                if folder:
+                    checkpoints.save(folder, fingerprint, vars(run))
+                if resources.progress:
+                    resources.progress(phase.first + run.step, total, losses[-1])
+        return _result(run, phases[-1], marks)
+
+    def _phases_for(self, start: dict[str, np.ndarray]) -> list[tuple[_Phase, _Chunk]]:
+        """The phases for variables of the shapes and types in ``start``, and their compiled steps."""
+        key = tuple(sorted((name, array.shape[1:], str(array.dtype)) for name, array in start.items()))
+        if key not in self._compiled:
+            phases = _phases(self.objective, start, self.settings, self.box)
+            self._compiled[key] = [(phase, _Chunk(phase.step)) for phase in phases]
+        return self._compiled[key]
+
+
 def minimise(
     objective: Callable[[dict, dict], tf.Tensor],
     start: dict[str, np.ndarray],
@@ -91,46 +165,8 @@ def minimise(
     box: dict[str, tuple[float, float]] | None = None,
     resources: Resources = NO_RESOURCES,
 ) -> LoopResult:
-    """Minimise ``objective(variables, data) -> [T]`` over ``variables``, from ``start``.
-
-    ``start``: per variable, an array [T, ...]. ``data``: constants of the objective, with a leading axis of T
-    (one entry per trial) or of 1 (shared). The objective must not mix trials, and must accept fewer than T of
-    them, because stopped trials are dropped. ``box``: lowest and highest value of a variable, kept by
-    projection. ``resources``: memory, checkpoints and progress. Raises ValueError where arrays disagree about
-    T.
-    """
-    start = {name: np.asarray(array) for name, array in start.items()}
-    data = {name: np.asarray(array) for name, array in (data or {}).items()}
-    box = {name: (float(low), float(high)) for name, (low, high) in (box or {}).items()}
-    trials = _count_trials(start, data)
-    phases = _phases(objective, start, settings, box)
-    total = sum(phase.evaluations for phase in phases)
-    marks = _history_marks(total, settings.history_points)
-    limits, folder = resources.limits, resources.checkpoint
-    free = limits.memory - widths.peak_memory() if limits.memory else np.inf
-    facts = {"settings": asdict(settings), "box": box, "key": resources.key}
-    fingerprint = checkpoints.digest(facts, start)
-
-    saved = checkpoints.load(folder, fingerprint) if folder else None
-    run = _Run(**saved) if saved else _begin(phases[0], start, trials, len(marks))
-    for number in range(int(run.phase), len(phases)):
-        phase = phases[number]
-        if run.phase < number:
-            point, loss = phases[number - 1].best(run.state)
-            run.phase, run.step = number, 0
-            run.state = phase.start(point, np.isfinite(loss))
-        chunk = _Chunk(phase.step)
-        if run.step == 0:
-            _choose_width(run, chunk, data, limits, free)
-        while run.step < phase.evaluations and run.state["active"].any():
-            evaluation = phase.first + int(run.step)
-            losses = _advance(run, chunk, data, phase.evaluations, settings.chunk)
-            _record(run.history, marks, evaluation, losses)
-            if folder:
-                checkpoints.save(folder, fingerprint, vars(run))
-            if resources.progress:
-                resources.progress(phase.first + run.step, total, losses[-1])
-    return _result(run, phases[-1], marks)
+    """One run of a ``Loop``: minimise ``objective`` over the variables of ``start``."""
+    return Loop(objective, settings, box).run(start, data, resources)
 
 
 def _result(run: _Run, phase: _Phase, marks: np.ndarray) -> LoopResult:
@@ -193,38 +229,44 @@ def _begin(phase: _Phase, start: dict, trials: int, points: int) -> _Run:
 
 
 class _Chunk:
-    """Some steps of an optimiser in one compiled function."""
+    """Some steps of an optimiser, compiled once for each shape of their arguments."""
 
     def __init__(self, step):
+        self.step = step
         self.memory = {}  # bytes, by the number of trials: an estimate on the safe side
+        self._functions = {}  # one a shape: a single function of many shapes makes TensorFlow warn
 
-        @tf.function(autograph=False)
-        def steps(state, data, first, count):
-            def body(i, state, losses):
-                state, loss = step(state, data, first + i)
-                self.memory[loss.shape[0]] = widths.bytes_of(tf.compat.v1.get_default_graph())
-                return i + 1, state, losses.write(i, loss)
+    def _function(self, state: dict, data: dict):
+        key = str([(part.shape, part.dtype) for part in tf.nest.flatten((state, data))])
+        if key not in self._functions:
+            self._functions[key] = tf.function(lambda *given: self._steps(*given), autograph=False)
+        return self._functions[key]
 
-            losses = tf.TensorArray(tf.float32, size=count, element_shape=state["active"].shape)
-            _, state, losses = tf.while_loop(
-                lambda i, *_: i < count, body, (0, state, losses), parallel_iterations=1
-            )
-            return state, losses.stack()
+    def _steps(self, state, data, first, count):
+        def body(i, state, losses):
+            state, loss = self.step(state, data, first + i)
+            self.memory[loss.shape[0]] = widths.bytes_of(tf.compat.v1.get_default_graph())
+            return i + 1, state, losses.write(i, loss)
 
-        self._steps = steps
+        losses = tf.TensorArray(tf.float32, size=count, element_shape=state["active"].shape)
+        _, state, losses = tf.while_loop(
+            lambda i, *_: i < count, body, (0, state, losses), parallel_iterations=1
+        )
+        return state, losses.stack()
 
     def __call__(self, rows: np.ndarray, state: dict, data: dict, first: int, count: int):
         """``count`` steps from number ``first`` on for some trials of a state: their state, losses [count,
         rows].
         """
-        return self._steps(*_of_rows(rows, state, data), tf.constant(first), tf.constant(count))
+        given = _of_rows(rows, state, data)
+        return self._function(*given)(*given, tf.constant(first), tf.constant(count))
 
     def traced(self, width: int, state: dict, data: dict) -> float:
         """Bytes that the first ``width`` trials take. Nothing runs, so no graph that is too wide is
         optimised.
         """
         given = _of_rows(np.arange(width), state, data)
-        self._steps.get_concrete_function(*given, tf.constant(0), tf.constant(0))
+        self._function(*given).get_concrete_function(*given, tf.constant(0), tf.constant(0))
         return self.memory[width]
 
 
@@ -283,11 +325,11 @@ def _groups(active: np.ndarray, width: int) -> list[np.ndarray]:
 
 
 def _narrowed(width: int, active: int) -> int:
-    """Width to compute at: halved as often as the running trials allow, so that few widths are ever
+    """Width to compute at: a quarter as often as the running trials allow, so that few widths are ever
     traced.
     """
-    while width > 1 and (width + 1) // 2 >= active:
-        width = (width + 1) // 2
+    while width > 1 and (width + 3) // 4 >= active:
+        width = (width + 3) // 4
     return width
 
 

@@ -96,7 +96,7 @@ def from_images(
         )
     nearest = context.pool.nearest(span, avoid, of_pool, used)
     starts = np.concatenate([context.pool.images[nearest], *decoded])
-    steps = Steps(options.steps, options.learning_rate)
+    steps = Steps(options.steps, options.learning_rate, plateau=thresholds.PLATEAU)
     return feature_inversion.pixels(context.coarse, span, avoid, starts, steps), used.union(nearest)
 
 

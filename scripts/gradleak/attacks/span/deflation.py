@@ -112,7 +112,9 @@ def _propose(
     shown = len(images[-1]) > 0
     uses_images = context.is_nonlinear and (state.uses_images or state.idle > 0 or not shown)
     if uses_images:
-        moved, used = candidate_images.from_images(context, span, avoid, context.options.starts, used, rng)
+        barren = state.idle if state.uses_images else 0
+        count = max(context.options.starts >> barren, 2)  # half as many after each round without a new member
+        moved, used = candidate_images.from_images(context, span, avoid, count, used, rng)
         images.append(moved)
     polished = candidate_images.polished_candidates(context, span, avoid, features, np.concatenate(images))
     return Proposals(polished, weights_count, uses_images, used)

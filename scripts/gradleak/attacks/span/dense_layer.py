@@ -13,7 +13,7 @@ from gradleak.attacks.span import thresholds
 from gradleak.gradients.trace import Step, trace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DenseLayer:
     """A dense layer and the classifier around it. I inputs, O outputs, K classes; everything in one float
     type.

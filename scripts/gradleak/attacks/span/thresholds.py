@@ -96,6 +96,9 @@ GRADIENT_BOUND = 0.05
 FEATURE_RATE = 0.1
 # Learning rate of the single Adam step before L-BFGS: it hardly moves the image. Set by hand.
 POLISH_RATE = 1e-4
+# Adam steps without headway (of .1 %) after which an image of a round from images stays where it is. Nearly
+# all stop within 150 of 300 steps. Set by hand; it saves time alone.
+PLATEAU = 25
 # Learning rate over the codes of a decoder, and the weight of the mean of z². Set by hand.
 CODE_RATE = 0.05
 CODE_PENALTY = 0.01
