@@ -81,8 +81,8 @@ setup: $(STAMP)
 $(STAMP): $(LOCK)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12 " + "$(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
-	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib scripts || true  # a few packages ship files for other Pythons
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r $(LOCK)
+	$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib scripts || true  # on all cores, which pip does not; a few packages ship files for other Pythons
 	@touch $@
 
 gpu: setup  ## adds the CUDA libraries
