@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from gradleak.artifacts import architecture, framework_files, limits, numpy_files, unpickle
+from gradleak.artifacts import architecture, framework_files, limits, numpy_files, onnx_model, unpickle
 from gradleak.artifacts.architecture import Architecture
 from gradleak.artifacts.bounded_json import parse_json
 from gradleak.artifacts.errors import ArtifactError
 from gradleak.artifacts.leak import Leak
+from gradleak.artifacts.onnx_model import Exported
 from gradleak.artifacts.sniff import sniff
 
 NEEDED = (
-    "needs one model (its JSON, or a .keras archive), the weights before the round, the delta, "
+    "needs one model (its JSON, a .keras archive, or an ONNX file), the weights before the round, the delta, "
     "and at most one metadata file"
 )
 
@@ -45,12 +46,7 @@ def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None
     models: dict[Path, Architecture] = {}
     metas: dict[Path, dict] = {}
     tensors: dict[Path, dict[str, np.ndarray]] = {}
-    for path in (path for path, kind in kinds.items() if kind == "json"):
-        progress(path)
-        _take_json(path, models, metas)
-    for path in (path for path, kind in kinds.items() if kind in ("keras", "h5")):
-        progress(path)
-        _take_model(path, kinds[path], models, tensors)
+    exported = _take_models(kinds, progress, models, metas, tensors)
     whole = list(tensors)  # model and weights in one
     rest = [path for path in kinds if path not in whole]
     archives = [path for path in rest if kinds[path] in ("npz", "h5", "safetensors")]
@@ -70,9 +66,13 @@ def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None
     for path, own in tensors.items():
         tensors[path], odd = _without_single_numbers(path, own, model)
         notes += odd
+        for one in exported.values():
+            tensors[path] = onnx_model.named(tensors[path], one, path)
         _check_amount(path, tensors[path], model)
     delta, before, evidence = find_delta(tensors, model, whole)
-    roles = {path: ("model", "a Keras model by its class_name and config") for path in models}
+    known = {key: name for one in exported.values() for key, name in one.variables.items()}
+    what = "the structure in an ONNX file" if exported else "a Keras model by its class_name and config"
+    roles = {path: ("model", what) for path in models}
     roles |= {path: ("meta", "a mapping that is no model") for path in metas}
     roles |= {
         delta: ("delta", evidence),
@@ -82,8 +82,27 @@ def inspect(files: list[Path], progress: Callable[[Path], None] = lambda _: None
         "files": [_describe(path, kinds[path], *roles[path]) for path in files],
         "notes": notes,
         "parameters": model.parameters,
+        **({"variables": known} if known else {}),
     }
     return Leak(model.json, tensors[before], tensors[delta], next(iter(metas.values()), {}), manifest)
+
+
+def _take_models(
+    kinds: dict[Path, str], progress: Callable[[Path], None], models: dict, metas: dict, tensors: dict
+) -> dict[Path, Exported]:
+    """Read the files that may hold a model into the last three. Returns those of ONNX."""
+    exported: dict[Path, Exported] = {}
+    for path in (path for path, kind in kinds.items() if kind == "json"):
+        progress(path)
+        _take_json(path, models, metas)
+    for path in (path for path, kind in kinds.items() if kind in ("keras", "h5")):
+        progress(path)
+        _take_model(path, kinds[path], models, tensors)
+    for path in (path for path, kind in kinds.items() if kind == "onnx"):
+        progress(path)
+        exported[path] = onnx_model.read(path)
+        models[path] = exported[path].architecture
+    return exported
 
 
 def inspect_model(path: Path) -> Leak:

@@ -8,7 +8,10 @@ from pathlib import Path
 from gradleak.artifacts import limits
 from gradleak.artifacts.errors import ArtifactError
 
-KINDS = ("npz", "npy", "json", "keras", "h5", "safetensors")
+KINDS = ("npz", "npy", "json", "keras", "h5", "safetensors", "onnx")
+# An ONNX file has no signature. It begins with its version (field 1, up to 31), and then has another field of
+# ModelProto: the producer, its version, a domain, a number, a text, the graph, or the operators' version.
+ONNX_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)
 REFUSED = (
     (b"\x80", "a bare pickle, which could run code; save plain arrays with numpy.savez instead"),
     (b"\x1f\x8b", "a gzip file; unpack it first"),
@@ -35,6 +38,8 @@ def sniff(path: Path) -> str:
         return "h5"
     if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
         return "safetensors"
+    if len(head) > 2 and head[0] == 8 and 0 < head[1] < 32 and head[2] in ONNX_FIELDS:
+        return "onnx"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith((b"{", b"[", b'"')):
         return "json"
@@ -46,7 +51,7 @@ def sniff(path: Path) -> str:
         if head.startswith(start):
             raise ArtifactError(f"{path}: this is {what}")
     raise ArtifactError(
-        f"{path}: not an .npz, .npy, JSON, .keras, .h5 or .safetensors file (starts with {head[:8]!r})"
+        f"{path}: not an .npz, .npy, JSON, .keras, .h5, .safetensors or .onnx file (starts with {head[:8]!r})"
     )
 
 

@@ -43,15 +43,15 @@ def align(leaks: list[Leak], model: keras.Model) -> Aligned:
     Raises MappingError if a tensor cannot be matched, or if the draws start from different weights.
     """
     variables = model.trainable_variables
-    flat = _flattened(model, leaks[0].model_json)
-    before, before_rows, missing = _load_weights(model, leaks[0].before, flat)
+    flat, known = _flattened(model, leaks[0].model_json), leaks[0].variables
+    before, before_rows, missing = _load_weights(model, leaks[0].before, flat, known)
     for index, leak in enumerate(leaks):
         if any(
             not np.array_equal(a, b)
             for a, b in zip(leak.before.values(), leaks[0].before.values(), strict=True)
         ):
             raise MappingError(f"draw {index} starts from other weights than draw 0")
-    found = [match(leak.delta, variables, model.weights, "delta", flat) for leak in leaks]
+    found = [match(leak.delta, variables, model.weights, "delta", flat, known) for leak in leaks]
     mapped = [assigned(one, variables) for one in found]
     deltas = [np.stack([arrays[i] for arrays, _ in mapped]) for i in range(len(variables))]
     return Aligned(
@@ -110,11 +110,11 @@ def _flattened(model: keras.Model, model_json: str) -> Flattened:
 
 
 def _load_weights(
-    model: keras.Model, arrays: dict[str, np.ndarray], flat: Flattened
+    model: keras.Model, arrays: dict[str, np.ndarray], flat: Flattened, known: dict[str, str] | None = None
 ) -> tuple[list[np.ndarray], list[dict], tuple[str, ...]]:
     """Load the weights of the round. Returns the trainable ones, their rows, and what the file has not."""
     variables = model.trainable_variables
-    found = match(arrays, variables, model.weights, "weights before", flat)
+    found = match(arrays, variables, model.weights, "weights before", flat, known)
     before, rows = assigned(found, variables)
     for variable in model.weights:
         value = found.arrays.get(id(variable))

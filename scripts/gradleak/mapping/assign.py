@@ -1,8 +1,11 @@
-"""Tensors → variables of the model: by name, number, layer, order or shape, of Keras or PyTorch."""
+"""Tensors → variables of the model: by name, number, layer, order or shape, of Keras or PyTorch.
+
+Where the model came as an ONNX file, the variable of each tensor is known (``artifacts.onnx_model``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +37,16 @@ class Match:
 
 @dataclass(frozen=True)
 class Tensors:
-    """The tensors of a file, the trainable variables, all variables of the model, and what it flattens."""
+    """The tensors of a file, the trainable variables, all variables of the model, and what it flattens.
+
+    known: key → ``layer/kernel`` of tensors in PyTorch's layout; empty if it has to be found out.
+    """
 
     arrays: dict[str, np.ndarray]
     variables: list
     everything: list
     flat: Flattened
+    known: Mapping[str, str]
 
     def candidates(self, variable: Any, layout: str) -> list[str]:
         """The keys that a variable's shape allows."""
@@ -69,14 +76,16 @@ def match(
     everything: list,
     what: str,
     flat: Flattened | None = None,
+    known: Mapping[str, str] | None = None,
 ) -> Match:
     """Match ``variables`` (the trainable ones), and those of ``everything`` that the file has too.
 
     The order of the file is evidence only where it is not that of the alphabet: safetensors and some writers
-    of npz sort the names. Raises MappingError if there is no match, or more than one.
+    of npz sort the names. ``known`` is used instead of any evidence. Raises MappingError if there is no
+    match, or more than one.
     """
     weights = {key: a for key, a in arrays.items() if a.ndim and not is_counter(key, a)}
-    tensors = Tensors(weights, variables, everything, flat or Flattened())
+    tensors = Tensors(weights, variables, everything, flat or Flattened(), known or {})
     try:
         return _matched(tensors)
     except Unmatched as error:
@@ -87,6 +96,8 @@ def _matched(tensors: Tensors) -> Match:
     """By the first strategy that finds something."""
     if not tensors.variables:
         raise Unmatched("no layer of the model is trainable, so no update belongs to it")
+    if tensors.known:
+        return _made(tensors, _by_export(tensors), "torch")
     strategies: tuple[Callable, ...] = (_by_name, _by_number, _by_layer, _by_order, _by_shape)
     for strategy in strategies:
         found: dict[str, Pairing] = {}
@@ -146,6 +157,23 @@ def _in_keras(tensors: Tensors, pairing: Pairing, layout: str) -> dict[int, np.n
 
 
 # --- ways to match ------------------------------------------------------------------------------------------
+
+
+def _by_export(tensors: Tensors) -> Pairing:
+    """The variables that the ONNX file gives for the keys of the state dict."""
+    owners = {"/".join(variable.path.split("/")[-2:]): variable for variable in tensors.everything}
+    keys: dict[int, str] = {}
+    for key, array in tensors.arrays.items():
+        variable = owners.get(tensors.known.get(key, ""))
+        if variable is None or id(variable) in keys:
+            raise Unmatched(f"{key} has no variable of its own in the ONNX file")
+        if not layouts.fits(array, variable, "torch"):
+            raise Unmatched(f"{key} has shape {array.shape}, {variable.path} needs {tuple(variable.shape)}")
+        keys[id(variable)] = key
+    missing = [variable.path for variable in tensors.variables if id(variable) not in keys]
+    if missing:
+        raise Unmatched(f"no tensor is {missing[0]}")
+    return Pairing(keys, "ONNX file")
 
 
 def _wanted(tensors: Tensors) -> list[list]:
