@@ -196,7 +196,10 @@ def _image(shape: tuple[int | str, ...], name: str) -> tuple[int | None, tuple[i
     batch = shape[0]
     if isinstance(batch, int) and not 1 <= batch <= limits.MAX_SIZE:
         raise Refused(f"its input {short(name)} has {batch} examples")
-    return batch if isinstance(batch, int) else None, _sizes(shape[1:], name)
+    image = _sizes(shape[1:], name)
+    if math.prod(image) > limits.MAX_ACTIVATIONS:
+        raise Refused(f"images of {list(image)} are more than the limit of {limits.MAX_ACTIVATIONS} numbers")
+    return batch if isinstance(batch, int) else None, image
 
 
 def _initializers(graph: Message, budget: Budget) -> tuple[dict[str, tuple[int, ...]], dict[str, np.ndarray]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gradleak.artifacts import limits
 from gradleak.artifacts.layer_options import Refused
 from gradleak.artifacts.onnx_graph import Node
 from gradleak.artifacts.onnx_values import Net, Parameter, Partial, Shape, Tensor, Value
@@ -61,7 +62,8 @@ def _require_equal_strides(node: Node, strides: list[int]) -> None:
 def _padded(net: Net, node: Node, image: Tensor, options: dict[str, Any]) -> Tensor:
     """The image with the zeros around it that a window reads."""
     for name, size in (("pads", 4), ("strides", 2), ("dilations", 2)):
-        if len(options[name]) != size or min(options[name]) < (name != "pads"):
+        values = options[name]
+        if len(values) != size or min(values) < (name != "pads") or max(values) > limits.MAX_SIZE:
             raise Refused(f"{node}: {name} are {options[name]}")
     if options["auto_pad"] != "NOTSET":
         raise Refused(f"{node}: auto_pad {options['auto_pad']} is not taken; PyTorch writes pads")

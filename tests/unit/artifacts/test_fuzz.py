@@ -13,13 +13,16 @@ from pathlib import Path
 
 import corpus
 import numpy as np
+import onnx_corpus
+import onnx_nets
+import onnx_writer
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 from sandbox import Sandbox
 
-from gradleak.artifacts import architecture, framework_files, limits, lock, roles
+from gradleak.artifacts import architecture, framework_files, limits, lock, onnx_model, roles
 from gradleak.artifacts.errors import ArtifactError
 from gradleak.artifacts.layer_options import LAYERS
 
@@ -150,6 +153,69 @@ def test_lock_files(folder, content):
         lock.enforce(folder / "lock", "one", "aa")
     except ArtifactError:
         return
+
+
+STRUCTURES = [
+    onnx_corpus.onnx(),
+    *((onnx_nets.FILES / f"{name}.onnx").read_bytes() for name in ("branches", "depthwise")),
+]
+
+
+def exported(folder, content):
+    """The model in an ONNX file, or None where it is refused."""
+    (folder / "model.onnx").write_bytes(content)
+    try:
+        found = onnx_model.read(folder / "model.onnx")
+    except ArtifactError:
+        return None
+    assert found.architecture.parameters <= limits.MAX_PARAMETERS
+    assert architecture.read(found.architecture.json).variables == found.architecture.variables
+    assert found.variables.keys() == found.shapes.keys()
+    sizes = sum(int(np.prod(shape)) for shape in found.shapes.values())
+    assert sizes == found.architecture.parameters
+    return found
+
+
+@BYTES
+@given(st.sampled_from(STRUCTURES).flatmap(damaged))
+def test_onnx_files_as_bytes(folder, content):
+    exported(folder, content)
+
+
+@st.composite
+def changed_nodes(draw):
+    """The good net behind nodes of the list with odd inputs and attributes."""
+    known = ["x", "conv.weight", "hidden.bias", "k0", "k1"]
+    own = [
+        onnx_writer.node(
+            "Constant",
+            [],
+            [name],
+            value=onnx_writer.integers("", *draw(st.lists(st.integers(-2, 9), min_size=1, max_size=4))),
+        )
+        for name in known[3:]
+    ]
+    small = st.integers(-2, 9)
+    values = (
+        small | st.floats(-2, 9, width=32) | st.lists(small, min_size=1, max_size=4) | st.just("constant")
+    )
+    for number in range(draw(st.integers(1, 5))):
+        op = draw(st.sampled_from(sorted(onnx_model.OPS)))
+        inputs = draw(st.lists(st.sampled_from(known), max_size=4))
+        names = sorted(onnx_model.OPS[op][1])
+        chosen = draw(st.lists(st.sampled_from(names), max_size=3, unique=True)) if names else []
+        own.append(onnx_writer.node(op, inputs, [f"n{number}"], **{name: draw(values) for name in chosen}))
+        known.append(f"n{number}")
+    nodes = [*own, *onnx_corpus.nodes()[:-1]]
+    end = draw(st.sampled_from(["e", "e", known[-1]]))
+    last = onnx_writer.node("Gemm", [end, "head.weight", "head.bias"], ["y"], **onnx_corpus.GEMM)
+    return onnx_corpus.onnx([*nodes, last])
+
+
+@BYTES
+@given(changed_nodes())
+def test_onnx_files_as_graphs(folder, content):
+    exported(folder, content)
 
 
 ODD = st.recursive(

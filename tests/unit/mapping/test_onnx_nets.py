@@ -1,10 +1,12 @@
 """Nets of ONNX files compute what PyTorch computes: outputs to 1e-5 and gradients to 1e-4, relative."""
 
+import corpus
 import numpy as np
+import onnx_corpus
 import onnx_nets
 import pytest
 
-from gradleak.artifacts import onnx_model
+from gradleak.artifacts import onnx_model, roles
 from gradleak.artifacts.leak import Leak
 from gradleak.mapping import layouts
 from gradleak.mapping.alignment import _flattened, align
@@ -72,6 +74,18 @@ def test_outputs_and_gradients_are_those_of_pytorch(name):
         if not key.endswith("/outputs")
     }
     assert max(errors.values()) < 1e-4, max(errors, key=errors.get)
+
+
+def test_the_tensors_of_a_state_dict_become_those_of_keras(tmp_path):
+    """The leak of the corpus, as PyTorch would save it, and as Keras does."""
+    for name, content in onnx_corpus.good().items():
+        (tmp_path / name).write_bytes(content)
+    leak = roles.inspect(sorted(tmp_path.iterdir()))
+    found = align([leak], built(leak))
+    for name, arrays in (("before.npz", found.before), ("delta.npz", [one[0] for one in found.deltas])):
+        with np.load(corpus.io.BytesIO(corpus.good()[name])) as file:
+            for key, array in zip(file.files, arrays, strict=True):
+                np.testing.assert_array_equal(array, file[key])
 
 
 def test_another_gradient_is_told_apart():
