@@ -186,7 +186,56 @@ NETS = {
 }
 
 
-def export(model, x) -> bytes:
+class Standardised(nn.Module):
+    """A net that standardises its images itself, with numbers that are not in the state dict."""
+
+    def forward(self, x):
+        mean, deviation = torch.tensor([0.4, 0.6]).view(2, 1, 1), torch.tensor([0.2, 0.3]).view(2, 1, 1)
+        return (x - mean) / deviation
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3), keepdim=True)
+
+
+def with_layer(*layers, first=()):
+    """A small net around layers that keep four channels."""
+    return nn.Sequential(*first, nn.Conv2d(2, 4, 3), *layers, nn.Flatten(), nn.LazyLinear(4))
+
+
+# Operators that the nets do not have: name → (a net for images of 2×8×8, opset).
+OPERATORS = {
+    "gelu_by_erf": (lambda: with_layer(nn.GELU()), 17),
+    "silu": (lambda: with_layer(nn.SiLU()), 17),
+    "mish": (lambda: with_layer(nn.Mish()), 17),
+    "hardswish": (lambda: with_layer(nn.Hardswish()), 17),
+    "hardsigmoid": (lambda: with_layer(nn.Hardsigmoid()), 17),
+    "selu": (lambda: with_layer(nn.SELU()), 17),
+    "softplus": (lambda: with_layer(nn.Softplus()), 17),
+    "elu": (lambda: with_layer(nn.ELU(0.5)), 17),
+    "prelu": (lambda: with_layer(nn.PReLU(4)), 17),
+    "prelu_of_one": (lambda: with_layer(nn.PReLU()), 17),
+    "group_norm": (lambda: with_layer(nn.GroupNorm(4, 4), nn.ReLU()), 13),
+    "group_norm_without_scale": (lambda: with_layer(nn.GroupNorm(2, 4, affine=False)), 17),
+    "padded_pooling": (lambda: with_layer(nn.ReLU(), nn.MaxPool2d(3, 2, 1)), 17),
+    "uneven_pooling": (lambda: with_layer(nn.MaxPool2d((3, 2), (1, 2)), nn.AvgPool2d((1, 2), 1)), 17),
+    "padded_average": (lambda: with_layer(nn.AvgPool2d(3, 2, 1)), 17),
+    "dilated": (lambda: with_layer(nn.Conv2d(4, 4, 3, padding=2, dilation=2, stride=1)), 17),
+    "multiplied_depthwise": (lambda: with_layer(nn.Conv2d(4, 8, 3, 2, 1, groups=4)), 17),
+    "mean": (lambda: with_layer(Mean()), 17),
+    "global_max": (lambda: with_layer(nn.AdaptiveMaxPool2d(1)), 17),
+    "standardised": (lambda: with_layer(nn.ReLU(), first=[Standardised()]), 17),
+    "softmax": (lambda: nn.Sequential(with_layer(nn.ReLU()), nn.Softmax(1)), 17),
+    "sigmoid": (lambda: nn.Sequential(with_layer(nn.ReLU()), nn.Sigmoid()), 17),
+    "batch_norm_of_vectors": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 4)),
+        17,
+    ),
+}
+
+
+def export(model, x, opset=None) -> bytes:
     """The structure, by the recipe of docs/how-to/from-pytorch.md."""
     stream = io.BytesIO()
     with warnings.catch_warnings():
@@ -199,13 +248,13 @@ def export(model, x) -> bytes:
             export_params=False,
             training=torch.onnx.TrainingMode.TRAINING,
             do_constant_folding=False,
+            opset_version=opset,
         )
     return stream.getvalue()
 
 
-def made(name):
+def with_weights(model):
     """The net with the weights of ``onnx_nets.weights_of``."""
-    model = NETS[name]()
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items() if value.ndim}
     weights = {key: torch.from_numpy(value) for key, value in onnx_nets.weights_of(shapes).items()}
     model.load_state_dict(weights, strict=False)
@@ -214,7 +263,7 @@ def made(name):
 
 def computed(name, training):
     """(outputs, key → gradient of the mean cross-entropy)."""
-    model = made(name).train(training)
+    model = with_weights(NETS[name]()).train(training)
     x, y = onnx_nets.batch_of(name)
     out = model(torch.from_numpy(x))
     F.cross_entropy(out, torch.from_numpy(y)).backward()
@@ -226,13 +275,34 @@ def write(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in NETS:
         x, _ = onnx_nets.batch_of(name)
-        (folder / f"{name}.onnx").write_bytes(export(made(name), torch.from_numpy(x)))
+        (folder / f"{name}.onnx").write_bytes(export(NETS[name](), torch.from_numpy(x)))
         found = {}
         for mode in onnx_nets.modes_of(name):
             found |= onnx_nets.reference_of(mode, *computed(name, mode == "train"))
         np.savez_compressed(folder / f"{name}.npz", **found)
 
 
+def write_operators(folder: Path) -> None:
+    """Of each net of OPERATORS ``<name>.onnx`` and ``<name>.npz`` with its outputs; ``folded.onnx``, exported in
+    another way, and ``state.npz``, the state dict of that net.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    x = torch.from_numpy(onnx_nets.batch_of("branches")[0])
+    for name, (make, opset) in OPERATORS.items():
+        model = make()
+        model(x)  # LazyLinear has its shape after that
+        model = with_weights(model).eval()
+        (folder / f"{name}.onnx").write_bytes(export(model, x, opset))
+        np.savez(folder / f"{name}.npz", outputs=model(x).detach().numpy())
+    model = with_weights(NETS["resnet20_bn"]())
+    np.savez(folder / "state.npz", **{key: value.numpy() for key, value in model.state_dict().items()})
+    images = torch.from_numpy(onnx_nets.batch_of("resnet20_bn")[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model.eval(), (images,), folder / "folded.onnx", dynamo=False)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     write(Path(sys.argv[1]))
+    write_operators(Path(sys.argv[1]) / "operators")

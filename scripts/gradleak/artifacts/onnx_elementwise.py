@@ -133,8 +133,11 @@ def dropout(net: Net, node: Node, _: dict[str, Any]) -> Value:
 def concat(net: Net, node: Node, options: dict[str, Any]) -> Value:
     """Of channels, of vectors, or of whole numbers."""
     values = [net.value(node, index) for index in range(len(node.inputs))]
-    if all(isinstance(one, np.ndarray) for one in values):
-        return _small(node, np.concatenate([np.atleast_1d(one) for one in values if one is not None]))
+    numbers = [one.ravel() for one in values if isinstance(one, np.ndarray) and one.ndim <= 1]
+    if numbers and len(numbers) == len(values):
+        return _small(node, np.concatenate(numbers))
+    if len(values) < 2:
+        raise Refused(f"{node}: of {len(values)} tensors")
     tensors = [net.tensor(node, index) for index in range(len(node.inputs))]
     axes = (1, -len(tensors[0].shape))
     if options["axis"] not in axes or len({one.shape[1:] for one in tensors}) != 1:
@@ -216,7 +219,13 @@ def _with_numbers(net: Net, node: Node, one: Tensor | Partial, numbers: np.ndarr
         scale, offset = scale * factor, offset * factor
     options = _as_option(scale), _as_option(offset)
     config = {"scale": options[0], "offset": options[1]}
-    return Partial("affine", base, options, lambda: net.add("Rescaling", [base], base.shape, config))
+    is_identity = np.all(scale == 1) and not np.any(offset)
+    return Partial(
+        "affine",
+        base,
+        options,
+        lambda: base if is_identity else net.add("Rescaling", [base], base.shape, config),
+    )
 
 
 def _by_channel(node: Node, base: Tensor, numbers: np.ndarray) -> np.ndarray:
@@ -275,11 +284,16 @@ def gather(net: Net, node: Node, options: dict[str, Any]) -> Value:
 def unsqueeze(net: Net, node: Node, _: dict[str, Any]) -> Value:
     """Of numbers, and of a parameter with one number a channel, (C,) → (C, 1, 1)."""
     found, axes = net.value(node, 0), net.integers(node, 1)
-    if isinstance(found, np.ndarray) and axes == [0] and found.ndim == 0:
-        return found.reshape(1)
+    if isinstance(found, np.ndarray) and axes and _are_new(axes, found.ndim):
+        return np.expand_dims(found, tuple(axes))
     if isinstance(found, Parameter) and len(found.shape) == 1 and axes in ([1], [1, 2]):
         return Parameter(found.key, (*found.shape, *(1,) * len(axes)))
     raise Refused(f"{node}: the axes {axes} are not taken here")
+
+
+def _are_new(axes: list[int], rank: int) -> bool:
+    """Whether ``axes`` can be added to numbers of ``rank`` axes, which then have at most four."""
+    return sorted(set(axes)) == axes and 0 <= axes[0] and axes[-1] < len(axes) + rank <= 4
 
 
 def squeeze(net: Net, node: Node, _: dict[str, Any]) -> Value:

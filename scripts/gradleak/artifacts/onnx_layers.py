@@ -92,9 +92,9 @@ def pooling(net: Net, node: Node, options: dict[str, Any]) -> Value:
         raise Refused(f"{node}: ceil_mode and storage_order are not taken; use ceil_mode=False")
     if options["dilations"] != [1, 1]:
         raise Refused(f"{node}: dilated pooling is not taken")
-    if any(options["pads"]) and node.op == "AveragePool":
-        raise Refused(f"{node}: average pooling with padding is not taken; put nn.ZeroPad2d before it")
-    if any(options["pads"]) and not image.is_positive:
+    if any(options["pads"]) and node.op == "AveragePool" and not options["count_include_pad"]:
+        raise Refused(f"{node}: average pooling with padding that does not count is not taken")
+    if any(options["pads"]) and node.op == "MaxPool" and not image.is_positive:
         raise Refused(
             f"{node}: max pooling with padding pads with −∞ and Keras with 0, which is the same only behind "
             "ReLU; put the pooling behind the ReLU, where it gives the same"
