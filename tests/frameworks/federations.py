@@ -1,6 +1,7 @@
 """What the tests share. Frameworks have an environment: .venv-frameworks, or GRADLEAK_FRAMEWORKS."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,13 @@ def write_truth(folder: Path, data: Path, clients: tuple[str, ...]) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 x = (arrays[f"x_{place}"][number].reshape(-1, 8, 8, 1) * 255).round().astype("uint8")
                 np.savez(path, x=x, y=arrays[f"y_{place}"][number])
+
+
+def copied(project: Path) -> None:
+    """A copy of the project, to audit in."""
+    for name in ("Snakefile", "rules", "scripts", "config", "profiles", "envs", "docs"):
+        source = ROOT / name
+        shutil.copytree(source, project / name) if source.is_dir() else shutil.copy(source, project)
 
 
 def audit(project: Path, *arguments: str) -> str:

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from federations import ROOT, audit, require, run, unlike_own, write_model, write_truth
+from federations import audit, copied, require, run, unlike_own, write_model, write_truth
 
 pytestmark = pytest.mark.frameworks
 require("flwr", "torch")
@@ -56,9 +56,7 @@ def test_secure_aggregation_is_one_update_a_round(tmp_path, data):
 
 
 def test_an_audit_of_the_recorded_run_certifies_the_images(message_run, data, tmp_path):
-    for name in ("Snakefile", "rules", "scripts", "config", "profiles", "envs", "docs"):
-        source = ROOT / name
-        shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy(source, tmp_path)
+    copied(tmp_path)
     shutil.copytree(message_run / "runs/mine", tmp_path / "runs/mine")
     shutil.rmtree(tmp_path / "runs/mine/round-0001")  # half of the updates, for the time
     write_model(tmp_path / "runs/mine/model.json")

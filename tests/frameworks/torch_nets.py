@@ -283,7 +283,7 @@ def write(folder: Path) -> None:
 
 
 def write_operators(folder: Path) -> None:
-    """Of each net of OPERATORS ``<name>.onnx`` and ``<name>.npz`` with its outputs; ``folded.onnx``, exported in
+    """Of each net of OPERATORS ``<name>.onnx`` and ``<name>.npz`` with its outputs; ``folded.onnx``, of
     another way, and ``state.npz``, the state dict of that net.
     """
     folder.mkdir(parents=True, exist_ok=True)

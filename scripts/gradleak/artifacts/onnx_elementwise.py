@@ -293,7 +293,7 @@ def unsqueeze(net: Net, node: Node, _: dict[str, Any]) -> Value:
 
 def _are_new(axes: list[int], rank: int) -> bool:
     """Whether ``axes`` can be added to numbers of ``rank`` axes, which then have at most four."""
-    return sorted(set(axes)) == axes and 0 <= axes[0] and axes[-1] < len(axes) + rank <= 4
+    return sorted(set(axes)) == axes and axes[0] >= 0 and axes[-1] < len(axes) + rank <= 4
 
 
 def squeeze(net: Net, node: Node, _: dict[str, Any]) -> Value:

@@ -10,9 +10,10 @@ On a client, as a mod of the message API, which records what leaves the client:
     app = ClientApp(mods=[client_mod("runs/mine")])
 
 Written are ``<out>/round-0001/client-<id>/`` with ``before.npz``, ``delta.npz`` (after − before, float32) and
-``meta.json``. Put the model once at the top of ``<out>``. The recorder sees what passes it: around a wrapper
-of differential privacy the raw updates, inside of it the clipped ones; state that by ``point``. Replies that
-all hold the same numbers, as with secure aggregation, are recorded once, as ``aggregate``.
+``meta.json``. Put the model once at the top of ``<out>``: ``model.json`` of Keras, ``model.onnx`` of PyTorch.
+The recorder sees what passes it: around a wrapper of differential privacy the raw updates, inside of it the
+clipped ones; state that by ``point``. Replies that all hold the same numbers, as with secure aggregation, are
+recorded once, as ``aggregate``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ One filter, twice, on the server:
 
 Written are ``<out>/round-0001/client-<name>/`` with ``before.npz``, ``delta.npz`` (after − before, float32)
 and ``meta.json``. NVFlare counts rounds from 0; folders count from 1. ``out`` must be absolute, since jobs
-run in folders of their own. Put the model once at the top of ``out``.
+run in folders of their own. Put the model once at the top of ``out``: ``model.json`` of Keras, ``model.onnx``
+of PyTorch.
 """
 
 from __future__ import annotations

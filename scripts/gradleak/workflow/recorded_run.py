@@ -72,7 +72,7 @@ def recorded(name: str, target: LocalTarget) -> tuple[Recorded, ...]:
     if not model_files(target):
         raise ConfigError(
             f"targets.{name}.path: no file of the model in {target.path!r}; save its structure there, once "
-            "for all rounds (Keras: model.to_json())"
+            "for all rounds (Keras: model.to_json(); PyTorch: ONNX, see docs/how-to/from-pytorch.md)"
         )
     chosen = [number for number in rounds if target.rounds in (None, "all") or number in target.rounds]
     found = [one for number in chosen for one in _clients(number, rounds[number])]
