@@ -2,7 +2,7 @@
 
 ``model.json`` (Keras JSON), ``weights_before.npz``, ``delta.npz``, ``meta.json``. A leak that came from
 outside also has ``manifest.json``: the files as they arrived, with sizes, hashes, roles and the evidence for
-each role; and ``variables`` where the model was an ONNX file.
+each role.
 """
 
 from __future__ import annotations
@@ -31,12 +31,6 @@ class Leak:
     delta: dict[str, np.ndarray]
     meta: dict[str, Any]
     manifest: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """Key of a tensor, in PyTorch's layout → ``layer/kernel`` of the model; empty if not known."""
-        found = self.manifest.get("variables")
-        return {str(key): str(name) for key, name in found.items()} if isinstance(found, dict) else {}
 
 
 def write_leak(folder: Path, leak: Leak) -> None:

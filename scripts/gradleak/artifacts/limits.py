@@ -11,10 +11,6 @@ MAX_LAYERS = 500
 MAX_SIZE = 1 << 20  # any single number in a layer's settings: units, filters, strides, …
 MAX_ACTIVATIONS = 1 << 24  # numbers in any one layer's output for one image
 MAX_WORK = 1 << 34  # multiply-adds for one image
-MAX_ONNX = 4 << 20  # bytes of an ONNX file: a structure without its weights
-MAX_ONNX_FIELDS = 200_000  # fields of it, and numbers in packed lists
-MAX_ONNX_NODES = 5_000  # a ResNet-50 with GroupNorm has about 700
-MAX_CONSTANT = 256  # numbers of one constant that is read
 MAX_META = 10_000  # values in the metadata, nested ones included
 
 # The child process in which files are read. The bytes include Python and its libraries.

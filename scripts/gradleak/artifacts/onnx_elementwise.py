@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradleak.artifacts import limits, onnx_layers
+from gradleak.artifacts import onnx_layers, onnx_limits
 from gradleak.artifacts.layer_options import Refused
 from gradleak.artifacts.onnx_graph import Node, shortest
 from gradleak.artifacts.onnx_values import Net, Parameter, Partial, Tensor, Value
@@ -254,8 +254,8 @@ def constant(net: Net, node: Node, options: dict[str, Any]) -> Value:
 
 
 def _small(node: Node, values: np.ndarray) -> np.ndarray:
-    if values.size > limits.MAX_CONSTANT:
-        raise Refused(f"{node}: {values.size} numbers are more than the limit of {limits.MAX_CONSTANT}")
+    if values.size > onnx_limits.MAX_CONSTANT:
+        raise Refused(f"{node}: {values.size} numbers are more than the limit of {onnx_limits.MAX_CONSTANT}")
     return values
 
 

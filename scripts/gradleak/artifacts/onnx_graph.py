@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gradleak.artifacts import limits
+from gradleak.artifacts import limits, onnx_limits
 from gradleak.artifacts.layer_options import Refused, short
 from gradleak.artifacts.onnx_wire import Budget, Kind, Message, message
 
@@ -235,7 +235,7 @@ def _tensor(tensor: Message, name: str) -> np.ndarray | tuple[int, ...]:
         raise Refused(f"{short(name)} has {len(dims)} axes")
     shape = _sizes(tuple(dims), name)
     size = math.prod(shape)
-    if size > limits.MAX_CONSTANT:
+    if size > onnx_limits.MAX_CONSTANT:
         return shape
     stored = np.dtype(STORED[kind])
     raw = tensor.raw("raw_data")
@@ -254,8 +254,8 @@ def _tensor(tensor: Message, name: str) -> np.ndarray | tuple[int, ...]:
 
 def _nodes(graph: Message, budget: Budget) -> list[Node]:
     contents = graph.all_raw("node")
-    if len(contents) > limits.MAX_ONNX_NODES:
-        raise Refused(f"{len(contents)} nodes are more than the limit of {limits.MAX_ONNX_NODES}")
+    if len(contents) > onnx_limits.MAX_NODES:
+        raise Refused(f"{len(contents)} nodes are more than the limit of {onnx_limits.MAX_NODES}")
     if not contents:
         raise Refused("its graph has no nodes")
     return [_node(content, place, budget) for place, content in enumerate(contents, 1)]
@@ -294,7 +294,7 @@ def _attribute(attribute: Message, name: str, budget: Budget) -> Attribute:
         found = _tensor(message(attribute.raw("t"), _TENSOR, budget), name)
         if not isinstance(found, np.ndarray):
             raise Refused(
-                f"a constant has the shape {list(found)}; at most {limits.MAX_CONSTANT} are read, since "
+                f"a constant has the shape {list(found)}; at most {onnx_limits.MAX_CONSTANT} are read, since "
                 "weights come from the state dict"
             )
         return found

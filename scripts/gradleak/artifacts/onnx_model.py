@@ -16,7 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from gradleak.artifacts import architecture, limits, onnx_elementwise, onnx_graph, onnx_layers
+from gradleak.artifacts import (
+    architecture,
+    limits,
+    onnx_elementwise,
+    onnx_graph,
+    onnx_layers,
+    onnx_limits,
+)
 from gradleak.artifacts.architecture import Architecture
 from gradleak.artifacts.errors import ArtifactError
 from gradleak.artifacts.layer_options import Refused, short
@@ -108,9 +115,9 @@ def read(path: Path) -> Exported:
     it.
     """
     size = path.stat().st_size
-    if size > limits.MAX_ONNX:
+    if size > onnx_limits.MAX_BYTES:
         raise ArtifactError(
-            f"{path}: {size} bytes are more than the limit of {limits.MAX_ONNX} for a structure alone; "
+            f"{path}: {size} bytes are more than the limit of {onnx_limits.MAX_BYTES} for a structure alone; "
             f"export it as {RECIPE}"
         )
     try:

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gradleak.artifacts import limits
+from gradleak.artifacts import limits, onnx_limits
 from gradleak.artifacts.layer_options import Refused
 
 VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
@@ -24,13 +24,13 @@ Value = int | bytes
 class Budget:
     """left: fields and packed numbers that may still be read from a file."""
 
-    left: int = limits.MAX_ONNX_FIELDS
+    left: int = onnx_limits.MAX_FIELDS
 
     def spend(self) -> None:
         self.left -= 1
         if self.left < 0:
             raise Refused(
-                f"it has more than {limits.MAX_ONNX_FIELDS} fields and numbers, which no model needs"
+                f"it has more than {onnx_limits.MAX_FIELDS} fields and numbers, which no model needs"
             )
 
 
