@@ -25,6 +25,8 @@ OPERATORS = [
     "hardsigmoid",
     "selu",
     "softplus",
+    "softsign",
+    "batch_norm_without_scale",
     "elu",
     "prelu",
     "prelu_of_one",

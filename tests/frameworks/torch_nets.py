@@ -213,6 +213,8 @@ OPERATORS = {
     "hardsigmoid": (lambda: with_layer(nn.Hardsigmoid()), 17),
     "selu": (lambda: with_layer(nn.SELU()), 17),
     "softplus": (lambda: with_layer(nn.Softplus()), 17),
+    "softsign": (lambda: with_layer(nn.Softsign()), 17),
+    "batch_norm_without_scale": (lambda: with_layer(nn.BatchNorm2d(4, affine=False)), 17),
     "elu": (lambda: with_layer(nn.ELU(0.5)), 17),
     "prelu": (lambda: with_layer(nn.PReLU(4)), 17),
     "prelu_of_one": (lambda: with_layer(nn.PReLU()), 17),

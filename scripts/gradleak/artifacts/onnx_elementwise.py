@@ -1,7 +1,7 @@
 """Nodes of an ONNX graph that act on each number, or are numbers: activations, sums, products, shapes.
 
-GELU below opset 20 is Div, Erf, Add, Mul, Mul, and SiLU is Sigmoid, Mul. Their steps are ``Partial`` until
-the last one comes.
+GELU below opset 20 is Div, Erf, Add, Mul, Mul; SiLU is Sigmoid, Mul; softsign is Abs, Add, Div. Their steps
+are ``Partial`` until the last one comes.
 """
 
 from __future__ import annotations
@@ -114,11 +114,16 @@ def erf(net: Net, node: Node, _: dict[str, Any]) -> Value:
     raise Refused(f"{node}: only as a part of nn.GELU")
 
 
-def _not_alone(node: Node) -> Any:
+def _not_alone(node: Node, whole: str = "nn.GELU") -> Any:
     def make() -> Tensor:
-        raise Refused(f"{node}: only as a part of nn.GELU")
+        raise Refused(f"{node}: only as a part of {whole}")
 
     return make
+
+
+def absolute(net: Net, node: Node, _: dict[str, Any]) -> Value:
+    """The first step of softsign, x / (|x| + 1)."""
+    return Partial("abs", net.tensor(node), (), _not_alone(node, "nn.Softsign"))
 
 
 def dropout(net: Net, node: Node, _: dict[str, Any]) -> Value:
@@ -185,6 +190,8 @@ def _ended(net: Net, node: Node, one: Value | None, other: Value | None) -> Valu
             return onnx_layers.moved_groups(net, node, one, other)
     if step == ("Mul", "sigmoid") and other == one.base:
         return _active(net, one.base, "silu")
+    if step == ("Div", "1 + abs") and other == one.base:
+        return _active(net, one.base, "softsign")
     if step == ("Mul", "1 + erf"):
         if other == one.base:
             return Partial("twice gelu", one.base, (), _not_alone(node))
@@ -202,6 +209,8 @@ def _with_numbers(net: Net, node: Node, one: Tensor | Partial, numbers: np.ndarr
     if isinstance(one, Partial) and numbers.size == 1:
         if (node.op, one.kind, numbers.item()) == ("Add", "erf", 1):
             return Partial("1 + erf", one.base, (), _not_alone(node))
+        if (node.op, one.kind, numbers.item()) == ("Add", "abs", 1):
+            return Partial("1 + abs", one.base, (), _not_alone(node, "nn.Softsign"))
         if (node.op, one.kind, numbers.item()) == ("Mul", "twice gelu", 0.5):
             return _active(net, one.base, "gelu")
     if isinstance(one, Partial) and one.kind == "affine":

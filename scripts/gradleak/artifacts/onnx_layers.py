@@ -178,12 +178,18 @@ def with_bias(net: Net, node: Node, partial: Partial, bias: Parameter) -> Value:
 
 
 def batch_normalization(net: Net, node: Node, options: dict[str, Any]) -> Value:
+    """With scale and shift, or with the constants 1 and 0 in their place (affine=False)."""
     before = net.tensor(node)
+    names = ["gamma", "beta", "moving_mean", "moving_variance"]
+    values = [net.value(node, index) for index in (1, 2)]
+    plain = [isinstance(value, np.ndarray) and bool(np.all(value == 1 - i)) for i, value in enumerate(values)]
     keys = {
         name: net.parameter(node, index, before.shape[:1])
-        for index, name in enumerate(("gamma", "beta", "moving_mean", "moving_variance"), 1)
+        for index, name in enumerate(names, 1)
+        if index > 2 or not plain[index - 1]
     }
     config = {"axis": -1, "epsilon": options["epsilon"], "momentum": options["momentum"]}
+    config |= {"scale": not plain[0], "center": not plain[1]}
     return net.add("BatchNormalization", [before], before.shape, config, keys)
 
 

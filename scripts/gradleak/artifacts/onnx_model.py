@@ -77,6 +77,7 @@ OPS: dict[str, _Op] = {
     "PRelu": (onnx_elementwise.prelu, {}),
     "Clip": (onnx_elementwise.clip, {}),
     "Erf": (onnx_elementwise.erf, {}),
+    "Abs": (onnx_elementwise.absolute, {}),
     "Dropout": (onnx_elementwise.dropout, {"seed": 0}),
     "Concat": (onnx_elementwise.concat, {"axis": 0}),
     **_SUMS,

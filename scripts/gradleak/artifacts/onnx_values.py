@@ -148,9 +148,12 @@ class Net:
         return Tensor(name, shape)
 
     def _name(self, kind: str, key: str) -> str:
-        """The module's name with underscores, or that of the kind of layer; with a number if it is taken."""
-        module = re.sub(r"\W", "_", key.rpartition(".")[0])
-        stem = (module or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).lower())[:80]
+        """The module's name with underscores, or that of the kind of layer; with a number if it is taken.
+
+        TensorFlow takes ASCII, and no underscore at the start.
+        """
+        module = re.sub(r"[^A-Za-z0-9]", "_", key.rpartition(".")[0])
+        stem = (module.lstrip("_") or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).lower())[:80]
         name, number = stem, 0
         while name in self.layers or name == SOURCE:
             number += 1

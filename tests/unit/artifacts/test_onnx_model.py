@@ -202,6 +202,17 @@ def test_layers_that_do_not_reach_the_output_are_left_out(read):
     assert "aux.weight" not in found.shapes
 
 
+def test_names_of_modules_become_names_that_tensorflow_takes(read):
+    odd = ["_a", "ä.b", "c d", "image", "…"]
+    nodes = [
+        w.node("PRelu", [f"x{i}" if i else "x", f"{key}.weight"], [f"x{i + 1}"]) for i, key in enumerate(odd)
+    ]
+    found = read(*nodes, w.node("Relu", ["x5"], ["z"]), **{f"{key}__weight": (1,) for key in odd})
+    assert list(found.variables.values())[:5] == [
+        f"{name}/alpha" for name in ("a", "b", "c_d", "image_1", "pre_lu")
+    ]
+
+
 def test_modules_of_equal_names_are_numbered(read):
     """a.b and a_b are two modules in PyTorch, and would be one name in Keras."""
     modules = (("x", "a.b", "q"), ("q", "a_b", "z"))
