@@ -421,6 +421,7 @@ def operators():
         "an unknown operator": (middle("Attention"), r"Attention.*no counterpart"),
         "a tempting operator": (middle("PythonOp"), "no counterpart"),
         "no operator": (middle(""), "no counterpart"),
+        "a text as a constant": (extra(w.node("Constant", [], ["k"], value="1e9")), "is no number"),
         "an unknown attribute": (middle("Relu", alpha=1.0), "the attribute 'alpha' is not known"),
         "an attribute of another type": (middle("LeakyRelu", alpha=1), "of another type"),
         "an attribute of NaN": (middle("LeakyRelu", alpha=float("nan")), "NaN or Inf"),

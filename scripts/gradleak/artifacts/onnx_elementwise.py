@@ -258,8 +258,10 @@ def constant(net: Net, node: Node, options: dict[str, Any]) -> Value:
     given = [value for value in options.values() if value is not None]
     if len(given) != 1:
         raise Refused(f"{node}: has {len(given)} values")
-    value = given[0]
-    return _small(node, value if isinstance(value, np.ndarray) else np.array(value))
+    value = np.asarray(given[0])
+    if value.dtype.kind not in "iufb":
+        raise Refused(f"{node}: is no number")
+    return _small(node, value)
 
 
 def _small(node: Node, values: np.ndarray) -> np.ndarray:

@@ -279,6 +279,26 @@ def test_moving_statistics_may_be_missing(tmp_path):
     assert onnx_model.named(by_number, model, tmp_path).keys() == parameters.keys()
 
 
+def test_a_recorded_update_without_names_has_counters_among_its_tensors(tmp_path):
+    """Of the older API of Flower, from its second round on: all in float64, in the state dict's order."""
+    path = onnx_nets.FILES / "resnet20_bn.onnx"
+    model = onnx_model.read(path)
+    weights = onnx_nets.weights_of(model.shapes)
+    rng = np.random.default_rng(0)
+    delta = {key: rng.normal(0, 1e-3, array.shape) for key, array in weights.items()}
+    delta["fc.weight"] -= delta["fc.weight"].mean(axis=0)
+    for name, tensors in (("before", weights), ("delta", delta)):
+        listed = []
+        for key, array in tensors.items():
+            listed += [array.astype(np.float64), *([np.float64(3)] if key.endswith("running_var") else [])]
+        np.savez(tmp_path / f"{name}.npz", *listed)
+    (tmp_path / "model.onnx").write_bytes(path.read_bytes())
+    found = roles.inspect(sorted(tmp_path.iterdir()))
+    for tensors, expected in ((found.before, weights), (found.delta, delta)):
+        assert list(tensors) == list(expected)
+        assert all(np.array_equal(tensors[key], expected[key].astype(np.float32)) for key in expected)
+
+
 def test_an_onnx_file_is_known_by_its_bytes(tmp_path):
     for path in sorted(onnx_nets.FILES.glob("*.onnx")):
         assert sniff(path) == "onnx"

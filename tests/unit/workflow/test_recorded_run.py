@@ -55,6 +55,11 @@ def test_every_round_and_client_is_a_draw(run):
     assert names[3].endswith("round 3, aggregate")
 
 
+def test_the_model_may_be_an_onnx_file(run):
+    (run / "model.json").rename(run / "model.onnx")
+    assert resolve.local_files(only(plan(rounds="all")), "0000-0000")[0] == "run/model.onnx"
+
+
 def test_rounds_and_clients_choose(run):
     assert [one.folder for one in only(plan(rounds=[2, 3])).recorded] == [
         "run/round-0002/client-9",
