@@ -1,7 +1,9 @@
 """ONNX files → layers, and tensors of the state dict → their variables."""
 
 import json
+import re
 import struct
+from pathlib import Path
 
 import corpus
 import numpy as np
@@ -242,6 +244,21 @@ def test_weights_in_the_file_are_not_used(tmp_path):
     assert onnx_model.read(path).shapes == onnx_corpus.KEYS
     path.write_bytes(onnx_corpus.onnx())
     assert onnx_model.read(path).shapes == onnx_corpus.KEYS
+
+
+def test_batch_norm_has_the_numbers_of_its_attributes():
+    """PyTorch's momentum is the share of the batch, that of ONNX and Keras the rest."""
+    model = onnx_model.read(onnx_nets.FILES / "depthwise.onnx")
+    found = [options for kind, options in layers(model) if kind == "BatchNormalization"]
+    assert [(one["epsilon"], one["momentum"]) for one in found] == [(1e-3, 0.99), (1e-5, 0.9)] * 3
+
+
+def test_the_page_exports_as_the_errors_say():
+    page = (Path(__file__).parents[3] / "docs/how-to/from-pytorch.md").read_text(encoding="utf-8")
+    code = "".join(re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)[:1])
+    arguments = re.findall(r"\w+=[\w.]+", onnx_model.RECIPE)
+    assert len(arguments) == 4
+    assert all(argument in code for argument in [*arguments, "copy.deepcopy(model)"])
 
 
 # --- tensors ------------------------------------------------------------------------------------------------
