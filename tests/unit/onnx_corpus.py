@@ -299,6 +299,7 @@ def dims():
         "three paddings": (conv(pads=[1, 1, 1]), "pads are"),
         "stride 0": (conv(strides=[0, 1]), "strides are"),
         "dilation 0": (conv(dilations=[0, 1]), "dilations are"),
+        "strides and dilations": (conv(strides=[2, 2], dilations=[2, 2]), "at once"),
         "no groups": (conv(group=0), "with 0 groups"),
         "minus one group": (conv(group=-1), "with -1 groups"),
         "2^63 groups": (conv(group=(1 << 63) - 1), "groups does not fit"),

@@ -39,24 +39,34 @@ def conv(net: Net, node: Node, options: dict[str, Any]) -> Value:
         raise Refused(
             f"{node}: {weight.key} {list(weight.shape)} with {groups} groups does not fit {channels} channels"
         )
+    is_depthwise = groups == channels > 1
+    _require_steps(node, options, is_depthwise)
     padded = _padded(net, node, image, options)
     config = {"kernel_size": window, "strides": options["strides"], "dilation_rate": options["dilations"]}
     keys = {"kernel": weight.key}
-    if bias := node.inputs[2:3] != [] and node.inputs[2] != "":
+    has_bias = _is_given(node, 2)
+    if has_bias:
         keys["bias"] = net.parameter(node, 2, (filters,))
     shape = (filters, *_slid(node, padded.shape[1:], window, options))
-    config["use_bias"] = bias
-    if groups == channels > 1:
-        _require_equal_strides(node, options["strides"])
+    config["use_bias"] = has_bias
+    if is_depthwise:
         return net.add(
             "DepthwiseConv2D", [padded], shape, config | {"depth_multiplier": filters // groups}, keys
         )
     return net.add("Conv2D", [padded], shape, config | {"filters": filters, "groups": groups}, keys)
 
 
-def _require_equal_strides(node: Node, strides: list[int]) -> None:
-    if strides[0] != strides[1]:
+def _is_given(node: Node, index: int) -> bool:
+    return len(node.inputs) > index and node.inputs[index] != ""
+
+
+def _require_steps(node: Node, options: dict[str, Any], is_depthwise: bool) -> None:
+    """Raises Refused for the strides and dilations that TensorFlow does not have."""
+    strides, dilations = options["strides"], options["dilations"]
+    if is_depthwise and len(set(strides)) > 1:
         raise Refused(f"{node}: a depthwise convolution with the strides {strides} cannot be built")
+    if max(strides, default=1) > 1 and max(dilations, default=1) > 1:
+        raise Refused(f"{node}: with strides {strides} and dilations {dilations} at once it cannot be built")
 
 
 def _padded(net: Net, node: Node, image: Tensor, options: dict[str, Any]) -> Tensor:
@@ -142,7 +152,7 @@ def gemm(net: Net, node: Node, options: dict[str, Any]) -> Value:
             f"{node}: only x Wᵀ + b with W (outputs, inputs) of the state dict is taken; use nn.Linear"
         )
     units = _units(node, vector, weight, is_turned=not options["transB"])
-    has_bias = len(node.inputs) > 2 and node.inputs[2] != ""
+    has_bias = _is_given(node, 2)
     return _dense(net, vector, weight.key, units, net.parameter(node, 2, (units,)) if has_bias else "")
 
 
@@ -198,7 +208,7 @@ def layer_normalization(net: Net, node: Node, options: dict[str, Any]) -> Value:
     if options["axis"] not in (-1, 1) or len(before.shape) != 1 or len(node.outputs) > 1:
         raise Refused(f"{node}: only the normalisation of a vector is taken")
     keys = {"gamma": net.parameter(node, 1, before.shape)}
-    has_bias = len(node.inputs) > 2 and node.inputs[2] != ""
+    has_bias = _is_given(node, 2)
     if has_bias:
         keys["beta"] = net.parameter(node, 2, before.shape)
     config = {"axis": -1, "epsilon": options["epsilon"], "center": has_bias}

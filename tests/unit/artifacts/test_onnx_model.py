@@ -75,6 +75,12 @@ def test_padding_is_a_layer_of_its_own(read):
     assert found.variables["c.weight"] == "c/kernel"
 
 
+def test_depthwise_strides_are_equal(read):
+    options = onnx_corpus.CONV | {"group": 4, "strides": [2, 1]}
+    with pytest.raises(ArtifactError, match=r"depthwise convolution with the strides \[2, 1\]"):
+        read(w.node("Conv", ["x", "c.weight"], ["z"], **options), c__weight=(4, 1, 3, 3))
+
+
 GELU = [
     scalar("root", 2**0.5),
     w.node("Div", ["x", "root"], ["a"]),
