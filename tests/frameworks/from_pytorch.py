@@ -16,7 +16,7 @@ import torch
 
 DATA, OUT = np.load(sys.argv[1]), Path(sys.argv[2])
 PAGE = Path(__file__).parents[2] / "docs/how-to/from-pytorch.md"
-STRUCTURE, BEFORE, AFTER = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
+STRUCTURE, BEFORE, AFTER, KNOWN = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
 
 warnings.simplefilter("ignore")
 torch.manual_seed(0)
@@ -32,3 +32,4 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 nn.functional.nll_loss(model(x), y).backward()
 optimizer.step()
 exec(AFTER, names)
+exec(KNOWN, names)

@@ -25,7 +25,8 @@ class Aligned:
     for each variable (see ``assigned``). weights_matched_by: how the weights were matched.
     missing_weights: paths of the variables that the file of weights does not have; they keep Keras's initial
     values. untrained: deltas of the other variables that every update holds (moving statistics), path →
-    float32 [D, *shape]. layout: of the deltas, keras or torch.
+    float32 [D, *shape]. layout: of the deltas, keras or torch. is_exported: whether the model came as an ONNX
+    file, with the numbers of the client's layers.
     """
 
     before: list[np.ndarray]
@@ -35,6 +36,7 @@ class Aligned:
     missing_weights: tuple[str, ...]
     untrained: dict[str, np.ndarray]
     layout: str
+    is_exported: bool = False
 
 
 def align(leaks: list[Leak], model: keras.Model) -> Aligned:
@@ -62,6 +64,7 @@ def align(leaks: list[Leak], model: keras.Model) -> Aligned:
         missing,
         _untrained(model, found),
         found[0].layout,
+        bool(known),
     )
 
 

@@ -114,7 +114,7 @@ def recover(model: keras.Model, aligned: Aligned, coupled: list[str], how: Proto
         )
     (values,) = possible.values()
     # A model of PyTorch's in Keras's format may have Keras's ε, on which the relation depends.
-    is_exact = how.is_exact and aligned.layout == "keras"
+    is_exact = how.is_exact and (aligned.layout == "keras" or aligned.is_exported)
     misfits = _misfits(model, layers, aligned, values, how.weight) if is_exact else []
     if how.is_clipped and not misfits:
         return Recovered({}, "the update is probably clipped, by a factor that is not known")
@@ -133,12 +133,14 @@ def recover(model: keras.Model, aligned: Aligned, coupled: list[str], how: Proto
 def _momenta(layers: list, aligned: Aligned, how: Protocol) -> list[float | None]:
     """The shares that a step may have kept; None stands for that of each layer in the model.
 
-    A model that describes a network of PyTorch in Keras's format may have the right momentum or the default.
+    A model that describes a network of PyTorch in Keras's format may have the right momentum or the
+    default; an ONNX file has the right one.
     """
     if how.kept is not None:
         return [how.kept]
     is_default = all(math.isclose(layer.momentum, KEPT) for layer in layers)
-    return [KEPT_BY_TORCH, KEPT] if aligned.layout == "torch" and is_default else [None]
+    is_guess = aligned.layout == "torch" and is_default and not aligned.is_exported
+    return [KEPT_BY_TORCH, KEPT] if is_guess else [None]
 
 
 def _solved(layers: list, aligned: Aligned, how: Protocol, kept: float | None) -> dict[str, np.ndarray]:

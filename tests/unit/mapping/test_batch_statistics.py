@@ -198,6 +198,21 @@ def test_a_momentum_that_cannot_be_told_is_asked_for(settle, training):
     assert_batch(stated, training)
 
 
+def test_an_onnx_file_has_the_right_momentum(settle, training):
+    """So nothing is asked for, and the gradients confirm the statistics by the right ε."""
+    before, delta = as_torch(training, momentum=0.01)
+    roles = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
+    roles |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
+    known = {
+        f"{layer.name}.{roles[v.name]}": f"{layer.name}/{v.name}"
+        for layer in training.model.layers
+        for v in layer.weights
+    }
+    found = settle([replace(training.leak(delta, before), manifest={"variables": known})])
+    assert_batch(found, training)
+    assert found.report["batch_norm"]["statistics"]["confirmed"]
+
+
 def test_steps_are_taken_into_account(settle, trained_net, digits):
     """Of three steps on one batch; the first layer's inputs hardly change meanwhile."""
     done = Round(trained_net, digits, steps=3)
