@@ -26,7 +26,7 @@ audit: setup  ## one update or a recorded run -> a verdict: LEAK=folder [PUBLIC=
 test: setup  ## the whole test suite, one worker per core (at most 8)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
 
-frameworks-test: setup  ## the recorders in real apps of Flower and NVFlare, in an environment of their own
+frameworks-test: setup  ## the recorders in real apps of Flower and NVFlare, exports of PyTorch, in an environment of their own
 	test -x .venv-frameworks/bin/python || $(PYTHON) -m venv .venv-frameworks
 	.venv-frameworks/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements-frameworks.lock
 	$(BIN)/python -m pytest tests/frameworks $(ARGS)
