@@ -45,7 +45,7 @@ def align(leaks: list[Leak], model: keras.Model) -> Aligned:
     Raises MappingError if a tensor cannot be matched, or if the draws start from different weights.
     """
     variables = model.trainable_variables
-    flat, known = _flattened(model, leaks[0].model_json), known_variables(leaks[0])
+    flat, known = _flattened(model, leaks[0].model_json), _known_variables(leaks[0])
     before, before_rows, missing = _load_weights(model, leaks[0].before, flat, known)
     for index, leak in enumerate(leaks):
         if any(
@@ -68,7 +68,7 @@ def align(leaks: list[Leak], model: keras.Model) -> Aligned:
     )
 
 
-def known_variables(leak: Leak) -> dict[str, str]:
+def _known_variables(leak: Leak) -> dict[str, str]:
     """Key of a tensor, in PyTorch's layout → ``layer/kernel``, as an ONNX file gives it, or nothing."""
     found = leak.manifest.get("variables")
     return {str(key): str(name) for key, name in found.items()} if isinstance(found, dict) else {}
