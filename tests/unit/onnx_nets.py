@@ -1,4 +1,4 @@
-"""The nets of frameworks/torch_nets.py: their files in onnx_files/, and weights, batches and references of each.
+"""The nets of frameworks/torch_nets.py: their files in onnx_files/, weights, batches and references of each.
 
 Nothing here needs PyTorch. Of each gradient the reference keeps its norm and its products with DIRECTIONS
 random directions. The mean square of a difference's products is the square of its norm.
