@@ -11,6 +11,7 @@ from gradleak.jobs import job
 from gradleak.labels.evidence import LEVELS
 from gradleak.labels.options import LabelOptions
 from gradleak.labels.recovery import Source, recover_block
+from gradleak.losses import loss_named
 from gradleak.mapping.files import read_block
 
 
@@ -37,7 +38,10 @@ def main(snakemake) -> None:
 
 
 def _source(mapping: str, report: dict[str, Any], shadow: dict[str, np.ndarray] | None) -> Source:
-    return Source(read_block(mapping), report["metadata"]["read"], shadow, bool(report["smoothing"]["value"]))
+    block = read_block(mapping)
+    # Where the loss has the smoothing, the methods that read it may be used.
+    is_smoothed = bool(report["smoothing"]["value"]) and not loss_named(block.loss).smoothing
+    return Source(block, report["metadata"]["read"], shadow, is_smoothed)
 
 
 if "snakemake" in globals():

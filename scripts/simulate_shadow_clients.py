@@ -19,7 +19,8 @@ def main(snakemake) -> None:
         options = None
     finals = shadow_clients.final_weights(model, block, unit)
     images = public_pool(snakemake.input, model.input_shape[1:], model.output_shape[-1])
-    public = shadow_clients.simulate(model, images, options, unit, finals)
+    loss = shadow_clients.loss_of(block, report)
+    public = shadow_clients.simulate(model, images, shadow_clients.Rounds(options, unit, loss), finals)
     settings = None if options is None else Client(options.steps, options.learning_rate, options.optimizer)
     write_npz(snakemake.output.shadow, **pack(public, settings))
     if options is None:

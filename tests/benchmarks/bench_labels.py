@@ -112,7 +112,7 @@ def fedsgd(arguments, pools: dict) -> pd.DataFrame:
         for seed in range(arguments.seeds):
             for training, steps in TRAINED.items():
                 model = global_model(name, seed, steps, pools)
-                public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
+                public = shadow_clients.simulate(model, pools["public"], shadow_clients.Rounds(None, 1.0), [])
                 for size in SIZES:
                     evidence, truth = one_step(model, pools, public, size, arguments.batches, seed)
                     began = time.monotonic()
@@ -175,7 +175,7 @@ def unknown(arguments, pools: dict) -> pd.DataFrame:
         for seed in range(arguments.seeds):
             for training, steps in TRAINED.items():
                 model = global_model(name, seed, steps, pools)
-                public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
+                public = shadow_clients.simulate(model, pools["public"], shadow_clients.Rounds(None, 1.0), [])
                 for size in (8, 24, 32, 64, 128):
                     evidence, _ = one_step(model, pools, public, size, arguments.batches, seed)
                     spreads = np.repeat(list(SPREADS), arguments.batches)
@@ -226,7 +226,7 @@ def together(arguments, pools: dict) -> pd.DataFrame:
             truth = counts_of(private.y[index])
             raws, variances = [], []
             for number, (steps, model) in enumerate(models.items(), 1):
-                public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
+                public = shadow_clients.simulate(model, pools["public"], shadow_clients.Rounds(None, 1.0), [])
                 features, logits = tapped(model).predict(to_float(private.x), batch_size=256, verbose=0)
                 evidence = Evidence(
                     *model.layers[-1].get_weights(),
@@ -260,7 +260,7 @@ def secure_aggregation(
     determined.
     """
     rows, private = [], pools["private"]
-    public = shadow_clients.simulate(model, pools["public"], None, 1.0, [])
+    public = shadow_clients.simulate(model, pools["public"], shadow_clients.Rounds(None, 1.0), [])
     features, logits = tapped(model).predict(to_float(private.x), batch_size=256, verbose=0)
     for sample in range(max(1, batches // 10)):
         rng = np.random.default_rng([seed, sample])

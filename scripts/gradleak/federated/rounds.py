@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from gradleak.datasets.examples import Examples
 from gradleak.federated.options import ClientOptions
+from gradleak.gradients.matcher import logit_signal
 from gradleak.images import to_float
+from gradleak.losses import PLAIN, SUM, Loss
 
 
 def local_training(
@@ -43,14 +45,31 @@ def local_training(
     return change
 
 
-def gradient_function(model: keras.Model) -> Callable:
-    """(x float32 [N, H, W, C], y) → gradients of ``loss_of``, compiled."""
+def gradient_function(model: keras.Model, loss: Loss = PLAIN) -> Callable:
+    """(x float32 [N, H, W, C], y) → gradients of ``loss_of``, or of another loss of K logits, compiled."""
+    if loss != PLAIN:
+        return _gradient_of(model, loss)
 
     @tf.function(reduce_retracing=True)
     def gradient(x: tf.Tensor, y: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             value = loss_of(y, model.output_shape[-1])(y, model(x, training=False))
         return tape.gradient(value, model.trainable_variables)
+
+    return gradient
+
+
+def _gradient_of(model: keras.Model, loss: Loss) -> Callable:
+    """The same of ``loss``, with its reduction. y: int (N,)."""
+
+    @tf.function(reduce_retracing=True)
+    def gradient(x: tf.Tensor, y: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            logits = model(x, training=False)
+        images, classes = tf.shape(logits)[0], logits.shape[-1]
+        signal = logit_signal(logits, tf.one_hot(y, classes), images, loss.of_one_image.text)
+        factor = tf.cast(images, tf.float32) if loss.reduction == SUM else 1.0
+        return tape.gradient(logits, model.trainable_variables, factor * loss.scale(1, classes) * signal)
 
     return gradient
 

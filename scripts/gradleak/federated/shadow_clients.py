@@ -20,6 +20,7 @@ from gradleak.federated.options import ClientOptions
 from gradleak.images import to_float
 from gradleak.labels.evidence import Public, ShadowClients, class_means, softmax
 from gradleak.labels.simulated.compositions import compositions, draw_images
+from gradleak.losses import BINARY, PLAIN, Loss, loss_named
 from gradleak.mapping.files import MappedBlock
 from gradleak.mapping.head import Head, find_head, head_of
 
@@ -65,22 +66,37 @@ def final_weights(model: keras.Model, block: MappedBlock, per_gradient: float) -
     ]
 
 
+def loss_of(block: MappedBlock, report: dict[str, Any]) -> Loss:
+    """The client's loss with its reduction; of a model with two logits for one sigmoid the cross-entropy."""
+    found = loss_named(report["loss"]["value"])
+    return loss_named(block.loss) if found.name == BINARY else found
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The client's rounds: its settings, None if they are not known; delta per unit of gradient, of
+    ``delta_per_gradient``; and its loss.
+    """
+
+    options: ClientOptions | None
+    per_gradient: float
+    loss: Loss = PLAIN
+
+
 def simulate(
     model: keras.Model,
     public: Examples,
-    options: ClientOptions | None,
-    per_gradient: float,
+    settings: Rounds,
     finals: list[list[np.ndarray]],
     clients: int = CLIENTS,
 ) -> Public:
     """All fields of Public. Those of the starting model alone for an update of one step, without settings,
     without a last dense layer, or without public images, of which ``public`` may hold none.
 
-    model: at the round's starting weights, which are restored. per_gradient: of ``delta_per_gradient``.
-    finals: each draw's trainable variables after its round; may be empty. clients: shadow clients in each
-    half.
+    model: at the round's starting weights, which are restored. finals: each draw's trainable variables after
+    its round; may be empty. clients: shadow clients in each half.
     """
-    rng = np.random.default_rng(0)
+    rng, options = np.random.default_rng(0), settings.options
     public = public.take(slice(IMAGES))
     adversary = _Adversary(model, tapped(model), public)
     known = adversary.at_start(rng)
@@ -89,7 +105,8 @@ def simulate(
         return known
     ends = adversary.at_end(finals)
     classes = model.output_shape[-1]
-    training = _Training(options, model, rounds.gradient_function(model), public, per_gradient, head)
+    gradient = rounds.gradient_function(model, settings.loss)
+    training = _Training(options, model, gradient, public, settings.per_gradient, head)
     even = np.full((1, classes), -(-options.client_samples // classes))
     images = rng.permutation(draw_images(rng, even, public.y, np.arange(len(public.y)))[0])
     path: list[np.ndarray] = []

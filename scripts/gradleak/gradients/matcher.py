@@ -11,9 +11,16 @@ from gradleak.gradients.layers import Coupling
 from gradleak.gradients.objectives import Products
 from gradleak.gradients.products import Gradient, as_tensor, products
 from gradleak.gradients.trace import Step, Untraceable, deviations, forward, trace
-from gradleak.losses import BINARY, CATEGORICAL
+from gradleak.losses import BINARY, CATEGORICAL, MEAN, Ops, image_weights, loss_named, signal
 
 log = logging.getLogger("gradleak")
+
+TENSORFLOW = Ops(
+    softmax=tf.nn.softmax,
+    log_softmax=tf.nn.log_softmax,
+    sigmoid=tf.nn.sigmoid,
+    total=lambda tensor: tf.reduce_sum(tensor, axis=-1, keepdims=True),
+)
 
 
 @dataclass(frozen=True)
@@ -21,8 +28,9 @@ class Matcher:
     """Gradients of one classifier's parameters, for many trials at once.
 
     Everywhere: images x [T, N, H, W, C]; labels [T, N, K]; the loss of a trial is the mean over its N
-    images of the cross-entropy from logits. loss: categorical_crossentropy, where each row of labels is a
-    probability vector, or binary_crossentropy, of K sigmoids with labels in [0, 1]. T and N are static.
+    images of the loss from logits, or with class weights the weighted mean. loss: a text of
+    ``losses.Loss``. Each row of labels is a probability vector, or of binary_crossentropy in [0, 1]. T and N
+    are static.
     No trial's result depends on another's images. Twice differentiable in x and labels. A model that could
     not be traced is evaluated at inference, whatever the coupling.
     """
@@ -74,7 +82,7 @@ class Matcher:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(folded)  # so that what follows is recorded; its own gradient is not asked for
             logits, captured = forward(self.steps, folded)
-        signal = _logit_signal(logits, tf.reshape(labels, logits.shape), images, self.loss)
+        signal = logit_signal(logits, tf.reshape(labels, logits.shape), images, self.loss)
         deltas = tape.gradient(logits, [part.left for part in captured], signal)
         found: dict[int, Gradient] = {}
         for part, delta in zip(captured, deltas):
@@ -103,9 +111,9 @@ def build_matcher(model: keras.Model, coupling: Coupling | None = None, loss: st
     return Matcher(model, steps, loss)
 
 
-def _logit_signal(logits: tf.Tensor, labels: tf.Tensor, images: int, loss: str) -> tf.Tensor:
-    """Gradient of each trial's mean cross-entropy at the logits, ``(softmax(z) - y) / N``, or of K sigmoids
-    ``(sigmoid(z) - y) / (N K)``.
+def logit_signal(logits: tf.Tensor, labels: tf.Tensor, images: int | tf.Tensor, loss: str) -> tf.Tensor:
+    """Gradient of each trial's mean loss at the logits, of the cross-entropy ``(softmax(z) - y) / N``.
+    logits, labels: [T N, K].
 
     Written out because TensorFlow's own cross-entropy loses the derivative of this very quantity in
     the labels when it is differentiated a second time (it returns zero), and joint label recovery
@@ -113,7 +121,15 @@ def _logit_signal(logits: tf.Tensor, labels: tf.Tensor, images: int, loss: str) 
     """
     if loss == BINARY:
         return (tf.nn.sigmoid(logits) - labels) / (images * logits.shape[-1])
-    return (tf.nn.softmax(logits) - labels) / images
+    if loss == CATEGORICAL:
+        return (tf.nn.softmax(logits) - labels) / images
+    one = loss_named(loss)
+    found = signal(one, logits, labels, TENSORFLOW)
+    if not one.weights or one.reduction != MEAN:
+        return found / tf.cast(images, found.dtype)
+    weights = tf.reshape(image_weights(one, labels, TENSORFLOW), [-1, images])
+    total = tf.repeat(tf.reduce_sum(weights, axis=1), images)
+    return found / tf.maximum(total, 1e-30)[:, None]
 
 
 def _map_trials(model: keras.Model, x: tf.Tensor, labels: tf.Tensor, loss: str) -> list[tf.Tensor]:
@@ -125,7 +141,7 @@ def _map_trials(model: keras.Model, x: tf.Tensor, labels: tf.Tensor, loss: str) 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             logits = model(images, training=False)
-        signal = _logit_signal(logits, rows, images.shape[0], loss)
+        signal = logit_signal(logits, rows, images.shape[0], loss)
         return tape.gradient(logits, variables, signal, unconnected_gradients="zero")
 
     signature = [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]

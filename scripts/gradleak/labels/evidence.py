@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradleak.float32 import FLOAT32_ROUNDING
+from gradleak.losses import PLAIN, Loss
 
 LEVELS = (0.5, 0.9, 0.95)  # nominal coverage of the intervals
 
@@ -92,7 +93,7 @@ class Evidence:
     members: images that are known to be in the batches, or None. multi_label: the C outputs are one sigmoid
     each, whose mean binary cross-entropy was minimised; an image has any number of labels. knows_steps:
     False if the metadata speak of several local steps, but not of how many. is_smoothed: the mapping found
-    that the client smoothed its labels.
+    that the client smoothed its labels, and not by how much. loss: of the client.
     """
 
     weight: np.ndarray
@@ -106,6 +107,7 @@ class Evidence:
     knows_steps: bool = True
     multi_label: bool = False
     is_smoothed: bool = False
+    loss: Loss = PLAIN
 
     @property
     def draws(self) -> int:

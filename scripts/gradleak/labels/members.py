@@ -7,27 +7,33 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradleak.labels.evidence import LEVELS, Estimate, Evidence, Members, counted, softmax
+from gradleak.labels.evidence import LEVELS, Estimate, Evidence, Members, counted
+from gradleak.losses import PLAIN, Loss, signal
 
 
 def gather(
-    labels: np.ndarray, features: np.ndarray, logits: np.ndarray, owner: np.ndarray, draws: int
+    labels: np.ndarray,
+    features: np.ndarray,
+    logits: np.ndarray,
+    owner: np.ndarray,
+    draws: int,
+    loss: Loss = PLAIN,
 ) -> Members:
     """Members of D draws from K images. labels: int (K,). features, logits: at the starting model, (K, d),
     (K, C).
 
-    owner: int (K,), the draw that an image belongs to.
+    owner: int (K,), the draw that an image belongs to. loss: of the client.
     """
-    probabilities = softmax(logits.astype(float))
-    classes = probabilities.shape[1]
+    classes = logits.shape[1]
     known = np.eye(classes, dtype=int)[labels]
+    each = signal(loss, logits.astype(float), known)
     counts, bias = np.zeros((draws, classes), int), np.zeros((draws, classes))
     weight = np.zeros((draws, features.shape[1], classes))
     for draw in range(draws):
         own = owner == draw
         counts[draw] = known[own].sum(axis=0)
-        bias[draw] = (probabilities[own] - known[own]).sum(axis=0)
-        weight[draw] = features[own].T.astype(float) @ (probabilities[own] - known[own])
+        bias[draw] = each[own].sum(axis=0)
+        weight[draw] = features[own].T.astype(float) @ each[own]
     return Members(counts, weight, bias)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from gradleak.labels import members, registry
 from gradleak.labels.evidence import LEVELS, Client, Estimate, Evidence, Members, NotApplicable, Public
 from gradleak.labels.packing import of_draws, unpack
-from gradleak.losses import BINARY
+from gradleak.losses import BINARY, loss_named
 from gradleak.mapping.files import MappedBlock
 from gradleak.mapping.head import head_of, head_weights
 
@@ -52,6 +52,7 @@ class Source:
             self.meta.get("local_steps", 1) is not None,
             self.block.loss == BINARY,
             self.is_smoothed,
+            loss_named(self.block.loss),
         )
 
     def _public(self, index: np.ndarray) -> tuple[Public | None, Client | None]:
@@ -114,7 +115,9 @@ def recover_block(
         if not len(trials):
             continue
         try:
-            known = None if certified is None or block.head is None else _members(certified, trials)
+            known = (
+                None if certified is None or block.head is None else _members(certified, trials, block.loss)
+            )
             estimate = registry.recover(method, source.evidence(draws[trials], known))
         except NotApplicable as error:
             found.reasons |= dict.fromkeys(trials, str(error))
@@ -123,12 +126,17 @@ def recover_block(
     return found
 
 
-def _members(certified: dict[str, np.ndarray], trials: np.ndarray) -> Members:
-    """The certified members of some trials of a block."""
+def _members(certified: dict[str, np.ndarray], trials: np.ndarray, loss: str) -> Members:
+    """The certified members of some trials of a block whose client minimised ``loss``."""
     own = np.isin(certified["trial"], trials)
     owner = np.searchsorted(trials, certified["trial"][own])
     return members.gather(
-        certified["labels"][own], certified["features"][own], certified["logits"][own], owner, len(trials)
+        certified["labels"][own],
+        certified["features"][own],
+        certified["logits"][own],
+        owner,
+        len(trials),
+        loss_named(loss),
     )
 
 

@@ -51,6 +51,7 @@ class Method:
     intervals: gives conformal intervals.
     multi_label: reads models of one sigmoid a class, too, whose images have any number of labels. All methods
     read a softmax, and one sigmoid unit as the softmax of two classes.
+    any_loss: learns from shadow clients that minimise the client's loss; the others read the cross-entropy's.
     reads_gradient: its formula contains the gradient p − y of hard labels; False for baselines.
     published: has been published; False: introduced here.
     """
@@ -68,6 +69,7 @@ class Method:
     shadow_clients: bool = False
     intervals: bool = False
     multi_label: bool = False
+    any_loss: bool = False
     reads_gradient: bool = True
     published: bool = True
 
@@ -109,15 +111,28 @@ METHODS = {
     "aux_prior": Method(aux_prior.estimate, bias=False, public=True, reads_gradient=False),
     "rank1": Method(rank1.estimate, unknown_n=True, multi_label=True, published=False),
     "rank1_weighted": Method(rank1.estimate_weighted, unknown_n=True, published=False),
-    "linear": Method(linear.estimate, public=True, settings=True, shadow_clients=True, published=False),
+    "linear": Method(
+        linear.estimate, public=True, settings=True, shadow_clients=True, any_loss=True, published=False
+    ),
     "fixed_point": Method(
         fixed_point.estimate, public=True, settings=True, shadow_clients=True, published=False
     ),
     "posterior": Method(
-        posterior.estimate, public=True, settings=True, shadow_clients=True, intervals=True, published=False
+        posterior.estimate,
+        public=True,
+        settings=True,
+        shadow_clients=True,
+        intervals=True,
+        any_loss=True,
+        published=False,
     ),
     "auto": Method(
-        auto.choosing_among(_candidates), settings=True, optional_public=True, intervals=True, published=False
+        auto.choosing_among(_candidates),
+        settings=True,
+        optional_public=True,
+        intervals=True,
+        any_loss=True,
+        published=False,
     ),
 }
 WITH_INTERVALS = tuple(name for name, method in METHODS.items() if method.intervals)
@@ -143,6 +158,15 @@ def refusal(name: str, evidence: Evidence) -> str:
             return reason
     if evidence.is_smoothed and method.reads_gradient:
         return f"{name} reads the gradient of hard labels, and the client smoothed its labels"
+    if (
+        not evidence.loss.is_plain
+        and method.reads_gradient
+        and not method.any_loss
+        and not evidence.multi_label
+    ):
+        return f"{name} reads the cross-entropy of hard labels, and the client's loss is {evidence.loss.text}"
+    if evidence.loss.weights and evidence.members is not None:
+        return f"{name} cannot subtract members from a mean with class weights, whose sum is not known"
     if method.bias and (evidence.bias is None or evidence.grad_bias is None):
         return f"the last layer has no bias, and {name} reads its gradient"
     if method.public and (evidence.public is None or not len(evidence.public.features)):

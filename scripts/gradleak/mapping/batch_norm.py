@@ -16,7 +16,7 @@ from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.mapping.alignment import Aligned
 from gradleak.mapping.claims import AUTO
 from gradleak.mapping.finding import UNKNOWN, Contradiction, Finding
-from gradleak.mapping.metadata import MODES
+from gradleak.mapping.metadata_values import MODES
 
 if TYPE_CHECKING:
     import keras

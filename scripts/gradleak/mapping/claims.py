@@ -12,7 +12,7 @@ class UserClaims:
     """samples: images behind the update, None if not stated. sign, scale: ``auto`` if not stated.
 
     batch_norm: mode of the BatchNormalization layers, training or inference; ``auto`` if not stated.
-    loss: one of ``losses.LOSSES``; ``auto`` if not stated.
+    loss: a text of ``losses.Loss``; ``auto`` if not stated.
     input_shape: (H, W, C) as which the model's input is an image; None if not stated.
     """
 

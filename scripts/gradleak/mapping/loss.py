@@ -6,16 +6,17 @@ The last activation in the file shows it. Of linear outputs the update does:
 * one image has the gradient h rᵀ, so that h is known, and with it all probabilities σ. Then |r_c| divided by
   |σ_c − y_c| is the same number for all classes, with y_c by the sign of r_c.
 
-Other losses have sums that are not zero either. So without one of the two nothing is concluded.
+Other losses have sums that are not zero either. So without one of the two nothing is concluded. Which of the
+losses it is whose sums are zero, the update does not show: a statement decides.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradleak.losses import BINARY, CATEGORICAL, LOSSES
+from gradleak.losses import BINARY, BRIER, CATEGORICAL, SQUARED, SUM_TO_ZERO, Loss, parse
 from gradleak.mapping.alignment import Aligned
 from gradleak.mapping.claims import AUTO
 from gradleak.mapping.classifier import LINEAR, Classifier
@@ -28,6 +29,7 @@ from gradleak.mapping.smoothing import single_feature
 # One image: the largest spread of |r_c| / |σ_c − y_c| over the classes that counts as none, relative, and by
 # which factor it must be larger under the other sign. Rounding alone gives 1e-5.
 EXACT, BETTER = 2e-3, 5.0
+STATED = 0.8  # most confidence in a statement that the update does not contradict
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ def single_images(deltas: list[np.ndarray], before: list[np.ndarray], head: Head
 
 @dataclass(frozen=True)
 class Statements:
-    """What is said about the loss. claimed: by the user, one of LOSSES or auto. stated: by the metadata, any
-    name, or None.
+    """What is said about the loss. claimed: by the user, a text of ``Loss``, or auto. stated: by the
+    metadata, such a text, any other name, or None.
     """
 
     claimed: str = AUTO
@@ -80,10 +82,10 @@ class Statements:
 
 
 def find_loss(classifier: Classifier, aligned: Aligned, factor: float, said: Statements) -> Finding:
-    """value: one of LOSSES. Without any evidence it is that of a softmax, with a low confidence.
+    """value: text of a ``Loss``. Without any evidence it is that of a softmax, with a low confidence.
 
     factor: by which the delta was multiplied after the weights were subtracted. Raises MappingError for a
-    claim that the model's last activation refutes.
+    claim that the model's last activation refutes, and for class weights of other classes.
     """
     found, confidence, evidence = _by_model(classifier)
     head, _ = find_head(classifier.model)
@@ -92,21 +94,46 @@ def find_loss(classifier: Classifier, aligned: Aligned, factor: float, said: Sta
     elif found is None:
         evidence = "without a last dense layer the update does not show it"
     contradicts = []
-    if said.stated in LOSSES and found not in (None, said.stated):
-        contradicts.append(Contradiction("metadata", said.stated, "update", found))
-    elif said.stated and said.stated not in LOSSES:
+    stated, claimed = (_at_outputs(text, classifier) for text in (said.stated, said.claimed))
+    if stated and not _fits(stated, found):
+        contradicts.append(Contradiction("metadata", stated.text, "update", found))
+    elif said.stated and not stated:
         evidence, confidence = f"{evidence}; the metadata say {said.stated[:40]}", min(confidence, 0.5)
-    if said.claimed != AUTO:
-        if said.claimed != found and (classifier.is_unit or classifier.activation != LINEAR):
-            raise MappingError(f"`loss` is {said.claimed}, but {evidence}; leave `loss` out")
-        if found not in (None, said.claimed):
-            contradicts.append(Contradiction("settings", said.claimed, "update", found))
-        return Finding(said.claimed, 1.0, f"target settings; {evidence}", tuple(contradicts), found)
+    if claimed:
+        if not _fits(claimed, found or claimed.name) and (
+            classifier.is_unit or classifier.activation != LINEAR
+        ):
+            raise MappingError(f"`loss` is {claimed.text}, but {evidence}; leave `loss` out")
+        if not _fits(claimed, found):
+            contradicts.append(Contradiction("settings", claimed.text, "update", found))
+        return Finding(claimed.text, 1.0, f"target settings; {evidence}", tuple(contradicts), found)
+    if stated and not contradicts:
+        sure = confidence if stated.text == found else min(confidence, STATED) if found else 0.5
+        return Finding(stated.text, sure, evidence if stated.text == found else f"metadata; {evidence}")
     if found:
         return Finding(found, confidence, evidence, tuple(contradicts), found)
-    if said.stated in LOSSES:
-        return Finding(said.stated, 0.5, f"metadata; {evidence}")
     return Finding(CATEGORICAL, 0.3, f"assumed; {evidence}")
+
+
+def _at_outputs(text: str | None, classifier: Classifier) -> Loss | None:
+    """The loss that ``text`` names, of the logits: a squared error of a softmax's outputs is one of
+    probabilities. None if it names none. Raises MappingError.
+    """
+    loss = parse(text) if text and text != AUTO else None
+    if loss and loss.name == SQUARED and classifier.activation == SOFTMAX:
+        loss = replace(loss, name=BRIER)
+    classes = classifier.model.output_shape[-1]
+    if loss and loss.weights and len(loss.weights) != classes:
+        raise MappingError(
+            f"the loss has weights of {len(loss.weights)} classes, and the model {classes} outputs: state "
+            "`class_weights` with a number for each"
+        )
+    return loss
+
+
+def _fits(loss: Loss, found: str | None) -> bool:
+    """found: CATEGORICAL for all losses of a softmax, BINARY, or None."""
+    return found is None or (loss.name in SUM_TO_ZERO if found == CATEGORICAL else loss.name == found)
 
 
 def _by_model(classifier: Classifier) -> tuple[str | None, float, str]:

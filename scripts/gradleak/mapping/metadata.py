@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
-
 from gradleak import losses
+from gradleak.mapping import metadata_values as typed
 from gradleak.mapping.finding import Contradiction
 
 DEPTH = 3  # nesting that is searched: client → optimizer → config
 SAME = 1e-5  # relative difference below which two numbers are one: a float32 written in decimals
-MODES = ("training", "inference")  # of BatchNormalization layers
-SIGNS = ("after_minus_before", "before_minus_after")
 # Optimizers whose step is proportional to an average of gradients.
 PROPORTIONAL = ("sgd", "momentum", "nesterov")
 # Names of mappings that describe the client's round, by their beginning. The learning rate of a server, a
@@ -30,116 +27,6 @@ OF_THE_CLIENT = re.compile(
     "|round|experiment|run|info"
 )
 OFF = ("momentum", "nesterov", "weight_decay")  # null says that they are not used
-OPTIMIZERS = {
-    "gradientdescent": "sgd",
-    "stochasticgradientdescent": "sgd",
-    "minibatchsgd": "sgd",
-    "sgdm": "momentum",
-    "sgdmomentum": "momentum",
-    "sgdwithmomentum": "momentum",
-    "momentumsgd": "momentum",
-    "nag": "nesterov",
-    "sgdnesterov": "nesterov",
-    "nesterovmomentum": "nesterov",
-    "nesterovsgd": "nesterov",
-}
-DIRECTIONS = {
-    "afterminusbefore": SIGNS[0],
-    "afterbefore": SIGNS[0],
-    "newminusold": SIGNS[0],
-    "newold": SIGNS[0],
-    "localminusglobal": SIGNS[0],
-    "beforeminusafter": SIGNS[1],
-    "beforeafter": SIGNS[1],
-    "oldminusnew": SIGNS[1],
-    "oldnew": SIGNS[1],
-    "globalminuslocal": SIGNS[1],
-}
-
-
-def squeezed(text: str) -> str:
-    """``text`` without case and separators, by which spellings are compared."""
-    return "".join(one for one in text.lower() if one.isalnum())
-
-
-def _number(value: Any) -> float | None:
-    """A finite number, also as text; None if it is none."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if np.isfinite(number) else None
-
-
-def _positive(value: Any) -> float | None:
-    number = _number(value)
-    return number if number is not None and 0 < number < 1e30 else None
-
-
-def _not_negative(value: Any) -> float | None:
-    return 0.0 if _number(value) == 0 else _positive(value)
-
-
-def _share(value: Any) -> float | None:
-    number = _not_negative(value)
-    return number if number is not None and number < 1 else None
-
-
-def _whole(value: Any) -> int | None:
-    number = _positive(value)
-    return int(number) if number is not None and number == round(number) and number < 1 << 31 else None
-
-
-def _round(value: Any) -> int | None:
-    return 0 if _number(value) == 0 else _whole(value)
-
-
-def _flag(value: Any) -> bool | None:
-    if isinstance(value, np.generic):
-        value = value.item()
-    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    return known.get(squeezed(str(value))) if isinstance(value, bool | int | str) else None
-
-
-def _text(value: Any) -> str | None:
-    return value.strip()[:100] if isinstance(value, str) and value.strip() else None
-
-
-def _optimizer(value: Any) -> str | None:
-    """``torch.optim.SGD``, ``SGD(lr=0.1)``, ``sgd_optimizer`` and ``sgd_1`` are all sgd."""
-    text = _text(value)
-    if text is None:
-        return None
-    text = text.partition("(")[0]
-    if re.fullmatch(r"[A-Za-z_][\w.]*", text):  # the name of a class, perhaps with its module
-        text = re.sub(r"_\d+$", "", text.rpartition(".")[2])
-    name = squeezed(text).removesuffix("optimizer")
-    return OPTIMIZERS.get(name, name) or None
-
-
-def _sign(value: Any) -> str | None:
-    return DIRECTIONS.get(squeezed(value)) if isinstance(value, str) else None
-
-
-def _mode(value: Any) -> str | None:
-    name = squeezed(value) if isinstance(value, str) else ""
-    return {"train": "training", "eval": "inference", "evaluation": "inference"}.get(
-        name, name if name in MODES else None
-    )
-
-
-def _loss(value: Any) -> str | None:
-    text = _text(value)
-    return None if text is None else losses.canonical(text)
-
-
-def _kept(value: Any) -> float | None:
-    number = _positive(value)
-    return number if number is not None and number < 1 else None
 
 
 @dataclass(frozen=True)
@@ -153,7 +40,7 @@ class Key:
 
 KEYS = {
     "samples": Key(
-        _whole,
+        typed.read_whole,
         "whole number",
         (
             *("num_samples", "n_samples", "number_of_samples", "num_images", "n_images", "number_of_images"),
@@ -163,7 +50,7 @@ KEYS = {
         ),
     ),
     "batch_size": Key(
-        _whole,
+        typed.read_whole,
         "whole number",
         (
             *("bs", "b", "batch", "batchsize", "local_batch_size", "local_bs", "client_batch_size"),
@@ -171,7 +58,7 @@ KEYS = {
         ),
     ),
     "local_steps": Key(
-        _whole,
+        typed.read_whole,
         "whole number",
         (
             *("steps", "num_steps", "n_steps", "num_local_steps", "iterations", "num_iterations"),
@@ -179,7 +66,7 @@ KEYS = {
         ),
     ),
     "local_epochs": Key(
-        _whole,
+        typed.read_whole,
         "whole number",
         (
             *("epochs", "e", "num_epochs", "n_epochs", "num_local_epochs", "local_ep", "client_epochs"),
@@ -187,35 +74,50 @@ KEYS = {
         ),
     ),
     "learning_rate": Key(
-        _positive,
+        typed.read_positive,
         "number above 0",
         ("lr", "eta", "local_lr", "client_lr", "local_learning_rate", "client_learning_rate"),
     ),
     "optimizer": Key(
-        _optimizer,
+        typed.read_optimizer,
         "name, or a Keras config",
         ("optimiser", "optim", "opt", "solver", "client_optimizer", "local_optimizer"),
     ),
-    "momentum": Key(_share, "number from 0 to below 1", ("local_momentum", "client_momentum")),
-    "nesterov": Key(_flag, "true or false", ("use_nesterov",)),
-    "weight_decay": Key(_not_negative, "number from 0", ("wd", "weight_decay_rate")),
+    "momentum": Key(typed.read_share, "number from 0 to below 1", ("local_momentum", "client_momentum")),
+    "nesterov": Key(typed.read_flag, "true or false", ("use_nesterov",)),
+    "weight_decay": Key(typed.read_not_negative, "number from 0", ("wd", "weight_decay_rate")),
     "client_weight": Key(
-        _positive, "number above 0", ("aggregation_weight", "averaging_weight", "fedavg_weight")
+        typed.read_positive, "number above 0", ("aggregation_weight", "averaging_weight", "fedavg_weight")
     ),
-    "batch_norm": Key(_mode, " or ".join(f"`{one}`" for one in MODES), ("bn_mode", "batch_norm_mode")),
-    "batch_norm_momentum": Key(_kept, "number above 0 and below 1", ("bn_momentum",)),
-    "sign": Key(_sign, " or ".join(f"`{one}`" for one in SIGNS), ("delta_sign", "direction")),
-    "loss": Key(_loss, "name", ("loss_function", "loss_fn", "criterion")),
-    "round": Key(_round, "whole number from 0", ("server_round", "fl_round", "communication_round")),
-    "dataset": Key(_text, "name", ("data", "data_set", "dataset_name")),
-    "alpha": Key(_positive, "number above 0", ("dirichlet_alpha",)),
-    "framework": Key(_text, "name"),
-    "node": Key(_text, "name"),
-    "point": Key(_text, "`raw`, `clipped` or `aggregate`"),
-    "clients": Key(_whole, "whole number"),
-    "dataset_size": Key(_whole, "whole number", ("local_dataset_size",)),
+    "batch_norm": Key(
+        typed.read_mode, " or ".join(f"`{one}`" for one in typed.MODES), ("bn_mode", "batch_norm_mode")
+    ),
+    "batch_norm_momentum": Key(typed.read_kept, "number above 0 and below 1", ("bn_momentum",)),
+    "sign": Key(typed.read_sign, " or ".join(f"`{one}`" for one in typed.SIGNS), ("delta_sign", "direction")),
+    "loss": Key(
+        typed.read_loss,
+        "name, perhaps with options in parentheses, or a Keras config",
+        ("loss_function", "loss_fn", "criterion"),
+    ),
+    "label_smoothing": Key(typed.read_share, "number from 0 to below 1", ("smoothing",)),
+    "class_weights": Key(
+        typed.read_class_weights, "list of a number for each class", ("class_weight", "loss_weights")
+    ),
+    "loss_reduction": Key(
+        typed.read_reduction, " or ".join(f"`{one}`" for one in losses.REDUCTIONS), ("reduction",)
+    ),
+    "round": Key(
+        typed.read_round, "whole number from 0", ("server_round", "fl_round", "communication_round")
+    ),
+    "dataset": Key(typed.read_text, "name", ("data", "data_set", "dataset_name")),
+    "alpha": Key(typed.read_positive, "number above 0", ("dirichlet_alpha",)),
+    "framework": Key(typed.read_text, "name"),
+    "node": Key(typed.read_text, "name"),
+    "point": Key(typed.read_text, "`raw`, `clipped` or `aggregate`"),
+    "clients": Key(typed.read_whole, "whole number"),
+    "dataset_size": Key(typed.read_whole, "whole number", ("local_dataset_size",)),
 }
-NAMES = {squeezed(one): name for name, key in KEYS.items() for one in (name, *key.synonyms)}
+NAMES = {typed.squeezed(one): name for name, key in KEYS.items() for one in (name, *key.synonyms)}
 
 
 @dataclass(frozen=True)
@@ -225,10 +127,10 @@ class Metadata:
     samples: images behind the update. batch_size: images in a local step. local_steps: in all, stated or
     from epochs × ⌈samples / batch_size⌉. optimizer: in lower case; ``momentum`` and ``nesterov`` for SGD with
     them. batch_norm: one of MODES. batch_norm_momentum: share of a moving statistic that a step keeps.
-    sign: one of SIGNS. loss: one of ``losses.LOSSES``, or the name of another. weight_decay: λ of the term λ
-    w in the gradient. unknown: fields that are stated but not determined: no number, contradictory, or steps
-    that epochs alone do not give. unread: keys that were not read, with their path. contradicts: (field,
-    contradiction) between two statements.
+    sign: one of SIGNS. loss: text of a ``losses.Loss`` with the three options that follow, or the name of
+    another. weight_decay: λ of the term λ w in the gradient. unknown: fields that are stated but not
+    determined: no number, contradictory, or steps that epochs alone do not give. unread: keys that were not
+    read, with their path. contradicts: (field, contradiction) between two statements.
     """
 
     samples: int | None = None
@@ -245,6 +147,9 @@ class Metadata:
     batch_norm_momentum: float | None = None
     sign: str | None = None
     loss: str | None = None
+    label_smoothing: float | None = None
+    class_weights: tuple[float, ...] | None = None
+    loss_reduction: str | None = None
     round: int | None = None
     dataset: str | None = None
     alpha: float | None = None
@@ -287,6 +192,7 @@ def read(meta: Mapping[str, Any], samples: int | None = None) -> Metadata:
     unknown += [name for name in empty if name not in found]
     found = {name: value for name, value in found.items() if name not in unknown}
     _name_momentum(found, unknown)
+    _complete_loss(found, contradicts)
     _derive_steps(found, unknown, contradicts, samples)
     if "samples" in found and {"batch_size", "local_steps"} <= set(found):
         most = found["batch_size"] * found["local_steps"]
@@ -306,8 +212,8 @@ def images(values: Mapping[str, Any]) -> tuple[int | None, float]:
     The batch size is that number for one local step. If neither steps nor epochs are stated, it may be. Over
     several steps it is not: the batches may be of other images, or of the same again.
     """
-    samples, batch = _whole(values.get("samples")), _whole(values.get("batch_size"))
-    steps = _whole(values.get("local_steps"))
+    samples, batch = typed.read_whole(values.get("samples")), typed.read_whole(values.get("batch_size"))
+    steps = typed.read_whole(values.get("local_steps"))
     if "samples" in values:
         beyond = samples and batch and steps and samples > batch * steps
         return samples, 0.3 if beyond else 0.9
@@ -319,11 +225,11 @@ def images(values: Mapping[str, Any]) -> tuple[int | None, float]:
 def _entries(meta: Mapping[str, Any], path: str, depth: int) -> Iterator[tuple[str, str | None, Any]]:
     """(path, field or None, value) of each key. An empty or false value of another key says nothing."""
     for key, value in meta.items():
-        where, name = f"{path}{key}", NAMES.get(squeezed(str(key)))
+        where, name = f"{path}{key}", NAMES.get(typed.squeezed(str(key)))
         value = _alone(value)
         if isinstance(value, Mapping) and depth < DEPTH and name == "optimizer":
             yield from _optimizer_entries(value, f"{where}.", depth + 1)
-        elif isinstance(value, Mapping) and depth < DEPTH and OF_THE_CLIENT.match(squeezed(str(key))):
+        elif isinstance(value, Mapping) and depth < DEPTH and OF_THE_CLIENT.match(typed.squeezed(str(key))):
             yield from _entries(value, f"{where}.", depth + 1)
         elif name or value not in (None, False, "", [], {}):
             yield where, name, value
@@ -363,6 +269,27 @@ def _name_momentum(found: dict[str, Any], unknown: list[str]) -> None:
     name = found.get("optimizer", "sgd")
     if found.get("momentum") and name in PROPORTIONAL and "optimizer" not in unknown:
         found["optimizer"] = "nesterov" if found.get("nesterov") or name == "nesterov" else "momentum"
+
+
+def _complete_loss(found: dict[str, Any], contradicts: list[tuple[str, Contradiction]]) -> None:
+    """Put the options of the loss that are keys of their own into ``found["loss"]``.
+
+    Without a name they are those of the cross-entropy. An option that the name already has stays as it is.
+    """
+    keys = {"label_smoothing": "smoothing", "class_weights": "weights", "loss_reduction": "reduction"}
+    stated = {field: found[key] for key, field in keys.items() if key in found}
+    named = losses.parse(found.get("loss", losses.CATEGORICAL))
+    if not stated or named is None:
+        return
+    default = losses.Loss(named.name)
+    for field, value in list(stated.items()):
+        own = getattr(named, field)
+        if own != getattr(default, field) and own != value:
+            contradicts.append(("loss", Contradiction("metadata", found["loss"], "metadata", str(value))))
+            del stated[field]
+    text = losses.canonical(replace(named, **stated).text)
+    if losses.parse(text) is not None:
+        found["loss"] = text
 
 
 def _derive_steps(

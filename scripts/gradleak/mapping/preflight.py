@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from gradleak.losses import BINARY
+from gradleak.losses import BINARY, loss_named
 from gradleak.mapping.batch_norm import NONE as NO_NORM
 from gradleak.mapping.batch_norm import TRAINING
 from gradleak.mapping.files import MappedBlock
@@ -39,7 +39,8 @@ class Update:
     no_head: why there is no last dense layer, or ''. doubt: why the model may not be the client's, or ''.
     batch_norm: mode of the BatchNormalization layers. has_statistics: those of the batch were recovered.
     mixed: dense kernels before a layer that normalised by the batch. multi_label: an image has any number of
-    labels. smoothed: the client smoothed its labels.
+    labels. smoothed: the client smoothed its labels, by how much is not known. loss: of the client where it
+    is not the cross-entropy of hard labels, or ''.
     """
 
     ranks: list[dict]
@@ -58,6 +59,7 @@ class Update:
     mixed: tuple[str, ...] = ()
     multi_label: bool = False
     smoothed: bool = False
+    loss: str = ""
 
 
 def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
@@ -78,7 +80,8 @@ def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
         has_statistics=block.has_statistics,
         mixed=_before(block, [row["variable"] for row in report["ranks"]]),
         multi_label=block.loss == BINARY,
-        smoothed=bool(report["smoothing"]["value"]),
+        smoothed=bool(report["smoothing"]["value"]) and not loss_named(block.loss).smoothing,
+        loss="" if loss_named(block.loss).is_plain else block.loss,
     )
 
 
@@ -135,6 +138,9 @@ def _labels(u: Update) -> dict[str, Any]:
             "Adam's steps are not proportional to the gradient, so counts are wrong; "
             "the classes that are present can still be found",
         )
+    if u.loss and not u.multi_label:
+        why = f"only methods that learn from shadow clients know the loss {u.loss}, and need the settings"
+        return _row("labels", POOR, why)
     if u.noise:
         return _row("labels", POOR, "noise on the update makes the counts uncertain")
     if u.samples == 1:

@@ -79,20 +79,26 @@ def absent_class_scale(deltas: list[np.ndarray], public: Public, factor: float) 
 
 
 def find_scale(
-    estimate: Estimate | None, claimed: float | str, meta: dict, has_public: bool = True
+    estimate: Estimate | None,
+    claimed: float | str,
+    meta: dict,
+    has_public: bool = True,
+    factor: float | None = 1.0,
 ) -> Finding:
     """The scale: of the user, else of the metadata unless the estimate contradicts them, else the estimate,
     else 1.
 
-    estimate: of ``absent_class_scale``. meta: untrusted. has_public: whether there are public images. The
-    finding's error is that of the estimate.
+    estimate: of ``absent_class_scale``. meta: untrusted. has_public: whether there are public images.
+    factor: of the client's loss, per mean over the images, None if it is not known. The finding's error is
+    that of the estimate.
     """
     number, error = (estimate.value, estimate.error) if estimate else (None, None)
     evidence = _evidence(estimate) + ("" if has_public else WITHOUT_PUBLIC)
     if claimed != AUTO:
         return Finding(float(claimed), 1.0, f"target settings; {evidence}", estimate=number, error=error)
     value = _stated_scale(meta)
-    if value is not None:
+    if value is not None and factor is not None:
+        value *= factor
         is_stated = "local_steps" in meta
         steps = "steps" if is_stated else "one step, since no number of steps is stated,"
         evidence = f"learning rate × {steps} of the metadata; {evidence}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradleak.artifacts.leak import Leak
 from gradleak.float32 import FLOAT32_ROUNDING
-from gradleak.losses import BINARY, CATEGORICAL
+from gradleak.losses import BINARY, CATEGORICAL, MEAN, SUM, TOWARDS_TARGET, Loss, loss_named
 from gradleak.mapping import batch_statistics, metadata, weights
 from gradleak.mapping.alignment import Aligned, align, layer_index
 from gradleak.mapping.batch_norm import (
@@ -43,6 +43,7 @@ from gradleak.mapping.without_public import look_at_noise
 if TYPE_CHECKING:
     import keras
 
+EXACTLY = 0.95  # confidence of a smoothing that follows from a single image
 COARSE_BITS = 6  # of quantised entries, up to which most of a kernel's entries are rounded to zero
 
 
@@ -108,14 +109,15 @@ def settle(
     stated = metadata.read(leaks[0].meta, claims.samples)
     weight = stated.client_weight or 1.0
     loss = find_loss(classifier, aligned, weight, Statements(claims.loss, stated.loss))
-    sigmoids = loss.value == BINARY and not classifier.is_unit
+    sigmoids = loss_named(loss.value).name == BINARY and not classifier.is_unit
     _refuse(model, aligned, public_y, sigmoids)
     public = _looked_at(model, public_x, public_y, sigmoids)
-    doubt = weights.doubt(model, aligned.missing_weights, public, public_x, public_y)
-    public = replace(public, doubt=doubt)
+    public = replace(public, doubt=weights.doubt(model, aligned.missing_weights, public, public_x, public_y))
+    claims = replace(claims, loss=loss.value)
     perturbations, deltas = find_perturbations(aligned.deltas, aligned.before, weight, public.head)
     aligned = replace(aligned, deltas=deltas)
-    findings = replace(_findings(model, aligned, public, perturbations, stated.values, claims), loss=loss)
+    findings = _findings(model, aligned, public, perturbations, stated.values, claims)
+    findings = replace(findings, loss=_with_smoothing(loss, findings.smoothing, classifier))
     if findings.coupled:
         findings = replace(findings, statistics=_statistics(model, aligned, findings, stated))
     if findings.statistics.values:  # the network that the client evaluated, no longer that of the server
@@ -123,8 +125,7 @@ def settle(
         public = _looked_at(model, public_x, public_y, sigmoids)
         findings = replace(findings, scale=_scale(aligned, public, findings.sign, claims, stated.values))
     size = findings.scale.value
-    factor = -_direction(findings.sign.value) / size
-    gradients = [(factor * d).astype(np.float32) for d in aligned.deltas]
+    gradients = _gradients(aligned, findings)
     return Mapping(
         model=model,
         gradients=gradients,
@@ -139,11 +140,38 @@ def settle(
         report=report(findings, classifier.changes, aligned, gradients, leaks[0], stated),
         singular=findings.ranks.singular,
         floor=findings.ranks.floor,
-        scale_confidence=findings.scale.confidence,
+        scale_confidence=_confidence(findings),
         coupled=tuple(findings.coupled),
         has_statistics=bool(findings.statistics.values),
-        loss=BINARY if sigmoids else CATEGORICAL,
+        loss=_of_logits(findings.loss, classifier),
     )
+
+
+def _gradients(aligned: Aligned, findings: Findings) -> list[np.ndarray]:
+    factor = -_direction(findings.sign.value) / findings.scale.value
+    return [(factor * d).astype(np.float32) for d in aligned.deltas]
+
+
+def _confidence(findings: Findings) -> float:
+    """Of the scale; 0 for a mean with class weights, since the sum of the batch's weights is not known."""
+    return 0.0 if loss_named(findings.loss.value).weights else findings.scale.confidence
+
+
+def _of_logits(loss: Finding, classifier: Classifier) -> str:
+    """The loss of one image at the model's logits: of one sigmoid unit that of the softmax of two."""
+    found = loss_named(loss.value)
+    if classifier.is_unit:
+        return CATEGORICAL
+    return BINARY if found.name == BINARY else found.of_one_image.text
+
+
+def _with_smoothing(loss: Finding, smoothing: Finding, classifier: Classifier) -> Finding:
+    """The loss with the smoothing that a single image shows exactly, if none was stated."""
+    is_known = loss.value == CATEGORICAL and not classifier.is_unit
+    if not is_known or not smoothing.value or smoothing.confidence < EXACTLY:
+        return loss
+    found = Loss(smoothing=round(float(smoothing.value), 4))
+    return replace(loss, value=found.text, evidence=f"{loss.evidence}; {smoothing.evidence}")
 
 
 def _classifier(model_json: str, public_x: np.ndarray | None, claims: UserClaims) -> Classifier:
@@ -196,7 +224,8 @@ def _findings(
     """All findings, each from those before it. meta: of ``Metadata.values``."""
     deltas, before, weight = aligned.deltas, aligned.before, meta.get("client_weight") or 1.0
     optimizer, entries = _entries(aligned, public.head, perturbations, meta)
-    entries = replace(entries, samples=claims.samples or images(meta)[0])
+    unshown = _unshown(loss_named(claims.loss))
+    entries = replace(entries, samples=claims.samples or images(meta)[0], unshown=unshown)
     is_sparse = bool(perturbations.sparsity.value)
     modes = layer_modes(model, aligned, optimizer.value, perturbations.noise.value, weight, is_sparse)
     batch_norm = find_batch_norm(modes, claims.batch_norm, meta)
@@ -221,6 +250,13 @@ def _findings(
         bound=bound,
         doubt=public.doubt,
     )
+
+
+def _unshown(loss: Loss) -> str:
+    """Why the columns of the last layer show no sign under this loss, or ''."""
+    if loss.name in (*TOWARDS_TARGET, BINARY):
+        return ""
+    return f"the columns of absent classes have no one sign under the loss {loss.text}"
 
 
 def _entries(
@@ -278,13 +314,23 @@ def _statistics(
 
 def _scale(aligned: Aligned, public: Public, sign: Finding, claims: UserClaims, meta: dict) -> Finding:
     """The scale. Of one sigmoid a class single images alone show it: K times the size of σ − y."""
-    if public.head is None or public.head.output != SIGMOIDS:
+    loss = loss_named(claims.loss)
+    if loss.name != BINARY and not _has_mean_softmax(loss):
+        estimate = None
+    elif public.head is None or public.head.output != SIGMOIDS:
         estimate = absent_class_scale(aligned.deltas, public, _direction(sign.value))
     else:
         sizes = [one.size for one in single_images(aligned.deltas, aligned.before, public.head) if one]
         size = len(public.softmax) * float(np.median(sizes)) if sizes else 0.0
         estimate = Estimate(size, ERROR_FLAT) if sizes else None
-    return find_scale(estimate, claims.scale, meta, public.has_images)
+    batch = meta.get("batch_size") or claims.samples or images(meta)[0]
+    factor = None if loss.reduction == SUM and not batch else loss.scale(batch or 1, len(public.softmax))
+    return find_scale(estimate, claims.scale, meta, public.has_images, factor)
+
+
+def _has_mean_softmax(loss: Loss) -> bool:
+    """Whether the bias of an absent class has the mean softmax as gradient, up to the scale."""
+    return loss.name == CATEGORICAL and not loss.smoothing and (not loss.weights or loss.reduction == MEAN)
 
 
 def _direction(sign: str) -> float:

@@ -15,7 +15,7 @@ from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import Contradiction, Finding
 from gradleak.mapping.head import SIGMOIDS, head_of, head_weights
 from gradleak.mapping.loss import single_images
-from gradleak.mapping.metadata import SIGNS
+from gradleak.mapping.metadata_values import SIGNS
 
 DECISIVE = 4.0  # standard errors
 # Up to FEW_COLUMNS columns of one sign count on a confident model only if at most INCOHERENT of the update is
@@ -59,7 +59,8 @@ class Entries:
     deviation of white noise and quantisation on the last kernel, or 0. sums_hold: whether the last layer's
     sums over the classes are zero, or another finding explains why not. dropped: entries were dropped.
     shrinks: direction in which the weights shrink (``Decay.direction``), 0 without weight decay. samples:
-    images behind the update as stated, None if they are not.
+    images behind the update as stated, None if they are not. unshown: why the columns of the client's loss
+    show no sign, or ''.
     """
 
     before: list[np.ndarray] | None = None
@@ -69,6 +70,7 @@ class Entries:
     dropped: bool = False
     shrinks: int = 0
     samples: int | None = None
+    unshown: str = ""
 
     @property
     def is_coarse(self) -> bool:
@@ -113,7 +115,7 @@ def draw_evidence(deltas: list[np.ndarray], public: Public, entries: Entries) ->
     """What each draw shows by the columns of its last kernel, or as a single image. deltas: [D, …] each."""
     if entries.shrinks:
         return [DrawEvidence(entries.shrinks)]
-    if public.head is None or not entries.sums_hold:
+    if public.head is None or not entries.sums_hold or entries.unshown:
         return []
     if public.head.output == SIGMOIDS:
         if entries.before is None or entries.is_coarse:
@@ -151,6 +153,8 @@ def sign_evidence(
     if not entries.sums_hold:
         why = "the last layer's sums over the classes are not zero, so the loss is none of the softmax alone"
         return Finding(None, 0.0, why)
+    if entries.unshown:
+        return Finding(None, 0.0, entries.unshown)
     draws = draw_evidence(deltas, public, entries) if draws is None else draws
     if public.head.output == SIGMOIDS:
         total = int(np.sign(sum(one.direction for one in draws)))

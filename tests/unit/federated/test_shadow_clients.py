@@ -49,12 +49,17 @@ def test_metadata_that_makes_no_sense_is_no_settings(wrong):
 
 
 def test_one_step_needs_no_shadow_clients(model, digits):
-    public = shadow_clients.simulate(model, digits["public"], ClientOptions(**BASE), 0.1, [])
+    public = shadow_clients.simulate(
+        model, digits["public"], shadow_clients.Rounds(ClientOptions(**BASE), 0.1), []
+    )
     assert public.shadow_clients is None
     assert public.features.shape == (len(digits["public"].y), 300)
     assert public.dummy.shape == (shadow_clients.DUMMIES, 300)
     assert set(public.fold) == {0, 1}
-    assert shadow_clients.simulate(model, digits["public"], None, 0.1, []).shadow_clients is None
+    assert (
+        shadow_clients.simulate(model, digits["public"], shadow_clients.Rounds(None, 0.1), []).shadow_clients
+        is None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,9 @@ def simulated(model, digits):
     options = ClientOptions(**BASE, local_steps=3)
     finals = [[v.numpy() + 0.01 * k for v in model.trainable_variables] for k in range(2)]
     before = [v.numpy() for v in model.trainable_variables]
-    public = shadow_clients.simulate(model, digits["public"], options, 0.3, finals, clients=5)
+    public = shadow_clients.simulate(
+        model, digits["public"], shadow_clients.Rounds(options, 0.3), finals, clients=5
+    )
     for value, variable in zip(before, model.trainable_variables, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)  # the model is as it was
     return public
@@ -103,7 +110,9 @@ def test_files_give_back_what_was_packed(simulated):
 
 def test_methods_read_an_update_of_several_steps(model, digits):
     options = ClientOptions(**BASE, local_steps=3, alpha=0.3)
-    public = shadow_clients.simulate(model, digits["public"], options, 0.3, [], clients=100)
+    public = shadow_clients.simulate(
+        model, digits["public"], shadow_clients.Rounds(options, 0.3), [], clients=100
+    )
     made = client.simulate(options, model, digits["private"], [0, 1, 2, 3])
     kernel, bias = model.layers[-1].get_weights()
     gradients = (-np.stack([m.delta[i] for m in made]) / 0.3 for i in (-2, -1))
@@ -119,7 +128,7 @@ def test_without_public_images_only_noise_goes_through_the_model(rng):
     stack = [keras.layers.Flatten(), keras.layers.Dense(5, activation="relu"), keras.layers.Dense(3)]
     model = keras.Sequential([keras.Input((4, 6, 2)), *stack])
     nothing = Examples(np.zeros((0, 4, 6, 2), np.uint8), np.zeros(0, np.int64), 3)
-    found = shadow_clients.simulate(model, nothing, None, 1.0, [])
+    found = shadow_clients.simulate(model, nothing, shadow_clients.Rounds(None, 1.0), [])
     assert found.features.shape == (0, 5)
     assert found.dummy.shape[1] == 5
     kernel, bias = rng.normal(size=(1, 5, 3)), rng.normal(size=(1, 3))

@@ -9,7 +9,8 @@ import pytest
 from gradleak.artifacts.leak import Leak
 from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import Contradiction
-from gradleak.mapping.metadata import KEYS, NAMES, images, read, squeezed
+from gradleak.mapping.metadata import KEYS, NAMES, images, read
+from gradleak.mapping.metadata_values import squeezed
 from gradleak.mapping.samples import find_samples
 
 TABLE = Path(__file__).parents[3] / "docs/reference/metadata.md"

@@ -125,7 +125,7 @@ def test_labels_are_recovered(method, private, public):
     found = mapped([update(net(1), x[chosen], y[chosen])], public)
     block = validate_mapping.block_of(found, [0])
     images = Examples((public[0] * 255).astype(np.uint8), public[1], 10)
-    known = shadow_clients.simulate(model_of(block), images, None, 1.0, [])
+    known = shadow_clients.simulate(model_of(block), images, shadow_clients.Rounds(None, 1.0), [])
     shadow = pack(known, Client(1, 0.1, "sgd"))
     recovered = recover_block(method, [Source(block, {}, shadow)], np.array([0]), None)
     np.testing.assert_array_equal(recovered.arrays(1)["counts"], [[5, 3]])

@@ -128,7 +128,7 @@ def test_other_losses_are_not_taken_for_sigmoids(kind, samples, digits):
 def recovered(method, found, public):
     block = validate_mapping.block_of(found, [0])
     images = Examples((public[0] * 255).astype(np.uint8), public[1], 10)
-    known = shadow_clients.simulate(model_of(block), images, None, 1.0, [])
+    known = shadow_clients.simulate(model_of(block), images, shadow_clients.Rounds(None, 1.0), [])
     source = Source(block, {}, pack(known, Client(1, 0.1, "sgd")))
     return recover_block(method, [source], np.array([0]), None)
 

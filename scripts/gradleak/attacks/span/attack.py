@@ -45,6 +45,7 @@ from gradleak.files import read_npz, write_npz
 from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.gradients.trace import Untraceable
 from gradleak.images import psnr
+from gradleak.losses import loss_named
 from gradleak.optim import checkpoints
 
 MANY_LABELS = (
@@ -74,7 +75,7 @@ def invert(
         return not_applicable(problem, MANY_LABELS)
     if problem.coupled and not problem.has_statistics:
         return not_applicable(problem, NO_STATISTICS)
-    images = starting_images.of_kind(problem.public, problem.shape)
+    images, loss = starting_images.of_kind(problem.public, problem.shape), loss_named(problem.loss)
     outside = receptive_field.mask(problem.model)
 
     def context_of(layers: tuple[DenseLayer, DenseLayer]) -> SearchContext:
@@ -82,11 +83,11 @@ def invert(
 
     @cache
     def deeper() -> SearchContext:
-        found = layer_selection.select(problem.model, images, problem.is_one_step, problem.coupled)
+        found = layer_selection.select(problem.model, images, problem.is_one_step, problem.coupled, loss)
         return context_of(found)
 
     try:
-        pixels = layer_selection.of_pixels(problem.model, images, problem.coupled)
+        pixels = layer_selection.of_pixels(problem.model, images, problem.coupled, loss)
         first = deeper() if pixels is None else replace(context_of(pixels), is_first=True)
     except layer_selection.NoLayer as reason:
         return not_applicable(problem, str(reason))

@@ -88,12 +88,19 @@ def of_features(
         label=label,
         label_normalised_residual=rows.normalised_residual(delta),
         label_margin=others.min(axis=1) / np.maximum(distance, thresholds.TINY),
-        predicted=np.linalg.norm(deltas, axis=2).argmin(axis=1),
+        predicted=_predicted(layer, features, deltas),
         weight=weight,
         uncertainty=uncertainty,
         delta=delta,
         feature=features,
     )
+
+
+def _predicted(layer: DenseLayer, features: np.ndarray, deltas: np.ndarray) -> np.ndarray:
+    """The model's class of each image, int [B]: of hard labels the one with the smallest δ."""
+    if layer.loss.is_plain:
+        return np.linalg.norm(deltas, axis=2).argmin(axis=1)
+    return layer.predicted(features)
 
 
 def subset(certificates: Certificates, which: Sequence[int]) -> Certificates:

@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from gradleak.attacks.span import thresholds
+from gradleak.gradients.matcher import TENSORFLOW
 from gradleak.gradients.trace import Step, trace
+from gradleak.losses import PLAIN, Loss, signal
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,7 @@ class DenseLayer:
 
     steps: the whole classifier. place: number of the step that multiplies with the kernel [I, O]. kernel,
     bias: index of the layer's variables among the model's trainable ones; bias None where there is none.
-    classes: K.
+    classes: K. loss: of the client.
     """
 
     name: str
@@ -29,6 +31,7 @@ class DenseLayer:
     kernel: int
     bias: int | None
     classes: int = 0
+    loss: Loss = PLAIN
 
     @property
     def weights(self) -> np.ndarray:
@@ -71,10 +74,30 @@ class DenseLayer:
         return bool((self.deltas(features).any(axis=1) == ~below).all())
 
     def deltas(self, features: np.ndarray) -> np.ndarray:
-        """δ of every image under every label, [B, K, O]: the cross-entropy's gradient at the layer's output.
+        """δ of every image under every label, [B, K, O]: the loss's gradient at the layer's output.
 
-        ``features``: as ``features`` returns them. δ(x, c) = Σ_j p_j ∂z_j/∂h − ∂z_c/∂h.
+        ``features``: as ``features`` returns them. Of the cross-entropy
+        δ(x, c) = Σ_j p_j ∂z_j/∂h − ∂z_c/∂h.
         """
+        logits, slopes = self._slopes(features)
+        if self.loss.is_plain:
+            mean = tf.einsum("bk,bko->bo", tf.nn.softmax(logits), slopes)
+            return (mean[:, None] - slopes).numpy()
+        labels = np.eye(logits.shape[1], dtype=self.dtype)
+        signals = signal(self.loss, logits.numpy()[:, None], labels)
+        return np.einsum("bck,bko->bco", signals, slopes.numpy())
+
+    def slopes(self, features: np.ndarray) -> np.ndarray:
+        """∂z_k/∂h of every image, [B, K, O], of its K logits at the layer's output."""
+        return self._slopes(features)[1].numpy()
+
+    def predicted(self, features: np.ndarray) -> np.ndarray:
+        """The class with the largest logit, int [B]."""
+        product = tf.constant(features[:, : len(self.weights)] @ self.weights)
+        return _run(self.steps, {self.place + 1: product}, len(self.steps)).numpy().argmax(axis=1)
+
+    def _slopes(self, features: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits [B, K], and ``slopes``."""
         kernel = self.weights
         product = tf.constant(features[:, : len(kernel)] @ kernel)
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
@@ -82,9 +105,7 @@ class DenseLayer:
             logits = _run(self.steps, {self.place + 1: product}, len(self.steps))
             each = tf.unstack(logits, axis=1)
         # Not batch_jacobian, which traces a graph for seconds.
-        slopes = tf.stack([tape.gradient(one, product) for one in each], axis=1)
-        mean = tf.einsum("bk,bko->bo", tf.nn.softmax(logits), slopes)
-        return (mean[:, None] - slopes).numpy()
+        return logits, tf.stack([tape.gradient(one, product) for one in each], axis=1)
 
     def delta(self, features: tf.Tensor, labels: np.ndarray | tf.Tensor) -> tf.Tensor:
         """δ of every image under its label [B, O], differentiable. features [B, I], labels: int [B]."""
@@ -99,7 +120,10 @@ class DenseLayer:
             logits = _run(self.steps, {self.place + 1: product}, len(self.steps))
             chosen = tf.gather(logits, labels, axis=1, batch_dims=1)
             loss = tf.reduce_sum(tf.reduce_logsumexp(logits, axis=1) - chosen)
-        return tape.gradient(loss, product)
+        if self.loss.is_plain:
+            return tape.gradient(loss, product)
+        rows = tf.one_hot(labels, logits.shape[1], dtype=logits.dtype)
+        return tape.gradient(logits, product, signal(self.loss, logits, rows, TENSORFLOW))
 
     def delta_jacobian_at(self, product: np.ndarray | tf.Tensor, labels: np.ndarray | tf.Tensor) -> tf.Tensor:
         """∂δ/∂product [B, O, O]; arguments as of ``delta_at``."""
@@ -132,9 +156,9 @@ class DenseLayer:
         return max(added, np.linalg.norm(matrix, 2) * precision)
 
 
-def dense_layers(model: keras.Model, dtype: str = "float32") -> list[DenseLayer]:
+def dense_layers(model: keras.Model, dtype: str = "float32", loss: Loss = PLAIN) -> list[DenseLayer]:
     """The dense layers that all of the classifier's data passes through, widest first, computing in
-    ``dtype``.
+    ``dtype``. loss: of the client.
 
     Only there is the gradient Σ f δᵀ with one f and one δ an image. Raises gradients.trace.Untraceable.
     """
@@ -151,7 +175,7 @@ def dense_layers(model: keras.Model, dtype: str = "float32") -> list[DenseLayer]
         after = steps[place + 1].stage.variables if place + 1 < len(steps) else ()
         bias = position[id(after[0])] if len(after) == 1 and len(after[0].shape) == 1 else None
         kernel = position[id(variables[0])]
-        layers.append(DenseLayer(step.stage.name, steps, place, kernel, bias, model.output_shape[-1]))
+        layers.append(DenseLayer(step.stage.name, steps, place, kernel, bias, model.output_shape[-1], loss))
     return sorted(layers, key=lambda layer: -layer.weights.shape[1])
 
 

@@ -10,6 +10,7 @@ from gradleak.attacks.span import feature_inversion, thresholds
 from gradleak.attacks.span.dense_layer import DenseLayer, dense_layers, features_of
 from gradleak.attacks.span.pixel_inputs import for_two_sided_search
 from gradleak.images import psnr as psnr_of
+from gradleak.losses import PLAIN, Loss
 
 
 class NoLayer(ValueError):
@@ -17,7 +18,11 @@ class NoLayer(ValueError):
 
 
 def select(
-    model: keras.Model, public: np.ndarray, one_step: bool = True, coupled: tuple[str, ...] = ()
+    model: keras.Model,
+    public: np.ndarray,
+    one_step: bool = True,
+    coupled: tuple[str, ...] = (),
+    loss: Loss = PLAIN,
 ) -> tuple[DenseLayer, DenseLayer]:
     """The layer to search for images like ``public`` [P, H, W, C] (P ≥ 2), in float32 and in float64.
 
@@ -26,11 +31,11 @@ def select(
     extreme rays of its cone (``sparse_rays``), and their δ is in the row space under no label. A layer of one
     output comes last: its gradient has rank one, whatever the number of images. one_step:
     after several local steps neither is known of members. coupled: names of BatchNormalization layers that
-    normalised by the batch; the features of ``model`` must be those of its members. Raises NoLayer,
-    gradients.trace.Untraceable.
+    normalised by the batch; the features of ``model`` must be those of its members. loss: of the client.
+    Raises NoLayer, gradients.trace.Untraceable.
     """
     few = public[: thresholds.LAYER_IMAGES]
-    pairs = _pairs(model)
+    pairs = _pairs(model, loss)
     # Of each kind still the widest first. The gradient of one output is one vector, a sum over the images.
     pairs.sort(key=lambda pair: (pair[0].weights.shape[1] == 1, not pair[0].is_nonlinear(few)))
     inside, refused = ~receptive_field.mask(model), []
@@ -43,12 +48,12 @@ def select(
 
 
 def of_pixels(
-    model: keras.Model, public: np.ndarray, coupled: tuple[str, ...] = ()
+    model: keras.Model, public: np.ndarray, coupled: tuple[str, ...] = (), loss: Loss = PLAIN
 ) -> tuple[DenseLayer, DenseLayer] | None:
     """The widest layer before a ReLU that receives the pixels of images like ``public``, in float32 and in
-    float64; None where there is none. coupled: as of ``select``. Raises gradients.trace.Untraceable."""
+    float64; None where there is none. coupled, loss: as of ``select``. Raises gradients.trace.Untraceable."""
     few = public[: thresholds.LAYER_IMAGES]
-    for coarse, fine in _pairs(model):
+    for coarse, fine in _pairs(model, loss):
         if (
             coarse.weights.shape[1] > 1
             and not _coupling(coarse, coupled)
@@ -58,8 +63,9 @@ def of_pixels(
     return None
 
 
-def _pairs(model: keras.Model) -> list[tuple[DenseLayer, DenseLayer]]:
-    return list(zip(dense_layers(model), dense_layers(model, "float64"), strict=True))
+def _pairs(model: keras.Model, loss: Loss) -> list[tuple[DenseLayer, DenseLayer]]:
+    both = (dense_layers(model, dtype, loss) for dtype in ("float32", "float64"))
+    return list(zip(*both, strict=True))
 
 
 def _coupling(layer: DenseLayer, coupled: tuple[str, ...]) -> str:

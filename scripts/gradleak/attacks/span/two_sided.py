@@ -29,6 +29,7 @@ from gradleak.attacks.span.activation_patterns import Decoded, RowSpace
 from gradleak.attacks.span.dense_layer import DenseLayer
 from gradleak.attacks.span.pixel_inputs import PixelInputs
 from gradleak.attacks.span.subspace import Subspace
+from gradleak.losses import SUM_TO_ZERO
 
 
 @dataclass(frozen=True)
@@ -254,8 +255,9 @@ def _of_head(
     values = coordinates @ search.rows.basis.T
     active = ~activation_patterns.zero_units(search.rows, coordinates, search.preactivations(features) < 0)
     always = search.is_always_active(features)
-    slopes = search.layer.deltas(features.astype(search.layer.dtype))[:, :, live]
-    slopes = slopes - slopes.mean(axis=1, keepdims=True)
+    slopes = -search.layer.slopes(features.astype(search.layer.dtype))[:, :, live]
+    if search.layer.loss.name in SUM_TO_ZERO:
+        slopes = slopes - slopes.mean(axis=1, keepdims=True)
     for index, (value, units, slope) in enumerate(zip(values, active, slopes, strict=True)):
         both = units & always[index]
         free = 1 - len(slope) / max(both.sum(), 1)  # share of a random vector that no combination explains

@@ -48,10 +48,13 @@ def with_members(
     certificates_count = gradient.one_step and found.is_exact
     if not certificates_count:
         judged = replace(judged, label=found.labels[clear])
+    # The label has the largest share in δ of hard labels only.
+    is_open = not certificates_count and not context.fine.loss.is_plain
     candidates = replace(
         state.candidates.added(images, judged),
         members=tuple(range(count)),
         exact=frozenset(range(count)),
+        unlabelled=frozenset(range(count) if is_open else ()),
         expected_errors=dict(enumerate(errors[clear].tolist())),
     )
     vote = state.vote

@@ -26,6 +26,8 @@ def choosing_among(candidates: Callable[[Evidence], Candidates]) -> Callable[[Ev
         able = candidates(evidence)
         if evidence.public is not None:
             return estimate(evidence, able)
+        if WITHOUT_PUBLIC not in able:
+            raise NotApplicable(f"auto needs public images to simulate the loss {evidence.loss.text}")
         return replace(able[WITHOUT_PUBLIC](evidence), chosen=(WITHOUT_PUBLIC,) * evidence.draws)
 
     return choose

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradleak.labels.evidence import Estimate, Evidence, ShadowClients, class_means, counted, simplex, softmax
+from gradleak.labels.evidence import Estimate, Evidence, ShadowClients, class_means, counted, simplex
 from gradleak.labels.simulated.shadow import shadow_clients_of
+from gradleak.losses import signal
 
 RANK = 400  # directions of the noise that are modelled one by one
 SHRINKS = (1e-4, 1e-2, 1.0)  # of Σ towards a multiple of the identity
@@ -55,8 +56,8 @@ def fit_images(evidence: Evidence, fold: int) -> Model:
     """One local step: the moments of the gradients of single images, of one half of the public data."""
     keep = evidence.public.fold == fold
     features, labels = evidence.public.features[keep].astype(np.float32), evidence.public.labels[keep]
-    signal = softmax(evidence.logits(features).astype(float)) - np.eye(evidence.classes)[labels]
-    each = flatten(features[:, :, None] * signal[:, None].astype(np.float32), signal.astype(np.float32))
+    found = signal(evidence.loss, evidence.logits(features).astype(float), np.eye(evidence.classes)[labels])
+    each = flatten(features[:, :, None] * found[:, None].astype(np.float32), found.astype(np.float32))
     means = class_means(each, labels, evidence.classes)
     return _model(means, each - means[labels], evidence.samples)
 

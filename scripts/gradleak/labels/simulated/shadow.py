@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradleak.labels.evidence import Evidence, Public, ShadowClients, softmax
+from gradleak.labels.evidence import Evidence, Public, ShadowClients
 from gradleak.labels.simulated.compositions import compositions, draw_images
+from gradleak.losses import MEAN, PLAIN, Loss, signal
 
 CLIENTS = (
     3000  # in each half of the public images, of one step; federated.shadow_clients makes those of several
@@ -16,18 +17,21 @@ CHUNK = 128  # clients at once
 
 
 def gradients(
-    features: np.ndarray, logits: np.ndarray, labels: np.ndarray, index: np.ndarray
+    features: np.ndarray, logits: np.ndarray, labels: np.ndarray, index: np.ndarray, loss: Loss = PLAIN
 ) -> tuple[np.ndarray, np.ndarray]:
     """Last-layer gradients of the batches ``index`` (S, N) of images: (S, d, C) and (S, C), float32.
 
-    Cross-entropy, mean over the batch: (1/N) Σ_i h_i (p_i − e_{y_i})ᵀ and (1/N) Σ_i (p_i − e_{y_i}).
+    Of the cross-entropy, mean over the batch: (1/N) Σ_i h_i (p_i − e_{y_i})ᵀ and (1/N) Σ_i (p_i − e_{y_i}).
     """
-    delta = softmax(logits.astype(float))
-    delta[np.arange(len(labels)), labels] -= 1
+    delta = signal(loss, logits.astype(float), np.eye(logits.shape[1])[labels])
     features, delta = features.astype(np.float32), delta.astype(np.float32)
     parts = [index[start : start + CHUNK] for start in range(0, len(index), CHUNK)]
     weight = [np.matmul(features[part].transpose(0, 2, 1), delta[part]) / part.shape[1] for part in parts]
     bias = [delta[part].mean(axis=1, dtype=float).astype(np.float32) for part in parts]
+    if loss.weights and loss.reduction == MEAN:
+        means = [np.asarray(loss.weights)[labels[part]].mean(axis=1)[:, None] for part in parts]
+        bias = [(one / mean).astype(np.float32) for one, mean in zip(bias, means, strict=True)]
+        weight = [(w / mean[:, None]).astype(np.float32) for w, mean in zip(weight, means, strict=True)]
     return np.concatenate(weight), np.concatenate(bias)
 
 
@@ -44,7 +48,7 @@ def shadow_clients_of(evidence: Evidence) -> ShadowClients:
     for fold in (0, 1):
         counts = compositions(rng, CLIENTS, evidence.samples, evidence.classes)
         index = draw_images(rng, counts, public.labels, np.flatnonzero(public.fold == fold))
-        weight, bias = gradients(public.features, logits, public.labels, index)
+        weight, bias = gradients(public.features, logits, public.labels, index, evidence.loss)
         if evidence.noise:
             weight += (evidence.noise * rng.standard_normal(weight.shape)).astype(np.float32)
         parts.append(ShadowClients(counts, weight, bias, np.full(CLIENTS, fold)))
