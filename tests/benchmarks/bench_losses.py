@@ -43,6 +43,7 @@ from gradleak.jobs import job  # noqa: E402
 from gradleak.labels.evidence import Client  # noqa: E402
 from gradleak.labels.packing import pack  # noqa: E402
 from gradleak.labels.recovery import Recovered, Source, recover_block  # noqa: E402
+from gradleak.labels.simulated import shadow  # noqa: E402
 from gradleak.losses import loss_named  # noqa: E402
 from gradleak.mapping.errors import MappingError  # noqa: E402
 from gradleak.mapping.files import MappedBlock, trainable_places  # noqa: E402
@@ -50,6 +51,8 @@ from gradleak.mapping.preflight import prospects, update_of  # noqa: E402
 from gradleak.mapping.settle import Mapping, settle  # noqa: E402
 
 SAMPLES, DRAWS = 4, 2
+DLG_STEPS = 300  # of a quick audit
+CLIENTS = 400  # shadow clients in each half, of 3000 in a study, so that the matrix takes minutes
 FALSE_BELOW = 20.0  # dB
 EPOCHS = {"untrained": 0, "trained": 5}
 COLUMNS = ("loss", "optimizer", "model", "sign, family, loss found", "labels", "span", "DLG, N = 1")
@@ -93,7 +96,7 @@ class Bench:
         unit = shadow_clients.delta_per_gradient(found.report)
         settings = shadow_clients.Rounds(options, unit, shadow_clients.loss_of(block, found.report))
         finals = shadow_clients.final_weights(found.model, block, unit)
-        public = shadow_clients.simulate(found.model, self.public, settings, finals, clients=200)
+        public = shadow_clients.simulate(found.model, self.public, settings, finals, clients=CLIENTS // 2)
         steps = None if options is None else Client(options.steps, options.learning_rate, options.optimizer)
         is_smoothed = bool(found.report["smoothing"]["value"]) and not loss_named(block.loss).smoothing
         source = Source(block, found.report["metadata"]["read"], pack(public, steps), is_smoothed)
@@ -207,7 +210,7 @@ def of_dlg(bench: Bench, names: tuple[str, str, str]) -> dict:
     if labels.reasons:
         return {"text": f"not applicable: {next(iter(labels.reasons.values()))}"}
     counts = labels.arrays(DRAWS)["counts"]
-    images = dlg.invert(bench.problem(found, counts), DlgOptions(steps=1000))
+    images = dlg.invert(bench.problem(found, counts), DlgOptions(steps=DLG_STEPS))
     if images.reason:
         return {"text": f"not applicable: {images.reason}"}
     truth = np.stack([to_float(one.x) for one in privates])
@@ -246,6 +249,7 @@ def main() -> None:
     parser.add_argument("--optimizers", nargs="*", default=list(OPTIMIZERS), choices=list(OPTIMIZERS))
     arguments = parser.parse_args()
     job.use_threads(1)
+    shadow.CLIENTS = CLIENTS
     keras.utils.set_random_seed(0)
     bench = Bench(arguments.dataset, arguments.model, not arguments.unstated)
     print(f"| {' | '.join(COLUMNS)} |\n{'| --- ' * len(COLUMNS)}|")
