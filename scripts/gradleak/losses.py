@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 CATEGORICAL, BINARY = "categorical_crossentropy", "binary_crossentropy"
-LOSSES = (CATEGORICAL, BINARY)
 FOCAL, SQUARED = "focal", "squared_error"
 BRIER, TWICE = "squared_error_of_softmax", "crossentropy_of_softmax"
 NAMES = (CATEGORICAL, FOCAL, SQUARED, BRIER, TWICE, BINARY)

@@ -46,7 +46,7 @@ class Problem:
     scale_confidence: of the scale that the updates were divided by, from 0 (unknown) to 1 (stated).
     coupled: names of the BatchNormalization layers that normalised by the batch (training mode).
     has_statistics: the statistics of the batch are known.
-    loss: of the model's logits, one of ``losses.LOSSES``. With binary_crossentropy an image has any number of
+    loss: of the logits, a text of ``losses.Loss``. With binary_crossentropy an image has any number of
     labels, so that counts are between 0 and N each (−1 where the label method gave none), and public_labels
     may be multi-hot [P, C].
     """

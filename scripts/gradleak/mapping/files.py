@@ -37,7 +37,7 @@ class MappedBlock:
     (stated in the settings). coupled: names of the BatchNormalization layers that normalised by the batch
     (training mode). has_statistics: ``weights``
     hold the statistics of that batch in the place of the moving ones, so that the model evaluates an image as
-    the client did. loss: of the model's logits, one of ``losses.LOSSES``. A model of one sigmoid unit has two
+    the client did. loss: of the model's logits, a text of ``Loss``. A model of one sigmoid unit has two
     logits here, whose softmax gives its loss. With binary_crossentropy an image has any number of the C
     labels, and public_softmax holds mean sigmoids.
     """

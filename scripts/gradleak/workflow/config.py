@@ -12,8 +12,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, PositiveInt, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
+from gradleak import losses
 from gradleak.attacks.matching.dlg_options import DlgOptions
 from gradleak.attacks.matching.latent_options import LatentOptions
 from gradleak.attacks.span.options import SpanOptions
@@ -22,7 +31,6 @@ from gradleak.datasets.names import PATTERN, OwnOrBuiltin
 from gradleak.datasets.options import Dataset
 from gradleak.federated.options import ClientOptions
 from gradleak.labels.options import LabelOptions
-from gradleak.losses import LOSSES
 from gradleak.mapping.preprocess import Preprocess
 from gradleak.priors.options import VaeOptions
 from gradleak.strict import StrictModel
@@ -39,6 +47,13 @@ RENAMED = {  # keys of earlier versions → their names now; CHANGELOG.md lists 
 
 class ConfigError(Exception):
     """What is wrong, where in the YAML, and what to do about it."""
+
+
+def _loss(text: str) -> str:
+    """``text`` in the one form that files have."""
+    if text != "auto" and losses.parse(text) is None:
+        raise ValueError(f"{text} is no loss that can be read; losses are {', '.join(losses.NAMES)}")
+    return losses.canonical(text)
 
 
 class Leaked(StrictModel):
@@ -69,10 +84,12 @@ class Leaked(StrictModel):
         description="Whether the client's BatchNorm layers normalised by the statistics of its batch "
         "(training) or by the moving ones (inference); auto: decided from the update, with evidence.",
     )
-    loss: Literal["auto", *LOSSES] = Field(
+    loss: Annotated[str, AfterValidator(_loss)] = Field(
         "auto",
-        description="Loss of the client: that of a softmax (categorical_crossentropy), or that of a single "
-        "sigmoid or of one sigmoid per class (binary_crossentropy); auto: decided from the model and the "
+        description="Loss of the client: that of a softmax (categorical_crossentropy), that of a single "
+        "sigmoid or of one sigmoid per class (binary_crossentropy), focal, squared_error, "
+        "squared_error_of_softmax or crossentropy_of_softmax, perhaps with options, as in "
+        "`categorical_crossentropy(label_smoothing=0.1)`; auto: decided from the metadata, the model and the "
         "update, with evidence.",
     )
 
