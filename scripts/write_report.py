@@ -6,6 +6,8 @@ from gradleak.evaluation import provenance, report, tables
 from gradleak.files import read_json, replacing
 from gradleak.jobs import job
 
+VERDICT = Path("results/tables/verdict.json")
+
 
 def main(snakemake) -> None:
     inputs, params = snakemake.input, snakemake.params
@@ -33,6 +35,8 @@ def main(snakemake) -> None:
             ),
         )
     )
+    if not inputs.get("verdict"):  # that of an earlier study would be taken for this one's
+        VERDICT.unlink(missing_ok=True)
     with replacing(snakemake.output.report) as temporary:
         temporary.write_text(page, encoding="utf-8")
 

@@ -7,7 +7,8 @@ state the loss and its options. Labels are those of ``auto`` for N = 4, and thei
 inversion is of the same updates: certified images / images of the batches / those certified that are below
 20 dB from every member, and certified members with the label of none. DLG is of N = 1 with the label of
 ``auto``. Where the pre-flight excludes an attack, its reason stands in the place of the figure, as in
-``make audit``. Prints one table, and writes results/benchmarks/losses-MODEL.json.
+``make audit``. Prints one table, and writes results/benchmarks/losses-MODEL.json, which
+--parts adds to.
 """
 
 import argparse
@@ -52,9 +53,10 @@ from gradleak.mapping.settle import Mapping, settle  # noqa: E402
 
 SAMPLES, DRAWS = 4, 2
 DLG_STEPS = 300  # of a quick audit
-CLIENTS = 400  # shadow clients in each half, of 3000 in a study, so that the matrix takes minutes
+CLIENTS = 200  # shadow clients in each half, of 3000 in a study, so that the matrix takes minutes
 FALSE_BELOW = 20.0  # dB
 EPOCHS = {"untrained": 0, "trained": 5}
+PARTS = ("labels", "span", "dlg")
 COLUMNS = ("loss", "optimizer", "model", "sign, family, loss found", "labels", "span", "DLG, N = 1")
 
 
@@ -165,8 +167,9 @@ def of_span(found, privates: list[Examples]) -> dict:
     return {"text": text, "certified": certified, "false": false, "wrong_labels": wrong, "kinds": kinds}
 
 
-def measure(bench: Bench, names: tuple[str, str, str], with_dlg: bool) -> dict:
-    row: dict = {"names": names, "seconds": {}}
+def measure(bench: Bench, names: tuple[str, str, str], parts: list[str]) -> dict:
+    """The figures of ``parts``, with the mapping."""
+    row: dict = {"names": names}
     try:
         found, privates = bench.mapped(names, SAMPLES)
     except MappingError as error:
@@ -174,26 +177,22 @@ def measure(bench: Bench, names: tuple[str, str, str], with_dlg: bool) -> dict:
     report, block = found.report, block_of(found)
     said = report["sign"]["found"]
     sign = "right" if said == "after_minus_before" else "abstains" if said is None else "WRONG"
-    row["mapping"] = f"{sign}, {report['optimizer']['value']}, {report['loss']['value'][:48]}"
+    row["mapping"] = f"{sign}, {report['optimizer']['value']}, {report['loss']['value'].partition('[')[0]}"
     row["contradictions"] = report["contradictions"]
     expected = {one["attack"]: one for one in prospects(update_of(block, report))}
-    truth = [np.bincount(one.y, minlength=10) for one in privates]
-    began = time.perf_counter()
-    row["labels"] = of_labels(bench.labels(found, block), truth)
-    row["seconds"]["labels"] = time.perf_counter() - began
-    if expected["span"]["expect"] == "none":
-        row["span"] = {"text": f"not applicable: {expected['span']['why']}"}
-    else:
+    for part in parts:
         began = time.perf_counter()
-        options = SpanOptions(starts=32, copies=2, rounds=6)
-        row["span"] = of_span(span.invert(bench.problem(found, None), options), privates)
-        row["seconds"]["span"] = time.perf_counter() - began
-    if expected["dlg"]["expect"] == "none" or not with_dlg:
-        why = expected["dlg"]["why"] if with_dlg else "not run"
-        return row | {"dlg": {"text": f"not applicable: {why}"}}
-    began = time.perf_counter()
-    row["dlg"] = of_dlg(bench, names)
-    row["seconds"]["dlg"] = time.perf_counter() - began
+        if part != "labels" and expected[part]["expect"] == "none":
+            row[part] = {"text": f"not applicable: {expected[part]['why']}"}
+        elif part == "labels":
+            truth = [np.bincount(one.y, minlength=10) for one in privates]
+            row[part] = of_labels(bench.labels(found, block), truth)
+        elif part == "span":
+            options = SpanOptions(starts=32, copies=2, rounds=6)
+            row[part] = of_span(span.invert(bench.problem(found, None), options), privates)
+        else:
+            row[part] = of_dlg(bench, names)
+        row[part]["seconds"] = time.perf_counter() - began
     return row
 
 
@@ -220,7 +219,7 @@ def of_dlg(bench: Bench, names: tuple[str, str, str]) -> dict:
 
 
 def line(row: dict) -> str:
-    texts = [row.get(key, {}).get("text", "–") for key in ("labels", "span", "dlg")]
+    texts = [row.get(key, {}).get("text", "–") for key in PARTS]
     return f"| {' | '.join(row['names'])} | {row['mapping']} | {' | '.join(texts)} |"
 
 
@@ -244,7 +243,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="digits-8x8")
     parser.add_argument("--model", default="fcn3")
     parser.add_argument("--unstated", action="store_true", help="the metadata do not state the loss")
-    parser.add_argument("--no-dlg", action="store_true")
+    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS)
     parser.add_argument("--losses", nargs="*", default=list(LOSSES), choices=list(LOSSES))
     parser.add_argument("--optimizers", nargs="*", default=list(OPTIMIZERS), choices=list(OPTIMIZERS))
     arguments = parser.parse_args()
@@ -253,14 +252,14 @@ def main() -> None:
     keras.utils.set_random_seed(0)
     bench = Bench(arguments.dataset, arguments.model, not arguments.unstated)
     print(f"| {' | '.join(COLUMNS)} |\n{'| --- ' * len(COLUMNS)}|")
-    rows = []
-    for names in variants(arguments):
-        rows.append(measure(bench, names, not arguments.no_dlg))
-        print(line(rows[-1]), flush=True)
     name = f"losses-{arguments.model}{'-unstated' if arguments.unstated else ''}.json"
     path = ROOT / "results" / "benchmarks" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, indent=1) + "\n")
+    known = {tuple(row["names"]): row for row in json.loads(path.read_text())} if path.exists() else {}
+    for names in variants(arguments):
+        known[names] = known.get(names, {}) | measure(bench, names, arguments.parts)
+        print(line(known[names]), flush=True)
+        path.write_text(json.dumps(list(known.values()), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -73,9 +73,21 @@ class Run:
                 os.killpg(process.pid, signal.SIGINT)
                 process.wait()
                 raise SystemExit(130) from None
+            except Terminated:  # a session of its own does not get the signal
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+                raise SystemExit(143) from None
         if status:
             raise SystemExit(status)
         return True
+
+
+class Terminated(BaseException):
+    """This process was asked to end, by SIGTERM."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def write(config: dict[str, Any]) -> Plan:
@@ -198,8 +210,11 @@ def _positive(name: str, text: str, kind: Callable[[str], Any]) -> Any:
 
 
 def main(given: list[str]) -> None:
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         run(*parsed(given))
+    except Terminated:  # between two runs of Snakemake
+        raise SystemExit(143) from None
     except (AuditError, configuration.ConfigError) as error:
         raise SystemExit(f"make audit: {error}") from None
 

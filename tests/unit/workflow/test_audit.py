@@ -1,6 +1,11 @@
 """The arguments of ``make audit``: their errors, the config, and how time becomes seeds."""
 
 import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,3 +116,27 @@ def test_all_certified_ends_the_search():
     assert audit.all_certified({"samples": {"value": 2}, "inputs_certified": 2})
     assert not audit.all_certified({"samples": {"value": 2}, "inputs_certified": None})
     assert not audit.all_certified({"samples": 8, "inputs_certified": 4})
+
+
+def test_an_audit_that_is_asked_to_end_ends_its_snakemake(tmp_path):
+    """Snakemake runs in a session of its own, which a signal to the audit does not reach."""
+    stand_in = tmp_path / "snakemake.py"
+    stand_in.write_text(
+        "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    code = (
+        "import signal, time\nfrom gradleak.workflow import audit\n"
+        "signal.signal(signal.SIGTERM, audit._terminate)\n"
+        "audit.Run(1, time.monotonic() + 60, []).snakemake()\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3] / "scripts")])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment) as process:
+        written = tmp_path / "pid"
+        until = time.monotonic() + 30
+        while not (written.exists() and written.read_text()) and time.monotonic() < until:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(20) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(written.read_text()), 0)
