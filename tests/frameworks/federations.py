@@ -81,6 +81,15 @@ def copied(project: Path) -> None:
         shutil.copytree(source, project / name) if source.is_dir() else shutil.copy(source, project)
 
 
+def with_run(project: Path, run_folder: Path) -> Path:
+    """The same, with a recorded run and the clients' network in it. Returns the folder of the run there."""
+    copied(project)
+    mine = project / "runs/mine"
+    shutil.copytree(run_folder, mine)
+    write_model(mine / "model.json")
+    return mine
+
+
 def audit(project: Path, *arguments: str) -> str:
     """``make audit`` in a copy of the project, without the set-up of an environment."""
     done = subprocess.run(

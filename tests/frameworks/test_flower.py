@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from federations import audit, copied, require, run, unlike_own, write_model, write_truth
+from federations import audit, require, run, unlike_own, with_run, write_truth
 
 pytestmark = pytest.mark.frameworks
 require("flwr", "torch")
@@ -56,10 +56,8 @@ def test_secure_aggregation_is_one_update_a_round(tmp_path, data):
 
 
 def test_an_audit_of_the_recorded_run_certifies_the_images(message_run, data, tmp_path):
-    copied(tmp_path)
-    shutil.copytree(message_run / "runs/mine", tmp_path / "runs/mine")
-    shutil.rmtree(tmp_path / "runs/mine/round-0001")  # half of the updates, for the time
-    write_model(tmp_path / "runs/mine/model.json")
+    mine = with_run(tmp_path, message_run / "runs/mine")
+    shutil.rmtree(mine / "round-0001")  # half of the updates, for the time
     write_truth(tmp_path / "runs/truth", data, CLIENTS)
     said = audit(tmp_path, "--leak=runs/mine", "--minutes=4", "--truth=runs/truth")
     assert "Verdict: inputs_recovered" in said

@@ -41,6 +41,8 @@ def published(meta: dict[str, Any], samples: int) -> ClientOptions | None:
         "learning_rate": meta.get("learning_rate"),
         "optimizer": meta.get("optimizer", "sgd"),
     }
+    if meta.get("optimizer") == "nesterov" and stated["local_steps"] == 1:
+        stated["optimizer"] = "sgd"  # of the first step only the scale differs
     if meta.get("optimizer") == "momentum":
         stated["momentum"] = meta.get("momentum")
     try:

@@ -149,6 +149,9 @@ def modules(name: str) -> tuple[str, ...]:
     return tuple(sorted({method.module for method in chosen}))
 
 
+ADAM = ("adam", 1)
+
+
 def refusal(name: str, evidence: Evidence) -> str:
     """Why the method cannot read this update, or ''."""
     method = METHODS[name]
@@ -165,6 +168,8 @@ def refusal(name: str, evidence: Evidence) -> str:
         and not evidence.multi_label
     ):
         return f"{name} reads the cross-entropy of hard labels, and the client's loss is {evidence.loss.text}"
+    if not evidence.loss.is_plain and evidence.client and (evidence.client.optimizer, evidence.steps) == ADAM:
+        return f"one step of Adam has no scale, and {name} needs that of the loss {evidence.loss.text}"
     if evidence.loss.weights and evidence.members is not None:
         return f"{name} cannot subtract members from a mean with class weights, whose sum is not known"
     if method.bias and (evidence.bias is None or evidence.grad_bias is None):

@@ -153,8 +153,9 @@ def _gradients(aligned: Aligned, findings: Findings) -> list[np.ndarray]:
 
 
 def _confidence(findings: Findings) -> float:
-    """Of the scale; 0 for a mean with class weights, since the sum of the batch's weights is not known."""
-    return 0.0 if loss_named(findings.loss.value).weights else findings.scale.confidence
+    """Of the scale; 0 for a weighted mean, since the sum of the weights of the batch is not known."""
+    loss = loss_named(findings.loss.value)
+    return 0.0 if loss.weights and loss.reduction == MEAN else findings.scale.confidence
 
 
 def _of_logits(loss: Finding, classifier: Classifier) -> str:
@@ -224,7 +225,7 @@ def _findings(
     """All findings, each from those before it. meta: of ``Metadata.values``."""
     deltas, before, weight = aligned.deltas, aligned.before, meta.get("client_weight") or 1.0
     optimizer, entries = _entries(aligned, public.head, perturbations, meta)
-    unshown = _unshown(loss_named(claims.loss))
+    unshown = _unshown(loss_named(claims.loss), optimizer.value)
     entries = replace(entries, samples=claims.samples or images(meta)[0], unshown=unshown)
     is_sparse = bool(perturbations.sparsity.value)
     modes = layer_modes(model, aligned, optimizer.value, perturbations.noise.value, weight, is_sparse)
@@ -252,8 +253,10 @@ def _findings(
     )
 
 
-def _unshown(loss: Loss) -> str:
-    """Why the columns of the last layer show no sign under this loss, or ''."""
+def _unshown(loss: Loss, optimizer: str) -> str:
+    """Why the columns of the last layer show no sign under this loss, or ''. optimizer: the family."""
+    if loss.smoothing and optimizer == "adam":
+        return "smoothed labels turn columns around, which steps of one size do not show"
     if loss.name in (*TOWARDS_TARGET, BINARY):
         return ""
     return f"the columns of absent classes have no one sign under the loss {loss.text}"

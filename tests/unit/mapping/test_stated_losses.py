@@ -7,6 +7,7 @@ from keras import layers
 from mapped import leak_of, small
 
 from gradleak.attacks.span.dense_layer import dense_layers
+from gradleak.federated import shadow_clients
 from gradleak.gradients.matcher import build_matcher
 from gradleak.images import to_float
 from gradleak.labels import registry
@@ -163,3 +164,26 @@ def test_shadow_clients_minimise_the_stated_loss(rng, loss):
         tape.watch(z)
         mean = value(y, z)
     np.testing.assert_allclose(bias[1], tf.reduce_sum(tape.gradient(mean, z), axis=0), atol=1e-5)
+
+
+def test_steps_of_one_size_show_no_sign_of_smoothed_labels(digits, model):
+    """Of a trained model the columns of absent classes are turned around, and equal sizes hide it."""
+    x, y = to_float(digits["private"].x[:6]), digits["private"].y[:6]
+    value, stated = CLIENTS["smoothing"]
+    delta = [0.001 * np.sign(one) for one in delta_of(model, value, x, y)]
+    public = digits["public"]
+    leak = leak_of(model, delta, META | stated | {"optimizer": "adam"})
+    found = settle([leak], to_float(public.x[:200]), public.y[:200]).report
+    assert (found["optimizer"]["value"], found["sign"]["found"]) == ("adam", None)
+
+
+def test_one_step_of_adam_has_no_scale_for_another_loss(rng):
+    given = evidence(rng, Loss(smoothing=0.1), client=Client(1, 0.001, "adam"))
+    assert "one step of Adam has no scale" in registry.refusal("auto", given)
+    assert not registry.refusal("auto", evidence(rng, Loss(), client=Client(1, 0.001, "adam")))
+
+
+def test_the_first_step_of_nesterov_is_simulated_as_sgd():
+    meta = {"learning_rate": 0.1, "optimizer": "nesterov", "momentum": 0.9, "local_steps": 1}
+    assert shadow_clients.published(meta, 4).optimizer == "sgd"
+    assert shadow_clients.published(meta | {"local_steps": 2}, 4) is None
