@@ -4,7 +4,7 @@
 
 DATA: x_<client> (rounds, n, 64) float32 and y_<client>. OUT/runs/mine, OUT/runs/mine-clients: what the
 recorders wrote, by the lines of docs/how-to/audit-flower.md. OUT/own: what each client computed itself.
-API: message, clipping, legacy or secagg.
+API: message, clipping or legacy.
 """
 
 import os
@@ -131,8 +131,8 @@ def message_api(has_clipping: bool) -> None:
     )
 
 
-def legacy_api(is_secure: bool) -> None:
-    """The strategy's methods as Flower's server calls them. is_secure: replies as SecAgg+ hands them on."""
+def legacy_api() -> None:
+    """The strategy's methods as Flower's server calls them."""
     from flwr.common import Code, FitRes, Status, ndarrays_to_parameters, parameters_to_ndarrays
     from flwr.server.client_manager import SimpleClientManager
     from flwr.server.client_proxy import ClientProxy
@@ -162,11 +162,6 @@ def legacy_api(is_secure: bool) -> None:
     for number in (1, 2):
         asked = strategy.configure_fit(number, weights, manager)
         results = [(proxy, proxy.fit(ins, None, str(number))) for proxy, ins in asked]
-        if is_secure:
-            arrays = [parameters_to_ndarrays(result.parameters) for _, result in results]
-            mean = ndarrays_to_parameters([np.mean(pair, axis=0, dtype=np.float64) for pair in zip(*arrays)])
-            for _, result in results:
-                result.parameters = mean
         weights, _ = strategy.aggregate_fit(number, results, [])
 
 
@@ -174,4 +169,4 @@ if __name__ == "__main__":
     if sys.argv[3] in ("message", "clipping"):
         message_api(sys.argv[3] == "clipping")
     else:
-        legacy_api(sys.argv[3] == "secagg")
+        legacy_api()
