@@ -185,6 +185,7 @@ rule decide_verdict:
         target=lambda w: DONE.target_names[DONE.audited().id],
         has_public=lambda w: DONE.audited().has_public,
         updates=[PLAN.place(t, b) for t, b in AUDITED],
+        unmapped=[PLAN.place(*pair) for pair in PLAN.mapped() if pair not in AUDITED] if AUDITED else [],
         code=code_of("decide_verdict.py", text=True),
     script:
         "../scripts/decide_verdict.py"

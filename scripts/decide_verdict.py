@@ -13,7 +13,7 @@ def main(snakemake) -> None:
         for stated, mapping, prospects in zip(params.updates, inputs.mappings, inputs.prospects, strict=True)
     ]
     trials, labels = tables.read(inputs.trials), tables.read(inputs.labels)
-    found = verdict(params.target, trials, labels, updates, params.has_public)
+    found = verdict(params.target, trials, labels, updates, params.has_public, params.unmapped)
     write_json(snakemake.output.verdict, found)
     job.log.info("verdict: %s", found["verdict"])
 

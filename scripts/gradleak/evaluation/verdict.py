@@ -6,7 +6,7 @@ of reasons; they are handed on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,16 +47,27 @@ class Update:
     prospects: list[dict[str, Any]]
 
 
+UNMAPPED = "not mapped"  # kind of a row of ``not_applicable``: no attack ran on the update
+
+
 def verdict(
-    target: str, trials: pd.DataFrame, labels: pd.DataFrame, updates: list[Update], has_public: bool
+    target: str,
+    trials: pd.DataFrame,
+    labels: pd.DataFrame,
+    updates: list[Update],
+    has_public: bool,
+    unmapped: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The record. trials, labels: tables of this target alone. Numbers are sums over the updates."""
+    """The record. trials, labels: tables of this target alone. Numbers are sums over the updates.
+
+    unmapped: {draw, place} of the updates of a recorded run that have no mapping.
+    """
     has_truth = bool(trials["psnr"].notna().any() or trials["irec"].notna().any())
     each = [_of_update(one, trials[trials["draw"] == one.draw], labels, has_truth) for one in updates]
     for one, update in zip(each, updates):
         one["limits"] = _limits(one, update, has_public, has_truth)
     found: dict[str, Any] = {"target": target}
-    if len(each) == 1 and not updates[0].place:
+    if len(each) == 1 and not updates[0].place and not unmapped:
         return found | each[0]
     found |= {
         "verdict": min((one["verdict"] for one in each), key=ORDER.index),
@@ -67,6 +78,10 @@ def verdict(
     }
     for key in ("attacks", "not_applicable", "controls"):
         found[key] = [one.get("place", {}) | row for one in each for row in one[key]]
+    for one in unmapped:
+        reasons = trials.loc[trials["draw"] == one["draw"], "reason"]
+        row = {"attack": "all", "kind": UNMAPPED, "reason": next(iter(reasons), "never started")}
+        found["not_applicable"].append(one["place"] | row)
     limits = [limit for one in each for limit in one["limits"]]
     if not set(trials["draw"]) <= {one.draw for one in updates}:  # some updates have no mapping
         limits.append(UNFINISHED)

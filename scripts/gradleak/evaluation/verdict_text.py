@@ -45,6 +45,7 @@ KINDS = {
     "not tried": "not tried",
     "not applicable": "not applicable",
     "failed": "not finished",
+    "not mapped": "the update was not understood",
 }
 
 

@@ -56,8 +56,10 @@ class Run:
     def left(self) -> float:
         return self.deadline - time.monotonic()
 
-    def snakemake(self, *arguments: str, limited: bool = True) -> bool:
-        """Whether it ended in time. Ends this process with the exit status of a run that failed."""
+    def snakemake(self, *arguments: str, limited: bool = True, may_fail: bool = False) -> bool:
+        """Whether it ended in time. Ends this process with the exit status of a run that failed, unless it
+        may: then the jobs that depend on no failed one are done.
+        """
         command = [
             *(sys.executable, "-m", "snakemake", "--cores", str(self.cores), "--configfile", str(CONFIG)),
             *("--quiet", "rules", *self.further, *arguments),
@@ -77,7 +79,7 @@ class Run:
                 os.killpg(process.pid, signal.SIGTERM)
                 process.wait()
                 raise SystemExit(143) from None
-        if status:
+        if status and not may_fail:
             raise SystemExit(status)
         return True
 
@@ -97,11 +99,31 @@ def write(config: dict[str, Any]) -> Plan:
     return study.plan(configuration.load(config, STUDIES))
 
 
+def prospect_files(plan: Plan) -> list[Path]:
+    return [Path(f"results/mapping/{target}/{block}/prospects.json") for target, block in plan.mapped()]
+
+
+def has_unmapped(work: Run, plan: Plan) -> bool:
+    """Map the updates, and say whether some of a recorded run cannot be mapped: the others are audited.
+
+    Ends this process where none can.
+    """
+    work.snakemake("--until", "assess_prospects", limited=False, may_fail=True)
+    absent = [path for path in prospect_files(plan) if not path.exists()]
+    if not absent:
+        return False
+    if len(absent) == len(plan.mapped()):
+        print(HINT, file=sys.stderr)
+        raise SystemExit(1)
+    print(f"gradleak: {len(absent)} updates of the run were not understood; the others go on", flush=True)
+    return True
+
+
 def prospects_of(plan: Plan) -> dict[str, str]:
     """Attack → the best prospect of all updates: good, poor or none."""
     found: dict[str, str] = {}
-    for target, block in plan.mapped():
-        for row in read_json(f"results/mapping/{target}/{block}/prospects.json"):
+    for path in filter(Path.exists, prospect_files(plan)):
+        for row in read_json(path):
             known = found.get(row["attack"], "none")
             found[row["attack"]] = min(known, row["expect"], key=("good", "poor", "none").index)
     return found
@@ -146,16 +168,14 @@ def run(arguments: Arguments, cores: int, further: list[str]) -> None:
     work = Run(cores, time.monotonic() + 60 * arguments.minutes, further)
     checked(arguments)
     mapped = write(audit_config(arguments, None))
-    try:
-        work.snakemake("--until", "assess_prospects", limited=False)
-    except SystemExit:
-        print(HINT, file=sys.stderr)
-        raise
+    unmapped = has_unmapped(work, mapped)
     prospects = prospects_of(mapped)
     plan = write(audit_config(arguments, prospects))
     first = first_files(plan)
-    complete = (not first or work.snakemake("--", *first)) and work.snakemake()
-    if complete and work.left > LEAST and not all_certified(read_json(VERDICT)):
+    complete = all(
+        work.snakemake(*files, may_fail=unmapped) for files in ([["--", *first]] if first else []) + [[]]
+    )
+    if complete and not unmapped and work.left > LEAST and not all_certified(read_json(VERDICT)):
         seeds = min(seeds_within(plan, work.left, cores), MOST_SEEDS)
         if seeds > 1:
             print(
@@ -168,6 +188,7 @@ def run(arguments: Arguments, cores: int, further: list[str]) -> None:
             f"gradleak: {arguments.minutes:g} minutes are over; the verdict is on what is finished",
             flush=True,
         )
+    if unmapped or not complete:
         work.snakemake("--config", "partial=true", limited=False)
     show(read_json(VERDICT))
 

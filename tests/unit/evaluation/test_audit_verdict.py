@@ -24,6 +24,7 @@ from gradleak.evaluation.verdict import (
     SEVERAL_STEPS,
     UNDECIDED,
     UNFINISHED,
+    UNMAPPED,
     UNPROVEN_SAMPLES,
     Update,
     verdict,
@@ -186,3 +187,16 @@ def test_the_words_escape_what_comes_from_outside():
     found = decided(SPAN, trial("labels", "r", method="rank1", status="failed", reason=evil))
     assert "<script" not in verdict_text.section(found)
     assert verdict_text.section(None) == ""
+
+
+def test_an_update_without_a_mapping_is_a_row_with_the_reason():
+    done = [{**one, "draw": 1} for one in (SPAN, CONTROL)]
+    lost = trial("span", "s", draw=0, status="failed", reason="no <model> fits")
+    unmapped = [{"draw": 0, "place": {"round": 1, "client": "7"}}]
+    updates = [update(1, {"round": 1, "client": "8"})]
+    found = verdict("mine", pd.DataFrame([lost, *done]), NO_CLASSES, updates, True, unmapped)
+    assert (found["verdict"], found["inputs_certified"]) == (INPUTS, 2)
+    assert UNFINISHED in found["limits"]
+    (row,) = (one for one in found["not_applicable"] if one["attack"] == "all")
+    assert row == {"round": 1, "client": "7", "attack": "all", "kind": UNMAPPED, "reason": "no <model> fits"}
+    assert "no &lt;model&gt; fits" in verdict_text.section(found)

@@ -140,3 +140,24 @@ def test_an_audit_that_is_asked_to_end_ends_its_snakemake(tmp_path):
         assert process.wait(20) == 143
     with pytest.raises(ProcessLookupError):
         os.kill(int(written.read_text()), 0)
+
+
+def test_a_recorded_run_goes_on_without_an_update_that_has_no_mapping(leak, tmp_path, monkeypatch, capsys):
+    for client in (7, 8):
+        folder = tmp_path / f"leaks/run/round-0001/client-{client}"
+        folder.mkdir(parents=True)
+        for name in ("before.npz", "delta.npz", "meta.json"):
+            (folder / name).touch()
+    (tmp_path / "leaks/run/model.json").touch()
+    plan = audit.write(audit_config.audit_config(Arguments("leaks/run"), None))
+    monkeypatch.setattr(audit.Run, "snakemake", lambda *_, **__: True)
+    work = audit.Run(1, time.monotonic() + 60, [])
+    with pytest.raises(SystemExit):
+        audit.has_unmapped(work, plan)
+    first, second = audit.prospect_files(plan)
+    for path, expected in ((first, True), (second, False)):
+        path.parent.mkdir(parents=True)
+        path.write_text('[{"attack": "span", "expect": "good", "why": ""}]')
+        assert audit.has_unmapped(work, plan) == expected
+        assert audit.prospects_of(plan) == {"span": "good"}
+    assert "1 updates of the run were not understood" in capsys.readouterr().out
