@@ -26,7 +26,7 @@ from gradleak.mapping.batch_norm import (
 from gradleak.mapping.claims import UserClaims
 from gradleak.mapping.classifier import Classifier, Public, look_at, read_classifier
 from gradleak.mapping.errors import MappingError
-from gradleak.mapping.finding import UNKNOWN, Finding
+from gradleak.mapping.finding import UNKNOWN, Contradiction, Finding
 from gradleak.mapping.findings import Findings, report
 from gradleak.mapping.head import SIGMOIDS, Head
 from gradleak.mapping.loss import Statements, find_loss, single_images
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import keras
 
 EXACTLY = 0.95  # confidence of a smoothing that follows from a single image
+SAME_SMOOTHING = 0.005  # two ε that count as one
 COARSE_BITS = 6  # of quantised entries, up to which most of a kernel's entries are rounded to zero
 
 
@@ -167,12 +168,16 @@ def _of_logits(loss: Finding, classifier: Classifier) -> str:
 
 
 def _with_smoothing(loss: Finding, smoothing: Finding, classifier: Classifier) -> Finding:
-    """The loss with the smoothing that a single image shows exactly, if none was stated."""
-    is_known = loss.value == CATEGORICAL and not classifier.is_unit
-    if not is_known or not smoothing.value or smoothing.confidence < EXACTLY:
+    """The loss with the smoothing that a single image shows exactly, unless the user claims another."""
+    one, is_exact = loss_named(loss.value), smoothing.confidence >= EXACTLY and smoothing.value is not None
+    if classifier.is_unit or one.name != CATEGORICAL or one.weights or not is_exact or loss.confidence == 1:
         return loss
-    found = Loss(smoothing=round(float(smoothing.value), 4))
-    return replace(loss, value=found.text, evidence=f"{loss.evidence}; {smoothing.evidence}")
+    found = replace(one, smoothing=round(float(smoothing.value), 4))
+    if abs(found.smoothing - one.smoothing) <= SAME_SMOOTHING:
+        return loss
+    refuted = (Contradiction("metadata", one.text, "update", found.text),) if one.smoothing else ()
+    evidence = f"{loss.evidence}; {smoothing.evidence}"
+    return replace(loss, value=found.text, evidence=evidence, contradicts=(*loss.contradicts, *refuted))
 
 
 def _classifier(model_json: str, public_x: np.ndarray | None, claims: UserClaims) -> Classifier:

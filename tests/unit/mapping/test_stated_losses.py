@@ -122,6 +122,11 @@ def test_class_weights_of_other_classes_are_an_error(digits, model):
 def test_smoothing_that_one_image_shows_exactly_is_used(digits, model):
     found, *_ = mapped(digits, model, "smoothing", META | {"samples": 1}, count=1)
     assert loss_named(found.loss).smoothing == pytest.approx(0.2, abs=2e-3)
+    found, *_ = mapped(digits, model, "smoothing", META | {"samples": 1, "label_smoothing": 0.1}, count=1)
+    assert loss_named(found.loss).smoothing == pytest.approx(0.2, abs=2e-3)
+    assert any("label_smoothing=0.1" in line for line in found.report["contradictions"])
+    found, *_ = mapped(digits, model, "half", META | {"samples": 1, "label_smoothing": 0.1}, count=1)
+    assert loss_named(found.loss).is_plain
 
 
 def evidence(rng, loss, **changes):
