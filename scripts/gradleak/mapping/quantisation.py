@@ -8,6 +8,7 @@ from gradleak.mapping.finding import Finding
 
 LEAST_ENTRIES = 1024  # of a tensor that shows a step
 MOST_BITS = 16
+ONE_LEVEL = 2.0**-22  # of the largest entry: far below a step of MOST_BITS
 # The last place of a float32 weight w is at most 2⁻²³ |w|. The differences of rounded weights are multiples
 # of the finest of those places, so only a step above that of the median weight is one of quantisation.
 ABOVE_ROUNDING = 2 * 2.0**-23
@@ -47,9 +48,12 @@ def lattice_step(values: np.ndarray) -> float:
     The smallest difference is taken for the step. So there must be enough values for neighbours to occur.
     """
     levels = np.unique(values.astype(np.float64))
+    size = float(np.abs(levels).max())
+    # Levels that differ by the rounding of float32 are one.
+    levels = levels[np.diff(levels, prepend=-np.inf) > ONE_LEVEL * size]
     if len(levels) < 2:
         return 0.0
-    gaps, size = np.diff(levels), float(np.abs(levels).max())
+    gaps = np.diff(levels)
     step = float(gaps.min())
     if step * 2**MOST_BITS < (levels[-1] - levels[0]) * 0.9:
         return 0.0

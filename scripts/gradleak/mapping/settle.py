@@ -14,7 +14,7 @@ import numpy as np
 from gradleak.artifacts.leak import Leak
 from gradleak.float32 import FLOAT32_ROUNDING
 from gradleak.losses import BINARY, CATEGORICAL, MEAN, SUM, TOWARDS_TARGET, Loss, loss_named
-from gradleak.mapping import batch_statistics, metadata, weights
+from gradleak.mapping import batch_statistics, metadata, suspicions, weights
 from gradleak.mapping.alignment import Aligned, align, layer_index
 from gradleak.mapping.batch_norm import (
     INFERENCE,
@@ -239,7 +239,10 @@ def _findings(
     draws = draw_evidence(deltas, public, entries)
     sign = find_sign(sign_evidence(deltas, public, entries, draws), claims.sign, meta)
     scale = _scale(aligned, public, sign, claims, meta)
-    errors = Errors(perturbations.errors, perturbations.precision.rounding, meta.get("local_steps"))
+    floor = perturbations.errors
+    if optimizer.value == "sgd":
+        floor = np.maximum(floor, suspicions.unexplained_error(deltas, before, public.head, weight))
+    errors = Errors(floor, perturbations.precision.rounding, meta.get("local_steps"))
     ranks = rank_kernels(model.trainable_variables, deltas, before, weight, errors)
     bound = lower_bound(ranks.rows, read_once(model), optimizer.value, perturbations.adds_to_rank)
     return Findings(

@@ -14,6 +14,7 @@ from gradleak.mapping.optimizer import ONE_SIZE
 NO_SMALL = 0.015
 # Smaller float16 numbers are multiples of a step.
 FLOAT16_NORMAL, FLOAT16_STEP = 2.0**-14, 2.0**-24
+BEYOND_ROUNDING = 20.0  # times the rounding of weights from which sums show another error
 
 
 def find_noise(
@@ -53,9 +54,25 @@ def find_noise(
         f"rounding is {rounding:.1e}"
     )
     agree = 0.7 < smallest / by_sums < 1.4 and 2.4 < kurtosis < 3.6
-    if by_sums > 20 * rounding and agree and np.all(small_rows != 0):
+    if by_sums > BEYOND_ROUNDING * rounding and agree and np.all(small_rows != 0):
         return Finding(by_sums, 0.8, f"{evidence}; they agree and are Gaussian")
     return Finding(0.0, 0.7, f"{evidence}; they differ, or are not Gaussian")
+
+
+def unexplained_error(
+    deltas: list[np.ndarray], before: list[np.ndarray], head: Head | None, factor: float
+) -> float:
+    """Standard deviation of an entry's error by the last layer's sums under SGD, beyond rounding; else 0.
+
+    The sums are of errors alone, white or not, such as those of a fine quantisation. Arguments as of
+    ``find_noise``.
+    """
+    if head is None or not head.has_sums:
+        return 0.0
+    kernel, weight = deltas[head.kernel_index], before[head.kernel_index]
+    by_sums = float(np.sqrt(np.mean(kernel.sum(axis=-1, dtype=float) ** 2) / kernel.shape[-1]))
+    rounding = factor * FLOAT32_ROUNDING * float(np.sqrt(np.mean(np.square(weight, dtype=float))))
+    return by_sums if by_sums > BEYOND_ROUNDING * rounding else 0.0
 
 
 def find_precision(deltas: list[np.ndarray]) -> Finding:

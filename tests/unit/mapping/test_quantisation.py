@@ -77,3 +77,24 @@ def test_quantised_updates_refute_no_number_of_images(clients, settle, bits):
     assert report["samples"]["contradicts"] == []
     assert report["samples"]["images_times_steps_at_least"] is None
     assert report["optimizer"]["value"] != "adam"
+
+
+def test_levels_that_differ_by_the_rounding_of_float32_are_one():
+    rng = np.random.default_rng(0)
+    levels = 0.00127 * rng.integers(-4, 5, 3000)
+    rounded = (levels * (1 + 1e-7 * rng.uniform(-1, 1, 3000))).astype(np.float32)
+    assert len(np.unique(rounded)) > 20
+    assert lattice_step(rounded) == pytest.approx(0.00127, rel=1e-3)
+
+
+def test_weights_that_secure_aggregation_rounds_finely_prove_no_more_images(clients, settle):
+    """The step is too fine to be found, and raises the rank to the number of pixels that are not always 0."""
+    model, _, draw = clients(batch_size=2)
+    rng, step = np.random.default_rng(0), 2.0**-23
+    delta = []
+    for part in draw.delta:
+        moved = np.where(part == 0, 0, part + step * (rng.uniform(size=part.shape) - 0.5))
+        delta.append(moved.astype(np.float32))
+    report = settle([leak_of(model, delta, draw.meta)], sign="after_minus_before").report
+    assert report["quantisation"]["value"] == 0
+    assert report["samples"]["images_times_steps_at_least"] <= 2
