@@ -14,7 +14,8 @@ from gradleak.mapping.optimizer import ONE_SIZE
 NO_SMALL = 0.015
 # Smaller float16 numbers are multiples of a step.
 FLOAT16_NORMAL, FLOAT16_STEP = 2.0**-14, 2.0**-24
-BEYOND_ROUNDING = 20.0  # times the rounding of weights from which sums show another error
+# Sums above so many times the rounding of one step show another error; that of 64 steps is 8 times as large.
+UNEXPLAINED = 8.0
 
 
 def find_noise(
@@ -54,7 +55,7 @@ def find_noise(
         f"rounding is {rounding:.1e}"
     )
     agree = 0.7 < smallest / by_sums < 1.4 and 2.4 < kurtosis < 3.6
-    if by_sums > BEYOND_ROUNDING * rounding and agree and np.all(small_rows != 0):
+    if by_sums > 20 * rounding and agree and np.all(small_rows != 0):
         return Finding(by_sums, 0.8, f"{evidence}; they agree and are Gaussian")
     return Finding(0.0, 0.7, f"{evidence}; they differ, or are not Gaussian")
 
@@ -72,7 +73,7 @@ def unexplained_error(
     kernel, weight = deltas[head.kernel_index], before[head.kernel_index]
     by_sums = float(np.sqrt(np.mean(kernel.sum(axis=-1, dtype=float) ** 2) / kernel.shape[-1]))
     rounding = factor * FLOAT32_ROUNDING * float(np.sqrt(np.mean(np.square(weight, dtype=float))))
-    return by_sums if by_sums > BEYOND_ROUNDING * rounding else 0.0
+    return by_sums if by_sums > UNEXPLAINED * rounding else 0.0
 
 
 def find_precision(deltas: list[np.ndarray]) -> Finding:
