@@ -190,6 +190,8 @@ def run(arguments: Arguments, cores: int, further: list[str]) -> None:
         )
     if unmapped or not complete:
         work.snakemake("--config", "partial=true", limited=False)
+    if not VERDICT.exists():
+        raise AuditError(f"MINUTES={arguments.minutes:g}: no attack was finished; give it more time")
     show(read_json(VERDICT))
 
 
