@@ -191,7 +191,10 @@ def run(arguments: Arguments, cores: int, further: list[str]) -> None:
     if unmapped or not complete:
         work.snakemake("--config", "partial=true", limited=False)
     if not VERDICT.exists():
-        raise AuditError(f"MINUTES={arguments.minutes:g}: no attack was finished; give it more time")
+        raise AuditError(
+            f"MINUTES={arguments.minutes:g}: no attack finished in this time. Finished jobs are kept: run "
+            f"the same command with more, such as MINUTES={2 * arguments.minutes:g}"
+        )
     show(read_json(VERDICT))
 
 

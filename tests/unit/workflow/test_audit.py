@@ -161,3 +161,12 @@ def test_a_recorded_run_goes_on_without_an_update_that_has_no_mapping(leak, tmp_
         assert audit.has_unmapped(work, plan) == expected
         assert audit.prospects_of(plan) == {"span": "good"}
     assert "1 updates of the run were not understood" in capsys.readouterr().out
+
+
+def test_an_audit_without_a_finished_attack_is_one_error(leak, monkeypatch):
+    """The report of no trial at all has no verdict."""
+    monkeypatch.setattr(audit, "has_unmapped", lambda *_: False)
+    monkeypatch.setattr(audit, "prospects_of", lambda _: GOOD)
+    monkeypatch.setattr(audit.Run, "snakemake", lambda *_, limited=True, **__: not limited)
+    with pytest.raises(SystemExit, match=r"MINUTES=1: no attack finished .* MINUTES=2"):
+        audit.main(["--leak=leaks/mine", "--minutes=1"])
