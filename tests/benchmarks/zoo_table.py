@@ -1,6 +1,6 @@
 """The zoo's table in Markdown, from the tables of a finished run of the study.
 
-    snakemake --cores 2 --config study=zoo
+    snakemake --cores 2 --config 'study=[zoo,zoo_32]'
     python tests/benchmarks/zoo_table.py [--tables results/tables]
 
 One row per data set and network. Figures of three batch sizes are in one cell, smallest first. "–": the
