@@ -11,8 +11,8 @@ from gradleak.jobs import job
 from gradleak.labels.evidence import LEVELS
 from gradleak.labels.options import LabelOptions
 from gradleak.labels.recovery import Source, recover_block
+from gradleak.losses import loss_named
 from gradleak.mapping.files import read_block
-from gradleak.mapping.loss_doubt import doubt_of
 
 
 def main(snakemake) -> None:
@@ -39,7 +39,9 @@ def main(snakemake) -> None:
 
 def _source(mapping: str, report: dict[str, Any], shadow: dict[str, np.ndarray] | None) -> Source:
     block = read_block(mapping)
-    return Source(block, report["metadata"]["read"], shadow, doubt_of(report, block.loss))
+    # Where the loss has the smoothing, the methods that read it may be used.
+    is_smoothed = bool(report["smoothing"]["value"]) and not loss_named(block.loss).smoothing
+    return Source(block, report["metadata"]["read"], shadow, is_smoothed)
 
 
 if "snakemake" in globals():

@@ -45,9 +45,9 @@ from gradleak.labels.evidence import Client  # noqa: E402
 from gradleak.labels.packing import pack  # noqa: E402
 from gradleak.labels.recovery import Recovered, Source, recover_block  # noqa: E402
 from gradleak.labels.simulated import shadow  # noqa: E402
+from gradleak.losses import loss_named  # noqa: E402
 from gradleak.mapping.errors import MappingError  # noqa: E402
 from gradleak.mapping.files import MappedBlock, trainable_places  # noqa: E402
-from gradleak.mapping.loss_doubt import doubt_of  # noqa: E402
 from gradleak.mapping.preflight import prospects, update_of  # noqa: E402
 from gradleak.mapping.settle import Mapping, settle  # noqa: E402
 
@@ -100,8 +100,8 @@ class Bench:
         finals = shadow_clients.final_weights(found.model, block, unit)
         public = shadow_clients.simulate(found.model, self.public, settings, finals, clients=CLIENTS // 2)
         steps = None if options is None else Client(options.steps, options.learning_rate, options.optimizer)
-        doubt = doubt_of(found.report, block.loss)
-        source = Source(block, found.report["metadata"]["read"], pack(public, steps), doubt)
+        is_smoothed = bool(found.report["smoothing"]["value"]) and not loss_named(block.loss).smoothing
+        source = Source(block, found.report["metadata"]["read"], pack(public, steps), is_smoothed)
         return recover_block("auto", [source], np.arange(DRAWS), None)
 
     def problem(self, found: Mapping, counts: np.ndarray | None) -> Problem:

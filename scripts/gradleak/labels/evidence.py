@@ -92,8 +92,8 @@ class Evidence:
     public: public data at this model, or None. client: published settings, or None where unknown.
     members: images that are known to be in the batches, or None. multi_label: the C outputs are one sigmoid
     each, whose mean binary cross-entropy was minimised; an image has any number of labels. knows_steps:
-    False if the metadata speak of several local steps, but not of how many. doubt: what the mapping found
-    about the client's loss that ``loss`` does not have, in words, or ''. loss: of the client.
+    False if the metadata speak of several local steps, but not of how many. is_smoothed: the mapping found
+    that the client smoothed its labels, and not by how much. loss: of the client.
     """
 
     weight: np.ndarray
@@ -106,7 +106,7 @@ class Evidence:
     members: Members | None = None
     knows_steps: bool = True
     multi_label: bool = False
-    doubt: str = ""
+    is_smoothed: bool = False
     loss: Loss = PLAIN
 
     @property

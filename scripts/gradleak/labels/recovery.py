@@ -21,13 +21,13 @@ class Source:
     """A block of mapped updates with all that belongs to it.
 
     meta: the client's metadata, of ``Metadata.values``. shadow: arrays of results/shadow_clients/*.npz, or
-    None. doubt: as in ``Evidence``.
+    None. is_smoothed: as in ``Evidence``.
     """
 
     block: MappedBlock
     meta: dict[str, Any]
     shadow: dict[str, np.ndarray] | None = None
-    doubt: str = ""
+    is_smoothed: bool = False
 
     def evidence(self, draws: np.ndarray, known: Members | None = None) -> Evidence:
         """The last layer of the updates of ``draws`` (D,), with known members.
@@ -51,7 +51,7 @@ class Source:
             known,
             self.meta.get("local_steps", 1) is not None,
             self.block.loss == BINARY,
-            self.doubt,
+            self.is_smoothed,
             loss_named(self.block.loss),
         )
 

@@ -159,8 +159,8 @@ def refusal(name: str, evidence: Evidence) -> str:
         reason = _multi_label_refusal(name, method, evidence)
         if reason:
             return reason
-    if evidence.doubt and method.reads_gradient:
-        return f"{name} reads the gradient of the loss, and {evidence.doubt}"
+    if evidence.is_smoothed and method.reads_gradient:
+        return f"{name} reads the gradient of hard labels, and the client smoothed its labels"
     if (
         not evidence.loss.is_plain
         and method.reads_gradient

@@ -22,9 +22,8 @@ ASSUMED_LOSS = Finding(CATEGORICAL, 0.0, "not examined")
 @dataclass(frozen=True)
 class Findings:
     """One for each question about an update. ranks: of its dense kernels. bound: what they prove, or None.
-    coupled: names of the layers that normalised by the batch. sums_hold: as in ``Entries``. statistics: of
-    the batch, there. doubt: why the model with the weights of the file may not be the client's, or ''. loss:
-    of the client.
+    coupled: names of the layers that normalised by the batch. statistics: of the batch, there. doubt: why the
+    model with the weights of the file may not be the client's, or ''. loss: of the client.
     """
 
     weights: Finding
@@ -38,7 +37,6 @@ class Findings:
     coupled: list[str]
     ranks: Ranks
     bound: Bound | None
-    sums_hold: bool = True
     statistics: batch_statistics.Recovered = batch_statistics.NOT_NEEDED
     doubt: str = ""
     loss: Finding = ASSUMED_LOSS

@@ -30,7 +30,6 @@ from gradleak.mapping.smoothing import single_feature
 # which factor it must be larger under the other sign. Rounding alone gives 1e-5.
 EXACT, BETTER = 2e-3, 5.0
 STATED = 0.8  # most confidence in a statement that the update does not contradict
-ASSUMED = 0.3  # confidence in the loss of a softmax without any evidence
 
 
 @dataclass(frozen=True)
@@ -113,16 +112,7 @@ def find_loss(classifier: Classifier, aligned: Aligned, factor: float, said: Sta
         return Finding(stated.text, sure, evidence if stated.text == found else f"metadata; {evidence}")
     if found:
         return Finding(found, confidence, evidence, tuple(contradicts), found)
-    return Finding(CATEGORICAL, ASSUMED, f"assumed; {evidence}")
-
-
-def refuted(loss: Finding) -> Finding:
-    """The finding on an update whose sums over the classes nothing but another loss explains: an assumed one
-    gets the confidence 0.
-    """
-    if loss.confidence > ASSUMED:
-        return loss
-    return replace(loss, confidence=0.0, evidence=f"{loss.evidence}; no optimizer or error explains the sums")
+    return Finding(CATEGORICAL, 0.3, f"assumed; {evidence}")
 
 
 def _at_outputs(text: str | None, classifier: Classifier) -> Loss | None:

@@ -15,7 +15,6 @@ from gradleak.mapping.batch_norm import NONE as NO_NORM
 from gradleak.mapping.batch_norm import TRAINING
 from gradleak.mapping.files import MappedBlock
 from gradleak.mapping.finding import UNKNOWN
-from gradleak.mapping.loss_doubt import doubt_of
 from gradleak.mapping.ranks import widest
 
 GOOD, POOR, NONE = "good", "poor", "none"
@@ -40,8 +39,8 @@ class Update:
     no_head: why there is no last dense layer, or ''. doubt: why the model may not be the client's, or ''.
     batch_norm: mode of the BatchNormalization layers. has_statistics: those of the batch were recovered.
     mixed: dense kernels before a layer that normalised by the batch. multi_label: an image has any number of
-    labels. loss_doubt: of ``doubt_of``. loss: of the client where it is not the cross-entropy of hard labels,
-    or ''.
+    labels. smoothed: the client smoothed its labels, by how much is not known. loss: of the client where it
+    is not the cross-entropy of hard labels, or ''.
     """
 
     ranks: list[dict]
@@ -59,7 +58,7 @@ class Update:
     has_statistics: bool = False
     mixed: tuple[str, ...] = ()
     multi_label: bool = False
-    loss_doubt: str = ""
+    smoothed: bool = False
     loss: str = ""
 
 
@@ -81,7 +80,7 @@ def update_of(block: MappedBlock, report: dict[str, Any]) -> Update:
         has_statistics=block.has_statistics,
         mixed=_before(block, [row["variable"] for row in report["ranks"]]),
         multi_label=block.loss == BINARY,
-        loss_doubt=doubt_of(report, block.loss),
+        smoothed=bool(report["smoothing"]["value"]) and not loss_named(block.loss).smoothing,
         loss="" if loss_named(block.loss).is_plain else block.loss,
     )
 
@@ -130,8 +129,8 @@ def _with_batch_norm(u: Update, row: dict[str, Any]) -> dict[str, Any]:
 def _labels(u: Update) -> dict[str, Any]:
     if u.no_head:
         return _row("labels", NONE, f"{u.no_head}, and every label method reads its update")
-    if u.loss_doubt:
-        return _row("labels", NONE, f"label methods read the gradient of the loss, and {u.loss_doubt}")
+    if u.smoothed:
+        return _row("labels", NONE, "the client smoothed its labels, and label methods assume hard ones")
     if u.optimizer == "adam":
         return _row(
             "labels",
@@ -173,8 +172,8 @@ def _dlg(u: Update) -> dict[str, Any]:
         return _row("dlg", NONE, f"{size}: fewer equations than unknowns")
     if u.steps is not None and u.steps > 1:
         return _row("dlg", POOR, f"{size}, but {u.steps} local steps are matched as one")
-    if u.loss_doubt:
-        return _row("dlg", POOR, f"{size}, but DLG matches the gradient of the loss, and {u.loss_doubt}")
+    if u.smoothed:
+        return _row("dlg", POOR, f"{size}, but the client smoothed its labels, and DLG matches hard ones")
     if u.samples <= 2:
         return _row("dlg", GOOD, size)
     many = f"many sets of images have the mean gradient of {u.samples} images"

@@ -29,7 +29,7 @@ from gradleak.mapping.errors import MappingError
 from gradleak.mapping.finding import UNKNOWN, Contradiction, Finding
 from gradleak.mapping.findings import Findings, report
 from gradleak.mapping.head import SIGMOIDS, Head
-from gradleak.mapping.loss import Statements, find_loss, refuted, single_images
+from gradleak.mapping.loss import Statements, find_loss, single_images
 from gradleak.mapping.metadata import images
 from gradleak.mapping.optimizer import common_optimizer, find_optimizer, sums_vanish
 from gradleak.mapping.perturbations import Perturbations, find_perturbations
@@ -118,7 +118,7 @@ def settle(
     perturbations, deltas = find_perturbations(aligned.deltas, aligned.before, weight, public.head)
     aligned = replace(aligned, deltas=deltas)
     findings = _findings(model, aligned, public, perturbations, stated.values, claims)
-    findings = replace(findings, loss=_settled_loss(loss, findings, classifier))
+    findings = replace(findings, loss=_with_smoothing(loss, findings.smoothing, classifier))
     if findings.coupled:
         findings = replace(findings, statistics=_statistics(model, aligned, findings, stated))
     if findings.statistics.values:  # the network that the client evaluated, no longer that of the server
@@ -167,22 +167,17 @@ def _of_logits(loss: Finding, classifier: Classifier) -> str:
     return BINARY if found.name == BINARY else found.of_one_image.text
 
 
-def _settled_loss(loss: Finding, findings: Findings, classifier: Classifier) -> Finding:
-    """``loss`` after the other findings: with the smoothing that a single image shows exactly, unless the
-    user claims another.
-    """
-    if not findings.sums_hold:
-        return refuted(loss)
-    smoothing, one = findings.smoothing, loss_named(loss.value)
-    is_exact = smoothing.confidence >= EXACTLY and smoothing.value is not None
+def _with_smoothing(loss: Finding, smoothing: Finding, classifier: Classifier) -> Finding:
+    """The loss with the smoothing that a single image shows exactly, unless the user claims another."""
+    one, is_exact = loss_named(loss.value), smoothing.confidence >= EXACTLY and smoothing.value is not None
     if classifier.is_unit or one.name != CATEGORICAL or one.weights or not is_exact or loss.confidence == 1:
         return loss
     found = replace(one, smoothing=round(float(smoothing.value), 4))
     if abs(found.smoothing - one.smoothing) <= SAME_SMOOTHING:
         return loss
-    wrong = (Contradiction("metadata", one.text, "update", found.text),) if one.smoothing else ()
+    refuted = (Contradiction("metadata", one.text, "update", found.text),) if one.smoothing else ()
     evidence = f"{loss.evidence}; {smoothing.evidence}"
-    return replace(loss, value=found.text, evidence=evidence, contradicts=(*loss.contradicts, *wrong))
+    return replace(loss, value=found.text, evidence=evidence, contradicts=(*loss.contradicts, *refuted))
 
 
 def _classifier(model_json: str, public_x: np.ndarray | None, claims: UserClaims) -> Classifier:
@@ -262,7 +257,6 @@ def _findings(
         coupled=coupled_layers(modes, batch_norm.value),
         ranks=ranks,
         bound=bound,
-        sums_hold=entries.sums_hold,
         doubt=public.doubt,
     )
 

@@ -115,9 +115,9 @@ def test_what_a_method_cannot_do_is_refused_with_the_reason(method, rng, few_sha
             recover(method, replace(evidence, client=Client(steps=10)))
     if able.reads_gradient:
         with pytest.raises(NotApplicable, match="smoothed its labels"):
-            recover(method, replace(evidence, doubt="the client smoothed its labels"))
+            recover(method, replace(evidence, is_smoothed=True))
     else:
-        assert recover(method, replace(evidence, doubt="the client smoothed its labels")).counts.sum() == 8
+        assert recover(method, replace(evidence, is_smoothed=True)).counts.sum() == 8
     if not able.unknown_n:
         with pytest.raises(NotApplicable, match="number of images"):
             recover(method, replace(evidence, samples=None))

@@ -1,6 +1,5 @@
 """Prospects of the attacks, and the update that they are read from."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -45,8 +44,7 @@ def test_prospects_follow_from_rank_size_and_optimiser():
 
 
 def test_smoothed_labels_are_not_what_labels_and_dlg_assume():
-    update = Update([], 225_034, 784, 1, "sgd", 1, 0.0, has_bias=True, is_trained=True)
-    update = replace(update, loss_doubt="the client smoothed its labels")
+    update = Update([], 225_034, 784, 1, "sgd", 1, 0.0, has_bias=True, is_trained=True, smoothed=True)
     rows = {row["attack"]: row for row in prospects(update)}
     assert rows["labels"]["expect"] == "none"
     assert rows["dlg"]["expect"] == "poor"

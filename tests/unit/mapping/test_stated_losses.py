@@ -15,7 +15,6 @@ from gradleak.labels.evidence import Client, Evidence, NotApplicable, Public
 from gradleak.labels.simulated import shadow
 from gradleak.losses import CATEGORICAL, Loss, loss_named
 from gradleak.mapping.errors import MappingError
-from gradleak.mapping.loss_doubt import doubt_of
 from gradleak.mapping.settle import settle
 
 WEIGHTS = [0.2, 1.0, 3.0, 0.5, 1.5, 1.0, 2.0, 0.3, 1.2, 0.8]
@@ -113,14 +112,6 @@ def test_a_loss_that_the_update_refutes_is_a_contradiction(digits, model):
     assert any(
         line.startswith("loss: the metadata say squared_error") for line in found.report["contradictions"]
     )
-
-
-@pytest.mark.parametrize("kind", ["squared error", "half"])
-def test_a_loss_that_is_not_stated_is_in_doubt_where_the_sums_show_another_one(digits, model, kind):
-    found, *_ = mapped(digits, model, kind, META)
-    doubt = doubt_of(found.report, found.loss)
-    assert ("state `loss`" in doubt) == (kind == "squared error")
-    assert doubt_of(mapped(digits, model, kind)[0].report, found.loss) == "", "stated"
 
 
 def test_class_weights_of_other_classes_are_an_error(digits, model):
